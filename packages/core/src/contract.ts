@@ -1,0 +1,175 @@
+import { z } from 'zod'
+import { Name } from './definition.ts'
+import { Entry } from './history.ts'
+import type { Json } from './json.ts'
+import { Direction, SagaState, Status, Stuck } from './state.ts'
+
+/** The shapes of the REST API, shared by the server that validates them, the client that sends them and the OpenAPI page. */
+
+const JsonValue = z.custom<Json>((value) => value !== undefined).meta({ description: 'any JSON value' })
+export const Instant = z.iso.datetime({ offset: true })
+
+/** A key the caller chose: visible text without control characters. */
+export const CallerKey = z
+  .string()
+  .min(1)
+  .max(255)
+  .regex(/^[^\p{Cc}\p{Cs}]*$/u, 'has a control character or half of a surrogate pair')
+
+export const Tags = z
+  .record(z.string(), z.string().max(255))
+  .superRefine((tags, context) => {
+    const names = Object.keys(tags)
+    if (names.length > 20) context.addIssue({ code: 'custom', message: `${names.length} tags; the most is 20` })
+    for (const name of names) {
+      if (!/^[A-Za-z0-9_.-]{1,64}$/.test(name)) {
+        const message = 'a tag is named with 1 to 64 letters, digits, "_", "." or "-"'
+        context.addIssue({ code: 'custom', path: [name], message })
+      }
+    }
+  })
+  .meta({ description: 'up to 20 labels to find the saga by' })
+
+export const StartSaga = z
+  .strictObject({
+    definition: Name,
+    version: z.int().min(1).optional().meta({ description: 'the highest, if absent' }),
+    input: JsonValue.default(null).meta({ description: 'any JSON value, checked against the inputSchema' }),
+    sagaKey: CallerKey.optional().meta({ description: "the caller's own name for this saga, unique within the definition" }),
+    correlationId: CallerKey.optional(),
+    tags: Tags.optional(),
+    deadlineMs: z.int().min(1).max(366 * 86_400_000).optional(),
+  })
+  .meta({ id: 'StartSaga' })
+export type StartSaga = z.infer<typeof StartSaga>
+/** What a caller writes, before defaults. */
+export type StartSagaInput = z.input<typeof StartSaga>
+
+/** What the engine will do next with a saga, and when. */
+export const NextAct = z
+  .object({
+    act: z.enum(['nothing', 'waitForOperator', 'attempt']),
+    attempts: z
+      .array(z.object({ step: z.string(), direction: Direction, attempt: z.int(), dueAt: z.string().optional() }))
+      .optional(),
+    /** The worker that holds the saga now. */
+    worker: z.string().optional(),
+    /** True when it is due and no live worker serves its queue (S20). */
+    waitingForWorker: z.boolean().optional(),
+  })
+  .meta({ id: 'NextAct' })
+export type NextAct = z.infer<typeof NextAct>
+
+/** What the row knows beside the state. */
+const RowFacts = {
+  version: z.int().meta({ description: 'the sequence number of the last history entry; the ETag' }),
+  sagaKey: z.string().optional(),
+  tags: z.record(z.string(), z.string()),
+  endedAt: z.string().optional(),
+}
+
+/** A saga as the API returns it: its state with every value in place, and what happens next. */
+export const Saga = SagaState.omit({ bytes: true, spilled: true, traceparent: true })
+  .extend({
+    ...RowFacts,
+    clean: z.boolean().optional().meta({ description: 'for failed and cancelled: no effect is uncertain' }),
+    next: NextAct,
+  })
+  .meta({ id: 'Saga' })
+export type Saga = z.infer<typeof Saga>
+
+export const SagaSummary = z
+  .object({
+    sagaId: z.string(),
+    definition: z.object({ name: z.string(), version: z.int() }),
+    status: Status,
+    startedAt: z.string(),
+    updatedAt: z.string(),
+    completedSteps: z.array(z.string()),
+    compensatedSteps: z.array(z.string()),
+    uncertainSteps: z.array(z.string()),
+    failureReason: z.string().optional(),
+    failedStep: z.string().optional(),
+    stuck: Stuck.optional(),
+    ...RowFacts,
+  })
+  .meta({ id: 'SagaSummary' })
+export type SagaSummary = z.infer<typeof SagaSummary>
+
+export const HistoryItem = z
+  .intersection(z.object({ seq: z.int(), epoch: z.int(), worker: z.string().nullable() }), Entry)
+  .meta({ id: 'HistoryItem' })
+export type HistoryItem = z.infer<typeof HistoryItem>
+
+const reason = z.string().min(1).max(2000).meta({ description: 'why, for the history' })
+
+export const CancelSaga = z.strictObject({ reason }).meta({ id: 'CancelSaga' })
+export type CancelSaga = z.infer<typeof CancelSaga>
+
+export const OperatorVerb = z
+  .strictObject({
+    reason,
+    step: Name.optional().meta({ description: 'the step believed to be stuck; refused if it is another' }),
+  })
+  .meta({ id: 'OperatorVerb' })
+export type OperatorVerb = z.infer<typeof OperatorVerb>
+
+export const Abandon = z.strictObject({ reason }).meta({ id: 'Abandon' })
+
+export const Accepted = z
+  .object({ accepted: z.literal(true), sagaId: z.string(), status: Status, version: z.int() })
+  .meta({ id: 'Accepted' })
+export type Accepted = z.infer<typeof Accepted>
+
+export const RegisteredDefinition = z
+  .object({
+    name: z.string(),
+    version: z.int(),
+    hash: z.string(),
+    warnings: z.array(z.object({ pointer: z.string(), detail: z.string() })),
+  })
+  .meta({ id: 'RegisteredDefinition' })
+export type RegisteredDefinition = z.infer<typeof RegisteredDefinition>
+
+export const Worker = z
+  .object({
+    workerId: z.string(),
+    host: z.string(),
+    pid: z.int(),
+    queues: z.array(z.string()),
+    handlers: z.record(z.string(), z.array(z.string())),
+    concurrency: z.int(),
+    holds: z.int(),
+    startedAt: z.string(),
+    heartbeatAt: z.string(),
+  })
+  .meta({ id: 'Worker' })
+export type Worker = z.infer<typeof Worker>
+
+export const ProblemDetails = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string(),
+    code: z.string(),
+    requestId: z.string(),
+    errors: z.array(z.object({ pointer: z.string(), detail: z.string() })).optional(),
+    sagaStatus: Status.optional(),
+  })
+  .meta({ id: 'Problem', description: 'RFC 9457' })
+export type ProblemDetails = z.infer<typeof ProblemDetails>
+
+/** Filters of `GET /v1/sagas`. */
+export type SagaFilter = {
+  status?: Status[] | undefined
+  definition?: string | undefined
+  version?: number | undefined
+  sagaKey?: string | undefined
+  failedStep?: string | undefined
+  tags?: Record<string, string> | undefined
+  createdAfter?: string | undefined
+  createdBefore?: string | undefined
+  updatedBefore?: string | undefined
+}
+

@@ -1,0 +1,321 @@
+import { owed, stepOf } from './compensation.ts'
+import type { Act, ResolvedDefinition } from './definition.ts'
+import type { AttemptId, Event } from './event.ts'
+import { type Change, change, type Entry, note } from './history.ts'
+import { sanitizeText } from './json.ts'
+import { retryDelayMs } from './retry.ts'
+import { entryOf, isMoving, isTerminal, type SagaState, type Status, without } from './state.ts'
+
+/**
+ * The rules. `decide` says what one event makes of a saga; it does nothing, knows no clock and draws no random number.
+ *
+ * Invariants, proven in decide.laws.test.ts:
+ *  1. terminal is absorbing (S22)
+ *  2. what is compensated is the reverse of what completed, preceded by uncertain steps that ask for it (S8, S9)
+ *  3. nothing is compensated twice (S10)
+ *  4. attempts are bounded (S5, S11, S19)
+ *  5. every moving saga has an attempt under way or scheduled (S15)
+ *  6. folding the entries gives the state (S35)
+ */
+
+/** A whole context, as JSON (S32). */
+export const MAX_CONTEXT_BYTES = 16 * 1024 * 1024
+/** An error's text (S32), and the shorter sentence that travels in every later state. */
+export const MAX_ERROR_BYTES = 8 * 1024
+const MAX_REASON_BYTES = 1024
+/** S33: results stay inside the state while it is small enough not to leave its row; this leaves room for the rest of it. */
+export const INLINE_BYTES = 1400
+/** S19 */
+export const MAX_LEASES_LOST = 5
+
+/** What a decision depends on beside state and event. */
+export type Given = {
+  definition: ResolvedDefinition
+  /** Milliseconds since the epoch, by the database's clock (S18). */
+  now: number
+  /** In [0, 1): the jitter of a retry, should one be decided. */
+  random: number
+  /** The row's version, which is the sequence number of its last entry (S17a). */
+  version: number
+}
+
+export type Decision = { is: 'transition'; entry: Entry; state: SagaState } | { is: 'ignored'; why: string }
+
+export function decide(state: SagaState, event: Event, given: Given): Decision {
+  if (isTerminal(state.status)) return ignored(`the saga is ${state.status}`)
+  const at = new Date(given.now).toISOString()
+  const record = recorder(state, given)
+
+  switch (event.type) {
+    case 'attemptSucceeded': {
+      if (!isAwaited(state, event)) return ignored(notAwaited(event))
+      const { type: _, ...facts } = event
+      if (event.direction === 'compensation') {
+        return record({ kind: 'attemptSucceeded', at, ...facts, outcome: 'succeeded' }, (mid) => backward(mid, given))
+      }
+      if (state.bytes.total + event.resultBytes > MAX_CONTEXT_BYTES) {
+        return decide(state, tooLarge(state, event), given)
+      }
+      const spilled = state.bytes.inline + event.resultBytes > INLINE_BYTES
+      return record(
+        { kind: 'attemptSucceeded', at, ...facts, outcome: 'succeeded', ...(spilled && { spilled }) },
+        (mid) => (mid.cause === undefined ? forward(mid, given) : backward(mid, given)),
+      )
+    }
+
+    case 'attemptFailed': {
+      if (!isAwaited(state, event)) return ignored(notAwaited(event))
+      const { type: _, retryAfterMs: __, ...facts } = event
+      const error = { code: event.error.code, message: sanitizeText(event.error.message, MAX_ERROR_BYTES) }
+      const failed = { kind: 'attemptFailed', at, ...facts, error } as const
+      const act = actOf(given.definition, event)
+      const again = event.outcome !== 'rejected' && event.attempt < act.retry.maxAttempts
+      if (event.direction === 'compensation') {
+        return record(failed, (mid) => (again ? retry(mid, event, given) : giveUp(mid, event, given)))
+      }
+      return record(failed, (mid) => {
+        if (mid.cause !== undefined) return backward(mid, given)
+        if (again) return retry(mid, event, given)
+        const failureReason = reasonOf(event, act)
+        return backward(mid, given, { cause: 'failure', failedStep: event.step, failureReason })
+      })
+    }
+
+    case 'lateResult': {
+      const { type: _, ...facts } = event
+      return record({ kind: 'lateResult', at, ...facts }, () => ({}))
+    }
+
+    case 'leaseLost': {
+      if (!isMoving(state.status) || event.leasesLost <= (state.leasesLost ?? 0)) return ignored('already recorded')
+      const dispatched = dueNow(state, given.now)
+      const steps = state.status === 'running' ? dispatched : []
+      const dueAt = without(state.dueAt ?? {}, dispatched)
+      return record({ kind: 'leaseLost', at, leasesLost: event.leasesLost, steps }, (mid) =>
+        event.leasesLost < MAX_LEASES_LOST
+          ? { attempts: mid.attempts, ...(Object.keys(dueAt).length > 0 && { dueAt }) }
+          : crashLoop(mid, dispatched[0], given),
+      )
+    }
+
+    case 'deadlinePassed': {
+      if (!deadlineActs(state)) return ignored('the deadline has nothing left to stop')
+      const failureReason = `the saga's deadline (${state.deadlineAt}) has passed`
+      return record({ kind: 'deadlinePassed', at }, (mid) =>
+        turn(mid, { cause: 'deadline', failureReason }, event.underWay, given),
+      )
+    }
+
+    case 'cancelRequested': {
+      const { type: _, underWay, ...facts } = event
+      const failureReason = sanitizeText(`cancelled by ${event.actor}: ${event.reason}`, MAX_REASON_BYTES)
+      return record({ kind: 'cancelRequested', at, ...facts }, (mid) => {
+        const goingForward = mid.status === 'running' || mid.stuck?.direction === 'action'
+        return goingForward && mid.cause === undefined
+          ? turn(mid, { cause: 'cancel', failureReason }, underWay, given)
+          : {}
+      })
+    }
+
+    case 'verbRequested': {
+      const { verb, actor, reason } = event
+      const why = refusal(state, event, given.version)
+      const step = state.stuck?.step ?? undefined
+      if (why !== undefined || state.stuck === undefined || step === undefined) {
+        return record({ kind: 'verbRefused', at, verb, actor, reason, why: why ?? 'no step is stuck' }, () => ({}))
+      }
+      const { direction } = state.stuck
+      if (verb === 'retry') {
+        const status = direction === 'action' ? 'running' : 'compensating'
+        return record({ kind: 'retried', at, actor, reason, step }, () => ({ status, attempts: { [step]: 1 } }))
+      }
+      if (verb === 'markCompensated') {
+        return record({ kind: 'markedCompensated', at, actor, reason, step }, (mid) => backward(mid, given))
+      }
+      return record({ kind: 'skipped', at, actor, reason, step, direction }, (mid) =>
+        direction === 'action' && mid.cause === undefined ? forward(mid, given) : backward(mid, given),
+      )
+    }
+  }
+}
+
+/** What a saga waits for, as a value: what the worker does, and what the API says will happen next. */
+export type Next =
+  | { act: 'nothing' }
+  | { act: 'waitForOperator' }
+  | { act: 'attempt'; attempts: (AttemptId & { dueAt: string | undefined })[] }
+
+export function next(state: SagaState): Next {
+  if (isTerminal(state.status)) return { act: 'nothing' }
+  if (state.status === 'stuck') return { act: 'waitForOperator' }
+  const direction = state.status === 'compensating' ? 'compensation' : 'action'
+  return {
+    act: 'attempt',
+    attempts: Object.entries(state.attempts).map(([step, attempt]) => ({
+      step,
+      direction,
+      attempt,
+      dueAt: entryOf(state.dueAt, step),
+    })),
+  }
+}
+
+/**
+ * When a worker must look at the saga again, in milliseconds since the epoch: its earliest attempt or its deadline.
+ * `undefined` where no time will change anything: the saga has ended or a person must act.
+ */
+export function wakeAt(state: SagaState, now: number): number | undefined {
+  const due = next(state)
+  if (due.act !== 'attempt') return undefined
+  const attempts = due.attempts.map(({ dueAt }) => (dueAt === undefined ? now : Date.parse(dueAt)))
+  if (deadlineActs(state)) attempts.push(Date.parse(state.deadlineAt))
+  return Math.min(...attempts)
+}
+
+/** Has the deadline passed, with something left for it to stop? */
+export function isPastDeadline(state: SagaState, now: number): boolean {
+  return deadlineActs(state) && Date.parse(state.deadlineAt) <= now
+}
+
+/** A deadline stops what goes forward; it never stops a compensation (S7). */
+function deadlineActs(state: SagaState): state is SagaState & { deadlineAt: string } {
+  return state.deadlineAt !== undefined && state.status === 'running' && state.cause === undefined
+}
+
+/** The next step in the order of the definition, or the end (S1). */
+function forward(state: SagaState, { definition }: Given): Change {
+  const currentStepIndex = state.currentStepIndex + 1
+  const step = definition.steps[currentStepIndex]
+  return step === undefined
+    ? { status: 'completed', currentStepIndex, attempts: {} }
+    : { ...running(state), currentStepIndex, attempts: { [step.name]: 1 } }
+}
+
+/** The next step to undo, or the end (S8). `why` is given by what turned the saga round. */
+function backward(state: SagaState, { definition }: Given, why: Change = {}): Change {
+  const mid = change(state, why)
+  const [step] = owed(mid, definition)
+  return step === undefined
+    ? { ...why, status: endOf(mid), attempts: {} }
+    : { ...why, ...(state.status === 'compensating' ? {} : { status: 'compensating' as const }), attempts: { [step]: 1 } }
+}
+
+/** Turns a saga round at once, or as soon as the attempt that is under way has ended (S25). */
+function turn(state: SagaState, why: Change, underWay: boolean, given: Given): Change {
+  return underWay ? why : backward(state, given, why)
+}
+
+function endOf(state: SagaState): Status {
+  if ((state.skippedCompensations ?? []).length > 0) return 'abandoned'
+  return state.cause === 'cancel' ? 'cancelled' : 'failed'
+}
+
+function running(state: SagaState): Change {
+  return state.status === 'running' ? {} : { status: 'running' }
+}
+
+function retry(state: SagaState, failed: AttemptId & { retryAfterMs?: number | undefined }, given: Given): Change {
+  const act = actOf(given.definition, failed)
+  const delayMs = retryDelayMs(act.retry, failed.attempt, given.random, failed.retryAfterMs)
+  return {
+    attempts: { ...state.attempts, [failed.step]: failed.attempt + 1 },
+    dueAt: { ...state.dueAt, [failed.step]: new Date(given.now + delayMs).toISOString() },
+  }
+}
+
+/** S12: a compensation that cannot be done goes to a person; none is skipped ahead of it. */
+function giveUp(state: SagaState, event: AttemptId & { error: { code: string; message: string } }, given: Given): Change {
+  const message = sanitizeText(
+    `the compensation of step "${event.step}" failed on attempt ${event.attempt}: ${event.error.code}: ${event.error.message}`,
+    MAX_REASON_BYTES,
+  )
+  return stuckAt(state, event.step, 'compensationFailed', message, given)
+}
+
+function crashLoop(state: SagaState, step: string | undefined, given: Given): Change {
+  const message = `${MAX_LEASES_LOST} workers in a row died while they held this saga at step "${step ?? '?'}", without progress between`
+  return stuckAt(state, step, 'crashLoop', message, given)
+}
+
+function stuckAt(
+  state: SagaState,
+  step: string | undefined,
+  reason: 'compensationFailed' | 'crashLoop',
+  message: string,
+  given: Given,
+): Change {
+  const direction = state.status === 'compensating' ? 'compensation' : 'action'
+  const since = new Date(given.now).toISOString()
+  return { status: 'stuck', attempts: state.attempts, stuck: { step: step ?? null, direction, reason, message, since } }
+}
+
+/** Why a verb is not possible, or undefined. */
+export function refusal(
+  state: SagaState,
+  { verb, step, decidedOn }: { verb: 'retry' | 'skip' | 'markCompensated'; step?: string | undefined; decidedOn?: number | undefined },
+  version: number,
+): string | undefined {
+  const { stuck } = state
+  if (state.status !== 'stuck' || stuck === undefined) return `the saga is ${state.status}; only a stuck saga takes this verb`
+  if (decidedOn !== undefined && decidedOn !== version) {
+    return `decided on version ${decidedOn}, but the saga has moved on to version ${version}; read it again`
+  }
+  if (stuck.step === null) return 'no step is known to be stuck; the saga can only be abandoned'
+  if (step !== undefined && step !== stuck.step) return `the saga is stuck at step "${stuck.step}", not at "${step}"`
+  if (verb === 'markCompensated' && stuck.direction === 'action') {
+    return `step "${stuck.step}" is stuck going forward; there is no compensation to mark as done`
+  }
+  return undefined
+}
+
+/** The attempts that may have been dispatched: those without a due time, or with one that has come. */
+export function dueNow(state: SagaState, now: number): string[] {
+  return Object.keys(state.attempts).filter((step) => {
+    const dueAt = entryOf(state.dueAt, step)
+    return dueAt === undefined || Date.parse(dueAt) <= now
+  })
+}
+
+export function actOf(definition: ResolvedDefinition, { step, direction }: AttemptId): Act {
+  const act = stepOf(definition, step)?.[direction]
+  // The schedule only ever names what the pinned definition has: anything else is a bug.
+  if (act === undefined) throw new Error(`definition "${definition.name}" version ${definition.version} has no ${direction} of step "${step}"`)
+  return act
+}
+
+/** Duplicates and results of attempts that are no longer current change nothing. */
+function isAwaited(state: SagaState, { step, direction, attempt }: AttemptId): boolean {
+  const due = next(state)
+  if (due.act !== 'attempt') return false
+  return due.attempts.some((one) => one.step === step && one.direction === direction && one.attempt === attempt)
+}
+
+function notAwaited({ step, direction, attempt }: AttemptId): string {
+  return `attempt ${attempt} of the ${direction} of step "${step}" is not awaited`
+}
+
+function tooLarge(state: SagaState, { step, direction, attempt, resultBytes }: AttemptId & { resultBytes: number }): Event {
+  const message = `the result has ${resultBytes} bytes and the context already ${state.bytes.total}; together they may have ${MAX_CONTEXT_BYTES}`
+  return { type: 'attemptFailed', step, direction, attempt, outcome: 'uncertain', error: { code: 'CONTEXT_TOO_LARGE', message } }
+}
+
+function reasonOf(event: AttemptId & { outcome: string; error: { code: string; message: string } }, act: Act): string {
+  const which = `step "${event.step}" ${event.outcome === 'rejected' ? 'was rejected' : 'failed'} on attempt ${event.attempt} of ${act.retry.maxAttempts}`
+  return sanitizeText(`${which}: ${event.error.code}: ${event.error.message}`, MAX_REASON_BYTES)
+}
+
+function ignored(why: string): Decision {
+  return { is: 'ignored', why }
+}
+
+type Fact = Entry extends infer E ? (E extends { to: Change } ? Omit<E, 'to'> : never) : never
+
+/** Completes a fact with what follows from it, and the state with both. */
+function recorder(state: SagaState, given: Given) {
+  return (fact: Fact, follow: (mid: SagaState) => Change): Decision => {
+    const draft: Entry = { ...fact, to: {} }
+    const mid = note(state, draft, given.version + 1)
+    const to = follow(mid)
+    return { is: 'transition', entry: { ...draft, to }, state: change(mid, to) }
+  }
+}

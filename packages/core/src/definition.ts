@@ -1,0 +1,242 @@
+import { z } from 'zod'
+import type { Json } from './json.ts'
+
+/**
+ * A saga definition: an immutable, versioned document that says which steps there are, what each does and how it
+ * is undone (semantics S26, S27). This file holds its shape and its defaults; `lint.ts` says what is odd about one.
+ */
+
+/** Bytes of one definition, written as JSON (S32). */
+export const MAX_DEFINITION_BYTES = 256 * 1024
+/** Steps of one definition (S32). */
+export const MAX_STEPS = 500
+/** No attempt, deadline or back-off may be longer than a year: what is, is a mistake in units. */
+export const MAX_DURATION_MS = 366 * 24 * 60 * 60 * 1000
+
+export const DEFAULT_TIMEOUT_MS = 30_000
+/** The queue of every definition without handlers (S20). */
+export const DEFAULT_QUEUE = 'default'
+
+/** The names of steps, definitions and queues. */
+export const Name = z
+  .string()
+  .regex(
+    /^[A-Za-z][A-Za-z0-9_-]{0,63}$/,
+    'a name starts with a letter and has 1 to 64 letters, digits, "_" or "-"',
+  )
+
+const DurationMs = z
+  .int()
+  .min(1)
+  .max(MAX_DURATION_MS)
+  .meta({ description: 'milliseconds, from 1 to the number of milliseconds of 366 days' })
+
+const JsonValue = z.custom<Json>((value) => value !== undefined).meta({ description: 'any JSON value' })
+
+const HttpUrl = z
+  .string()
+  .max(2048)
+  .refine((text) => urlProblem(text) === undefined, { error: (issue) => urlProblem(String(issue.input)) ?? '' })
+  .meta({ description: 'an absolute http or https URL, without user name, password or fragment' })
+
+/** A header a definition may set. Those that the engine or HTTP itself sets are refused. */
+const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$/
+const OWN_HEADERS =
+  /^(host|content-length|content-type|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|idempotency-key|correlation-id|traceparent|tracestate|saga-.*)$/i
+
+const Headers = z
+  .record(z.string(), z.string().max(4096))
+  .superRefine((headers, context) => {
+    if (Object.keys(headers).length > 50) {
+      context.addIssue({ code: 'custom', message: `${Object.keys(headers).length} headers; the most is 50` })
+    }
+    for (const [name, value] of Object.entries(headers)) {
+      if (!HEADER_NAME.test(name)) {
+        context.addIssue({ code: 'custom', path: [name], message: 'not a valid name of an HTTP header' })
+      } else if (OWN_HEADERS.test(name)) {
+        context.addIssue({ code: 'custom', path: [name], message: 'this header is set by the engine; remove it' })
+      }
+      // A header's value is visible Latin text: a line break in it would start another header.
+      if (!/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) {
+        context.addIssue({ code: 'custom', path: [name], message: 'has a character no HTTP header may carry' })
+      }
+    }
+  })
+
+export const HttpAction = z
+  .strictObject({
+    type: z.literal('http'),
+    method: z.enum(['GET', 'POST', 'PUT', 'PATCH', 'DELETE']).default('POST'),
+    url: HttpUrl,
+    headers: Headers.optional(),
+    body: JsonValue.optional(),
+  })
+  .meta({ description: 'a call to an HTTP service' })
+
+export const HandlerAction = z
+  .strictObject({ type: z.literal('handler') })
+  .meta({ description: 'a TypeScript function registered in a worker under the definition and the name of the step' })
+
+const Action = z.discriminatedUnion('type', [HttpAction, HandlerAction])
+
+export const RetryPolicy = z
+  .strictObject({
+    maxAttempts: z.int().min(1).max(1000),
+    initialDelayMs: DurationMs,
+    factor: z.number().min(1).max(100),
+    maxDelayMs: DurationMs,
+  })
+  .partial()
+  .meta({ description: 'attempts and back-off: exponential with full jitter, never under 100 ms' })
+
+const Compensation = z.discriminatedUnion('type', [
+  HttpAction.extend({ timeoutMs: DurationMs.optional(), retry: RetryPolicy.optional() }),
+  HandlerAction.extend({ timeoutMs: DurationMs.optional(), retry: RetryPolicy.optional() }),
+])
+
+export const CompensateWhen = z.enum(['completed', 'uncertain'])
+
+export const Step = z
+  .strictObject({
+    name: Name,
+    description: z.string().max(2000).optional(),
+    action: Action,
+    compensation: Compensation.optional(),
+    timeoutMs: DurationMs.optional(),
+    retry: RetryPolicy.optional(),
+    compensateWhen: CompensateWhen.optional(),
+  })
+  .meta({ id: 'Step', description: 'an action and, optionally, the compensation that undoes it' })
+
+/** The document as its author writes it. */
+export const Definition = z
+  .strictObject({
+    name: Name,
+    description: z.string().max(10_000).optional(),
+    queue: Name.optional(),
+    inputSchema: z.record(z.string(), JsonValue).optional(),
+    deadlineMs: DurationMs.optional(),
+    defaults: z
+      .strictObject({
+        timeoutMs: DurationMs.optional(),
+        retry: RetryPolicy.optional(),
+        compensateWhen: CompensateWhen.optional(),
+      })
+      .optional(),
+    steps: z.array(Step).min(1).max(MAX_STEPS),
+  })
+  .superRefine((definition, context) => {
+    const first = new Map<string, number>()
+    definition.steps.forEach((step, index) => {
+      const path = ['steps', index, 'name']
+      if (step.name === 'input') {
+        context.addIssue({ code: 'custom', path, message: '"input" is taken: the start input stands under it in the context' })
+      }
+      const earlier = first.get(step.name)
+      if (earlier !== undefined) {
+        context.addIssue({ code: 'custom', path, message: `"${step.name}" is already the name of step ${earlier}` })
+      }
+      first.set(step.name, index)
+    })
+  })
+  .meta({ id: 'Definition', description: 'a saga definition' })
+
+export type Definition = z.infer<typeof Definition>
+export type Step = z.infer<typeof Step>
+export type HttpAction = z.infer<typeof HttpAction>
+export type HandlerAction = z.infer<typeof HandlerAction>
+export type CompensateWhen = z.infer<typeof CompensateWhen>
+
+/** Every number a retry needs, nothing left out. */
+export type Retry = { maxAttempts: number; initialDelayMs: number; factor: number; maxDelayMs: number }
+
+/** One direction of a step with all its defaults filled in. */
+export type Act = { call: HttpAction | HandlerAction; timeoutMs: number; retry: Retry }
+
+export type ResolvedStep = {
+  name: string
+  action: Act
+  compensation: Act | undefined
+  compensateWhen: CompensateWhen
+}
+
+/** A registered definition as the engine uses it: defaults resolved, steps found by name. */
+export type ResolvedDefinition = {
+  name: string
+  version: number
+  queue: string
+  deadlineMs: number | undefined
+  steps: readonly ResolvedStep[]
+  indexOf: ReadonlyMap<string, number>
+}
+
+const DEFAULT_RETRY: Retry = { maxAttempts: 3, initialDelayMs: 200, factor: 2, maxDelayMs: 30_000 }
+/** S11: one attempt and three retries. */
+const COMPENSATION_ATTEMPTS = 4
+
+/** Fills in the defaults: the step's own, else the definition's, else the engine's (S4, S5, S11). */
+export function resolveDefinition(definition: Definition, version: number): ResolvedDefinition {
+  const { defaults } = definition
+  const timeoutMs = defaults?.timeoutMs ?? DEFAULT_TIMEOUT_MS
+  const retry: Retry = { ...DEFAULT_RETRY, ...present(defaults?.retry) }
+  const steps = definition.steps.map((step): ResolvedStep => {
+    const { compensation } = step
+    return {
+      name: step.name,
+      compensateWhen: step.compensateWhen ?? defaults?.compensateWhen ?? 'completed',
+      action: {
+        call: step.action,
+        timeoutMs: step.timeoutMs ?? timeoutMs,
+        retry: { ...retry, ...present(step.retry) },
+      },
+      compensation: compensation && {
+        call: compensation,
+        timeoutMs: compensation.timeoutMs ?? timeoutMs,
+        retry: { ...retry, maxAttempts: COMPENSATION_ATTEMPTS, ...present(compensation.retry) },
+      },
+    }
+  })
+  return {
+    name: definition.name,
+    version,
+    queue: queueOf(definition),
+    deadlineMs: definition.deadlineMs,
+    steps,
+    indexOf: new Map(steps.map((step, index) => [step.name, index])),
+  }
+}
+
+/** S20: a definition with handlers has a queue of its own unless it names one; all others share `default`. */
+export function queueOf(definition: Definition): string {
+  if (definition.queue !== undefined) return definition.queue
+  return definition.steps.some(hasHandler) ? definition.name : DEFAULT_QUEUE
+}
+
+function hasHandler(step: Step): boolean {
+  return step.action.type === 'handler' || step.compensation?.type === 'handler'
+}
+
+/** Drops the keys whose value is undefined, so that a spread cannot overwrite a default with nothing. */
+function present(policy: z.infer<typeof RetryPolicy> | undefined): Partial<Retry> {
+  const given: Partial<Retry> = {}
+  if (policy?.maxAttempts !== undefined) given.maxAttempts = policy.maxAttempts
+  if (policy?.initialDelayMs !== undefined) given.initialDelayMs = policy.initialDelayMs
+  if (policy?.factor !== undefined) given.factor = policy.factor
+  if (policy?.maxDelayMs !== undefined) given.maxDelayMs = policy.maxDelayMs
+  return given
+}
+
+/** What is wrong with a participant's URL, or undefined. Written without `URL`, which core does not have. */
+function urlProblem(text: string): string | undefined {
+  const match = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/([^/?#]*)([^#]*)(#.*)?$/.exec(text)
+  if (match === null) return 'not an absolute URL; write it as http://host:port/path'
+  const [, scheme = '', authority = '', rest = '', fragment] = match
+  if (!/^https?$/i.test(scheme)) return `the scheme is "${scheme}"; a participant is called over http or https`
+  if (authority.includes('@')) return 'has a user name or password in it; credentials do not belong in a definition'
+  if (!/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?$/.test(authority)) return `"${authority}" is not a host with an optional port`
+  if (Number(/:([0-9]+)$/.exec(authority.replace(/^\[.*\]/, ''))?.[1] ?? 1) > 65_535) return 'the port is over 65535'
+  if (fragment !== undefined) return 'has a fragment (#…), which is never sent; remove it'
+  if (text.includes('${{')) return 'expressions (${{ … }}) are not supported yet; see the changelog'
+  if (!/^[\x21-\x7e]*$/.test(rest)) return 'has a space, a control character or a letter outside ASCII; percent-encode it'
+  return undefined
+}

@@ -1,0 +1,229 @@
+import { z } from 'zod'
+import type { Json } from './json.ts'
+import { Cause, Direction, isTerminal, type SagaState, Status, Stuck } from './state.ts'
+
+/**
+ * The history: one entry per transition, in order, append-only. An entry states a fact and, under `to`, what changed
+ * with it; nothing in it needs the definition or the rules to be understood. Folding the entries gives the state (S35).
+ */
+
+const JsonValue = z.custom<Json>((value) => value !== undefined)
+const Attempt = { step: z.string(), direction: Direction, attempt: z.int().min(1) }
+const Act = { actor: z.string(), reason: z.string() }
+
+/** What a fact changed beside itself. `attempts` and `dueAt` replace the schedule as a whole. */
+export const Change = z.object({
+  status: Status.optional(),
+  currentStepIndex: z.int().min(0).optional(),
+  attempts: z.record(z.string(), z.int().min(1)).optional(),
+  dueAt: z.record(z.string(), z.string()).optional(),
+  failureReason: z.string().optional(),
+  failedStep: z.string().optional(),
+  cause: Cause.optional(),
+  stuck: Stuck.optional(),
+})
+export type Change = z.infer<typeof Change>
+
+const facts = [
+  z.object({
+    kind: z.literal('sagaStarted'),
+    at: z.string(),
+    sagaId: z.string(),
+    definition: z.object({ name: z.string(), version: z.int() }),
+    input: JsonValue,
+    inputBytes: z.int(),
+    spilled: z.boolean().optional(),
+    deadlineAt: z.string().optional(),
+    correlationId: z.string().optional(),
+    traceparent: z.string().optional(),
+    to: Change,
+  }),
+  z.object({
+    kind: z.literal('attemptSucceeded'),
+    at: z.string(),
+    ...Attempt,
+    outcome: z.literal('succeeded'),
+    result: JsonValue,
+    resultBytes: z.int(),
+    spilled: z.boolean().optional(),
+    to: Change,
+  }),
+  z.object({
+    kind: z.literal('attemptFailed'),
+    at: z.string(),
+    ...Attempt,
+    outcome: z.enum(['rejected', 'failed', 'uncertain']),
+    error: z.object({ code: z.string(), message: z.string() }),
+    to: Change,
+  }),
+  z.object({
+    kind: z.literal('lateResult'),
+    at: z.string(),
+    ...Attempt,
+    outcome: z.enum(['succeeded', 'rejected', 'failed', 'uncertain']),
+    to: Change,
+  }),
+  z.object({ kind: z.literal('leaseLost'), at: z.string(), leasesLost: z.int(), steps: z.array(z.string()), to: Change }),
+  z.object({ kind: z.literal('deadlinePassed'), at: z.string(), to: Change }),
+  z.object({ kind: z.literal('cancelRequested'), at: z.string(), ...Act, to: Change }),
+  z.object({ kind: z.literal('retried'), at: z.string(), ...Act, step: z.string(), to: Change }),
+  z.object({
+    kind: z.literal('skipped'),
+    at: z.string(),
+    ...Act,
+    step: z.string(),
+    direction: Direction,
+    to: Change,
+  }),
+  z.object({ kind: z.literal('markedCompensated'), at: z.string(), ...Act, step: z.string(), to: Change }),
+  z.object({
+    kind: z.literal('verbRefused'),
+    at: z.string(),
+    ...Act,
+    verb: z.enum(['retry', 'skip', 'markCompensated']),
+    why: z.string(),
+    to: Change,
+  }),
+  /** Written by a statement of its own, which reads no state (S30b). */
+  z.object({ kind: z.literal('abandoned'), at: z.string(), ...Act, to: Change }),
+  /** Written by a statement of its own: nothing could be decided about this saga. */
+  z.object({ kind: z.literal('parked'), at: z.string(), reason: z.string(), to: Change }),
+] as const
+
+/** One entry as it is stored, without its sequence number, epoch and worker, which are columns of their own. */
+export const Entry = z.discriminatedUnion('kind', facts)
+export type Entry = z.infer<typeof Entry>
+export type Kind = Entry['kind']
+export type Started = Extract<Entry, { kind: 'sagaStarted' }>
+
+/** The state a saga starts in: what its first entry says. */
+export function begin(entry: Started): SagaState {
+  const spilled = entry.spilled === true
+  const state: SagaState = {
+    sagaId: entry.sagaId,
+    definition: entry.definition,
+    status: 'running',
+    currentStepIndex: 0,
+    completedSteps: [],
+    compensatedSteps: [],
+    context: spilled ? {} : { input: entry.input },
+    startedAt: entry.at,
+    updatedAt: entry.at,
+    uncertainSteps: [],
+    skippedSteps: [],
+    attempts: {},
+    bytes: { inline: spilled ? 0 : entry.inputBytes, total: entry.inputBytes },
+  }
+  if (spilled) state.spilled = { input: 1 }
+  if (entry.deadlineAt !== undefined) state.deadlineAt = entry.deadlineAt
+  if (entry.correlationId !== undefined) state.correlationId = entry.correlationId
+  if (entry.traceparent !== undefined) state.traceparent = entry.traceparent
+  return change(state, entry.to)
+}
+
+/** The state after one more entry, which has sequence number `seq`. */
+export function apply(state: SagaState, entry: Entry, seq: number): SagaState {
+  return change(note(state, entry, seq), entry.to)
+}
+
+/** Folds a whole history, first entry first, into the state it leads to. */
+export function fold(entries: readonly Entry[]): SagaState {
+  const [first, ...rest] = entries
+  if (first?.kind !== 'sagaStarted') throw new Error('a history begins with sagaStarted')
+  return rest.reduce((state, entry, index) => apply(state, entry, index + 2), begin(first))
+}
+
+/** What the fact itself says, before anything that follows from it. */
+export function note(before: SagaState, entry: Entry, seq: number): SagaState {
+  const state: SagaState = { ...before, updatedAt: entry.at }
+  switch (entry.kind) {
+    case 'sagaStarted':
+      throw new Error('a saga starts once')
+    case 'attemptSucceeded':
+      delete state.leasesLost
+      state.uncertainSteps = state.uncertainSteps.filter((name) => name !== entry.step)
+      if (entry.direction === 'compensation') {
+        state.compensatedSteps = [...state.compensatedSteps, entry.step]
+        return state
+      }
+      state.completedSteps = [...state.completedSteps, entry.step]
+      return keep(state, entry.step, entry.result, entry.resultBytes, entry.spilled ? seq : undefined)
+    case 'attemptFailed':
+      delete state.leasesLost
+      if (entry.outcome === 'uncertain' && entry.direction === 'action') addUncertain(state, [entry.step])
+      return state
+    case 'leaseLost':
+      state.leasesLost = entry.leasesLost
+      addUncertain(state, entry.steps)
+      return state
+    case 'cancelRequested':
+      state.cancel ??= { actor: entry.actor, reason: entry.reason, at: entry.at }
+      return state
+    case 'skipped':
+      delete state.leasesLost
+      if (entry.direction === 'compensation') {
+        state.skippedCompensations = [...(state.skippedCompensations ?? []), entry.step]
+      } else {
+        state.skippedSteps = [...state.skippedSteps, entry.step]
+      }
+      return state
+    case 'markedCompensated':
+      delete state.leasesLost
+      state.uncertainSteps = state.uncertainSteps.filter((name) => name !== entry.step)
+      state.compensatedSteps = [...state.compensatedSteps, entry.step]
+      return state
+    case 'retried':
+      delete state.leasesLost
+      return state
+    case 'deadlinePassed':
+    case 'lateResult':
+    case 'verbRefused':
+    case 'abandoned':
+    case 'parked':
+      return state
+  }
+}
+
+/** What followed from the fact. */
+export function change(before: SagaState, to: Change): SagaState {
+  const state: SagaState = { ...before }
+  if (to.status !== undefined) {
+    state.status = to.status
+    if (to.status !== 'stuck') delete state.stuck
+  }
+  if (to.currentStepIndex !== undefined) state.currentStepIndex = to.currentStepIndex
+  if (to.attempts !== undefined) {
+    state.attempts = to.attempts
+    if (to.dueAt === undefined) delete state.dueAt
+    else state.dueAt = to.dueAt
+  }
+  // The first cause stands: a later failure never overwrites it.
+  if (to.failureReason !== undefined) state.failureReason ??= to.failureReason
+  if (to.failedStep !== undefined) state.failedStep ??= to.failedStep
+  if (to.cause !== undefined) state.cause ??= to.cause
+  if (to.stuck !== undefined) state.stuck = to.stuck
+  if (isTerminal(state.status)) {
+    state.attempts = {}
+    delete state.dueAt
+  }
+  return state
+}
+
+function keep(state: SagaState, name: string, value: Json, bytes: number, seq: number | undefined): SagaState {
+  const total = state.bytes.total + bytes
+  if (seq !== undefined) {
+    state.spilled = { ...state.spilled, [name]: seq }
+    state.bytes = { inline: state.bytes.inline, total }
+  } else {
+    state.context = { ...state.context, [name]: value }
+    state.bytes = { inline: state.bytes.inline + bytes, total }
+  }
+  return state
+}
+
+function addUncertain(state: SagaState, steps: readonly string[]): void {
+  const known = new Set([...state.uncertainSteps, ...state.completedSteps])
+  const added = steps.filter((name) => !known.has(name))
+  if (added.length > 0) state.uncertainSteps = [...state.uncertainSteps, ...added]
+}
+

@@ -1,0 +1,105 @@
+import type { z } from 'zod'
+import { Definition, MAX_DEFINITION_BYTES, resolveDefinition } from './definition.ts'
+import { byteLength, type Json, type JsonProblem } from './json.ts'
+
+/**
+ * Checks a document that claims to be a definition (S27): what makes it impossible is a problem and refuses it; what is
+ * merely odd is a warning and is returned with it. Both name the place by a JSON pointer.
+ */
+
+export type Checked =
+  | { ok: true; definition: Definition; warnings: JsonProblem[] }
+  | { ok: false; problems: JsonProblem[] }
+
+export function checkDefinition(document: Json): Checked {
+  const bytes = byteLength(JSON.stringify(document))
+  if (bytes > MAX_DEFINITION_BYTES) {
+    const detail = `the definition has ${bytes} bytes as JSON; the most is ${MAX_DEFINITION_BYTES}`
+    return { ok: false, problems: [{ pointer: '', detail }] }
+  }
+  const parsed = Definition.safeParse(document)
+  if (!parsed.success) return { ok: false, problems: problemsOf(parsed.error) }
+  const problems = impossible(parsed.data)
+  if (problems.length > 0) return { ok: false, problems }
+  return { ok: true, definition: parsed.data, warnings: odd(parsed.data) }
+}
+
+/** Turns zod's issues into places and sentences. Shared by everything that validates a document. */
+export function problemsOf(error: z.ZodError): JsonProblem[] {
+  return error.issues.flatMap((issue): JsonProblem[] => {
+    if (issue.code === 'unrecognized_keys') {
+      return issue.keys.map((key) => ({
+        pointer: pointerTo([...issue.path, key]),
+        detail: 'unknown field; remove it or check its spelling',
+      }))
+    }
+    return [{ pointer: pointerTo(issue.path), detail: issue.message }]
+  })
+}
+
+export function pointerTo(path: readonly PropertyKey[]): string {
+  return path.map((key) => `/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
+}
+
+/** Settings each of which is valid and that cannot go together. */
+function impossible(definition: Definition): JsonProblem[] {
+  const problems: JsonProblem[] = []
+  const resolved = resolveDefinition(definition, 1)
+  definition.steps.forEach((step, index) => {
+    const at = `/steps/${index}`
+    const { action, compensation } = resolved.steps[index] ?? {}
+    const acts = [
+      [`${at}/retry`, action],
+      [`${at}/compensation/retry`, compensation],
+    ] as const
+    for (const [pointer, act] of acts) {
+      if (act !== undefined && act.retry.maxDelayMs < act.retry.initialDelayMs) {
+        const detail = `maxDelayMs (${act.retry.maxDelayMs}) is less than initialDelayMs (${act.retry.initialDelayMs}), counting the defaults`
+        problems.push({ pointer, detail })
+      }
+    }
+    if (step.compensateWhen !== undefined && step.compensation === undefined) {
+      problems.push({ pointer: `${at}/compensateWhen`, detail: 'this step has no compensation, so this can have no effect' })
+    }
+    for (const direction of ['action', 'compensation'] as const) {
+      const call = step[direction]
+      if (call?.type === 'http' && call.method === 'GET' && call.body !== undefined) {
+        problems.push({ pointer: `${at}/${direction}/body`, detail: 'a GET request has no body' })
+      }
+    }
+  })
+  return problems
+}
+
+/** What is allowed and probably not meant. */
+function odd(definition: Definition): JsonProblem[] {
+  const warnings: JsonProblem[] = []
+  const resolved = resolveDefinition(definition, 1)
+  const last = definition.steps.length - 1
+  definition.steps.forEach((step, index) => {
+    const at = `/steps/${index}`
+    const writes = step.action.type === 'handler' || step.action.method !== 'GET'
+    if (writes && step.compensation === undefined && index < last) {
+      const detail = `step "${step.name}" may change something and has no compensation: if a later step fails, its effect stays`
+      warnings.push({ pointer: at, detail })
+    }
+    if (step.compensation !== undefined && index === last && resolved.steps[index]?.compensateWhen === 'completed') {
+      const detail = `step "${step.name}" is the last: once it has completed so has the saga, and this compensation can never run; say "compensateWhen": "uncertain", or remove it`
+      warnings.push({ pointer: `${at}/compensation`, detail })
+    }
+    if (
+      step.action.type === 'http' &&
+      step.compensation?.type === 'http' &&
+      step.action.url === step.compensation.url &&
+      step.action.method === step.compensation.method
+    ) {
+      warnings.push({ pointer: `${at}/compensation/url`, detail: 'the compensation is the same request as the action' })
+    }
+    const timeoutMs = resolved.steps[index]?.action.timeoutMs ?? 0
+    if (definition.deadlineMs !== undefined && timeoutMs > definition.deadlineMs) {
+      const detail = `one attempt of step "${step.name}" may take ${timeoutMs} ms, longer than the saga's deadline of ${definition.deadlineMs} ms`
+      warnings.push({ pointer: step.timeoutMs === undefined ? at : `${at}/timeoutMs`, detail })
+    }
+  })
+  return warnings
+}

@@ -1,0 +1,101 @@
+import { z } from 'zod'
+import type { Json } from './json.ts'
+
+/**
+ * SagaState: the one document that says where a saga is. It is persisted as JSONB after every transition and returned
+ * by the API under these names. Words and rules: docs/reference/semantics.md.
+ */
+
+export const Status = z.enum(['running', 'compensating', 'stuck', 'completed', 'failed', 'cancelled', 'abandoned'])
+export type Status = z.infer<typeof Status>
+
+export const Direction = z.enum(['action', 'compensation'])
+export type Direction = z.infer<typeof Direction>
+
+/** Why a saga turned round. The first cause decides between `failed` and `cancelled`. */
+export const Cause = z.enum(['failure', 'cancel', 'deadline'])
+export type Cause = z.infer<typeof Cause>
+
+/** Why automation gave up on a saga. */
+export const StuckReason = z.enum(['compensationFailed', 'crashLoop', 'undecidable'])
+export type StuckReason = z.infer<typeof StuckReason>
+
+export const Stuck = z.object({
+  step: z.string().nullable(),
+  direction: Direction,
+  reason: StuckReason,
+  message: z.string(),
+  since: z.string(),
+})
+export type Stuck = z.infer<typeof Stuck>
+
+const JsonValue = z.custom<Json>((value) => value !== undefined)
+const Steps = z.array(z.string())
+
+export const SagaState = z.object({
+  sagaId: z.string(),
+  definition: z.object({ name: z.string(), version: z.int() }),
+  status: Status,
+  currentStepIndex: z.int().min(0),
+  /** Names, in order of completion. */
+  completedSteps: Steps,
+  /** Names, in order of compensation. */
+  compensatedSteps: Steps,
+  /** `input`, and each step's result under its name; what is large stands in `spilled` instead (S33). */
+  context: z.record(z.string(), JsonValue),
+  startedAt: z.string(),
+  updatedAt: z.string(),
+  failureReason: z.string().optional(),
+  /** The step that failed for good and so turned the saga round. */
+  failedStep: z.string().optional(),
+  cause: Cause.optional(),
+  /** Steps one of whose attempts was uncertain and none succeeded. */
+  uncertainSteps: Steps,
+  /** Steps whose action an operator skipped. */
+  skippedSteps: Steps,
+  /** Steps whose compensation an operator skipped: the saga ends `abandoned`. */
+  skippedCompensations: Steps.optional(),
+  /** The attempt each step is at: under way, or about to be once `dueAt` has come. */
+  attempts: z.record(z.string(), z.int().min(1)),
+  /** When a scheduled attempt is due; a step without an entry here is dispatched at once. */
+  dueAt: z.record(z.string(), z.string()).optional(),
+  deadlineAt: z.string().optional(),
+  cancel: z.object({ actor: z.string(), reason: z.string(), at: z.string() }).optional(),
+  stuck: Stuck.optional(),
+  /** Leases lost with their worker since the last commit of progress (S19). */
+  leasesLost: z.int().min(1).optional(),
+  /** Values kept in a history entry: name → its sequence number (S33). */
+  spilled: z.record(z.string(), z.int()).optional(),
+  /** Bytes of the context as JSON: what stands in `context`, and all of it. */
+  bytes: z.object({ inline: z.int(), total: z.int() }),
+  correlationId: z.string().optional(),
+  traceparent: z.string().optional(),
+})
+export type SagaState = z.infer<typeof SagaState>
+
+export const TERMINAL = ['completed', 'failed', 'cancelled', 'abandoned'] as const
+export type Terminal = (typeof TERMINAL)[number]
+
+export function isTerminal(status: Status): status is Terminal {
+  return status === 'completed' || status === 'failed' || status === 'cancelled' || status === 'abandoned'
+}
+
+/** Does the saga need nobody but a worker? If not it has ended or a person must act. */
+export function isMoving(status: Status): boolean {
+  return status === 'running' || status === 'compensating'
+}
+
+/** S9: `failed` and `cancelled` are clean when nothing uncertain is left; the other ends speak for themselves. */
+export function isClean(state: SagaState): boolean {
+  return (state.status === 'failed' || state.status === 'cancelled') && state.uncertainSteps.length === 0
+}
+
+/** A map's own entry. Steps may be named `constructor` or `toString`: what an object inherits is not an entry. */
+export function entryOf<T>(map: Readonly<Record<string, T>> | undefined, key: string): T | undefined {
+  return map !== undefined && Object.hasOwn(map, key) ? map[key] : undefined
+}
+
+/** The map without some keys. */
+export function without<T>(map: Readonly<Record<string, T>>, keys: readonly string[]): Record<string, T> {
+  return Object.fromEntries(Object.entries(map).filter(([key]) => !keys.includes(key)))
+}

@@ -1,0 +1,33 @@
+import { defineConfig } from 'vitest/config'
+
+// Two projects, so that tests which need no database start none: the server starts with the first file of `postgres`.
+const pure = ['packages/core/src/**/*.test.ts', 'packages/sdk/src/**/*.test.ts', 'tests/architecture.test.ts']
+
+export default defineConfig({
+  test: {
+    coverage: {
+      provider: 'v8',
+      include: ['packages/*/src/**/*.ts', 'apps/*/src/**/*.ts'],
+      exclude: ['**/*.test.ts', '**/testing.ts'],
+      reporter: ['text-summary', 'html'],
+    },
+    projects: [
+      { test: { name: 'pure', include: pure, environment: 'node' } },
+      {
+        test: {
+          name: 'postgres',
+          include: [
+            '{packages,apps,examples}/*/src/**/*.test.ts',
+            'tests/**/*.test.ts',
+            'bench/**/*.test.ts',
+          ],
+          exclude: [...pure, '**/node_modules/**'],
+          environment: 'node',
+          globalSetup: ['tests/support/postgres.ts'],
+          testTimeout: 20_000,
+          hookTimeout: 60_000,
+        },
+      },
+    ],
+  },
+})
