@@ -1,7 +1,11 @@
 import { defineConfig } from 'vitest/config'
 
-// Two projects, so that tests which need no database start none: the server starts with the first file of `postgres`.
-const pure = ['packages/core/src/**/*.test.ts', 'packages/sdk/src/**/*.test.ts', 'tests/architecture.test.ts']
+// Two projects, so that tests which need no database start none: the server starts for the first file of `postgres`.
+const standalone = [
+  'packages/{core,sdk,local-postgres}/src/**/*.test.ts',
+  'examples/*/src/**/*.test.ts',
+  'tests/architecture.test.ts',
+]
 
 export default defineConfig({
   test: {
@@ -12,7 +16,7 @@ export default defineConfig({
       reporter: ['text-summary', 'html'],
     },
     projects: [
-      { test: { name: 'pure', include: pure, environment: 'node' } },
+      { test: { name: 'standalone', include: standalone, environment: 'node', testTimeout: 20_000 } },
       {
         test: {
           name: 'postgres',
@@ -21,7 +25,7 @@ export default defineConfig({
             'tests/**/*.test.ts',
             'bench/**/*.test.ts',
           ],
-          exclude: [...pure, '**/node_modules/**'],
+          exclude: [...standalone, '**/node_modules/**'],
           environment: 'node',
           globalSetup: ['tests/support/postgres.ts'],
           testTimeout: 20_000,

@@ -30,7 +30,7 @@ const steps = [
   { name: 'dead code', args: [script('knip', 'bin/knip.js'), '--no-config-hints'], checksOnly: true },
   {
     name: 'architecture',
-    args: [script('vitest', 'vitest.mjs'), 'run', '--project=pure', 'tests/architecture.test.ts'],
+    args: [script('vitest', 'vitest.mjs'), 'run', '--project=standalone', 'tests/architecture.test.ts'],
     checksOnly: true,
   },
 ]

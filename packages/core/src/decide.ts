@@ -22,6 +22,7 @@ import { entryOf, isMoving, isTerminal, type SagaState, type Status, without } f
 export const MAX_CONTEXT_BYTES = 16 * 1024 * 1024
 /** An error's text (S32), and the shorter sentence that travels in every later state. */
 export const MAX_ERROR_BYTES = 8 * 1024
+const MAX_CODE_BYTES = 128
 const MAX_REASON_BYTES = 1024
 /** S33: results stay inside the state while it is small enough not to leave its row; this leaves room for the rest of it. */
 export const INLINE_BYTES = 1400
@@ -65,18 +66,22 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
 
     case 'attemptFailed': {
       if (!isAwaited(state, event)) return ignored(notAwaited(event))
-      const { type: _, retryAfterMs: __, ...facts } = event
-      const error = { code: event.error.code, message: sanitizeText(event.error.message, MAX_ERROR_BYTES) }
-      const failed = { kind: 'attemptFailed', at, ...facts, error } as const
+      const { type: _, retryAfterMs: __, ...told } = event
+      const error = {
+        code: sanitizeText(event.error.code, MAX_CODE_BYTES),
+        message: sanitizeText(event.error.message, MAX_ERROR_BYTES),
+      }
+      const facts = { ...told, error }
+      const failed = { kind: 'attemptFailed', at, ...facts } as const
       const act = actOf(given.definition, event)
       const again = event.outcome !== 'rejected' && event.attempt < act.retry.maxAttempts
       if (event.direction === 'compensation') {
-        return record(failed, (mid) => (again ? retry(mid, event, given) : giveUp(mid, event, given)))
+        return record(failed, (mid) => (again ? retry(mid, event, given) : giveUp(mid, facts, given)))
       }
       return record(failed, (mid) => {
         if (mid.cause !== undefined) return backward(mid, given)
         if (again) return retry(mid, event, given)
-        const failureReason = reasonOf(event, act)
+        const failureReason = reasonOf(facts, act)
         return backward(mid, given, { cause: 'failure', failedStep: event.step, failureReason })
       })
     }
@@ -94,7 +99,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       return record({ kind: 'leaseLost', at, leasesLost: event.leasesLost, steps }, (mid) =>
         event.leasesLost < MAX_LEASES_LOST
           ? { attempts: mid.attempts, ...(Object.keys(dueAt).length > 0 && { dueAt }) }
-          : crashLoop(mid, dispatched[0], given),
+          : crashLoop(mid, dispatched[0] ?? Object.keys(state.attempts)[0], given),
       )
     }
 
@@ -202,7 +207,7 @@ function backward(state: SagaState, { definition }: Given, why: Change = {}): Ch
 
 /** Turns a saga round at once, or as soon as the attempt that is under way has ended (S25). */
 function turn(state: SagaState, why: Change, underWay: boolean, given: Given): Change {
-  return underWay ? why : backward(state, given, why)
+  return underWay && state.status === 'running' ? why : backward(state, given, why)
 }
 
 function endOf(state: SagaState): Status {

@@ -189,7 +189,11 @@ export function change(before: SagaState, to: Change): SagaState {
   const state: SagaState = { ...before }
   if (to.status !== undefined) {
     state.status = to.status
-    if (to.status !== 'stuck') delete state.stuck
+    if (to.status !== 'stuck') {
+      delete state.stuck
+      // Whatever the saga does now, it is not what its workers died of (S19).
+      delete state.leasesLost
+    }
   }
   if (to.currentStepIndex !== undefined) state.currentStepIndex = to.currentStepIndex
   if (to.attempts !== undefined) {

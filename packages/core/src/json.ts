@@ -51,7 +51,8 @@ export function parseJson(text: string, limits: Partial<JsonLimits> = {}): JsonV
   const scanner = new Scanner(text, maxDepth)
   if (!scanner.scan()) return scanner.refusal()
 
-  const value: unknown = scanner.negativeZero ? JSON.parse(text, withoutNegativeZero) : JSON.parse(text)
+  const value: unknown = JSON.parse(text)
+  if (scanner.negativeZero) dropMinusZeros(value)
   if (isComplete(value, scanner.members)) return { ok: true, value }
 
   const keyWatcher = new Scanner(text, maxDepth, true)
@@ -78,8 +79,13 @@ export function checkJson(value: unknown, limits: Partial<JsonLimits> = {}): Jso
 export function canonicalJson(value: Json): string {
   if (value === null || typeof value !== 'object') return JSON.stringify(value)
   if (isJsonArray(value)) return `[${value.map((item) => canonicalJson(item)).join(',')}]`
-  const members = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))
-  return `{${members.map(([key, item]) => `${JSON.stringify(key)}:${canonicalJson(item)}`).join(',')}}`
+  let members = ''
+  for (const key of Object.keys(value).sort()) {
+    const item = value[key]
+    if (item === undefined) continue
+    members += `${members === '' ? '' : ','}${JSON.stringify(key)}:${canonicalJson(item)}`
+  }
+  return `{${members}}`
 }
 
 /** The bytes `text` takes as UTF-8. A lone surrogate counts three, being written as U+FFFD. */
@@ -101,19 +107,21 @@ export function byteLength(text: string): number {
 
 /**
  * `text` made fit to be stored as an error message: NUL and lone surrogates become U+FFFD, and what is longer than
- * `maxBytes` of UTF-8 is cut between two characters and ends in `… (N bytes more)`, within `maxBytes` all the same.
+ * `maxBytes` of UTF-8 is cut between two characters and ends in `… (N bytes more)`, within `maxBytes` all the same;
+ * N counts what `text` held beyond the cut.
  * Where not even the mark would fit, the text is cut without one.
  */
 export function sanitizeText(text: string, maxBytes: number): string {
-  const clean = text.replaceAll('\0', '\ufffd').toWellFormed()
-  const bytes = byteLength(clean)
-  if (bytes <= maxBytes) return clean
+  // Every unit is a byte or more, and cleaning leaves their number as it is.
+  const clean = text.slice(0, Math.max(0, maxBytes)).replaceAll('\0', '\ufffd').toWellFormed()
+  if (clean.length === text.length && byteLength(clean) <= maxBytes) return clean
 
-  // The whole size has at least as many digits as the part that is left out.
+  const bytes = byteLength(text)
+  // The mark shows a smaller number in the end, so it cannot grow.
   const room = maxBytes - byteLength(cutMark(bytes))
   if (room < 0) return prefixOf(clean, maxBytes)
   const kept = prefixOf(clean, room)
-  return kept + cutMark(bytes - byteLength(kept))
+  return kept + cutMark(bytes - byteLength(text.slice(0, kept.length)))
 }
 
 function cutMark(bytes: number): string {
@@ -148,8 +156,12 @@ const LOWER_U = 0x75
 const OPEN_BRACE = 0x7b
 const CLOSE_BRACE = 0x7d
 
-/** Every decimal of this many digits is told apart by a double, so a short numeral needs no closer look. */
-const DOUBLE_DIGITS = 15
+/**
+ * A double tells all decimals of fifteen digits apart, save the very large and the very small. So a numeral this short,
+ * with an exponent of two digits at most, needs no closer look.
+ */
+const SAFE_LENGTH = 15
+const SAFE_EXPONENT_LENGTH = 2
 
 type PathToken = string | number
 
@@ -308,9 +320,10 @@ class Scanner {
     else if (!this.skipDigits()) return false
     if (this.skip(DOT) && !this.skipDigits()) return false
     const hasExponent = this.skipExponentMark()
+    const exponentStart = this.at
     if (hasExponent && !this.skipDigits()) return false
 
-    if (hasExponent || this.at - start > DOUBLE_DIGITS) {
+    if (this.at - start > SAFE_LENGTH || this.at - exponentStart > SAFE_EXPONENT_LENGTH) {
       const numeral = this.text.slice(start, this.at)
       if (!survivesDouble(numeral)) return this.fault(doubleWouldChange(numeral))
     }
@@ -346,11 +359,10 @@ class Scanner {
   }
 
   private skipSpace(): void {
-    for (;;) {
-      const unit = this.unit()
-      if (unit !== 0x20 && unit !== 0x0a && unit !== 0x0d && unit !== 0x09) return
-      this.at++
-    }
+    const { text } = this
+    let at = this.at
+    while (isSpace(text.charCodeAt(at))) at++
+    this.at = at
   }
 
   /** The code unit at hand, NaN at the end of the text. */
@@ -386,6 +398,10 @@ function escapeLength(text: string, at: number): number {
     if (!isHexDigit(text.charCodeAt(i))) return 0
   }
   return 6
+}
+
+function isSpace(unit: number): boolean {
+  return unit <= 0x20 && (unit === 0x20 || unit === 0x0a || unit === 0x0d || unit === 0x09)
 }
 
 function isDigit(unit: number): boolean {
@@ -442,10 +458,6 @@ function decimalOf(numeral: string): Decimal {
   return { digits: all.slice(first, end), exponent: whole.length - first + power }
 }
 
-function withoutNegativeZero(_key: string, value: unknown): unknown {
-  return value === 0 ? 0 : value
-}
-
 /**
  * Whether what `JSON.parse` made holds every member the text has. A repeated key is read twice but kept once, and
  * counting costs far less than remembering every key.
@@ -460,8 +472,19 @@ function countMembers(value: unknown): number {
   const isArray = isUnknownArray(value)
   const items: readonly unknown[] = isArray ? value : Object.values(value)
   let members = isArray ? 0 : items.length
-  for (const item of items) members += countMembers(item)
+  for (const item of items) {
+    if (typeof item === 'object') members += countMembers(item)
+  }
   return members
+}
+
+/** Turns every `-0` in a fresh and shallow tree into `0`, in place. */
+function dropMinusZeros(value: unknown): void {
+  if (typeof value !== 'object' || value === null) return
+  for (const [key, item] of Object.entries(value)) {
+    if (item === 0) Reflect.set(value, key, 0)
+    else dropMinusZeros(item)
+  }
 }
 
 // ── Checking values ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -725,7 +748,7 @@ function tooDeep(maxDepth: number): string {
 }
 
 function tooLarge(bytes: number, maxBytes: number): string {
-  return `found ${bytes} bytes, expected at most ${maxBytes}`
+  return `found ${bytes} bytes of JSON, expected at most ${maxBytes}`
 }
 
 function bytesExpected(maxBytes: number): string {

@@ -13,6 +13,7 @@ export const RETRY_FLOOR_MS = 100
 export function retryDelayMs(retry: Retry, attempt: number, random: number, retryAfterMs = 0): number {
   const cap = Math.max(retry.maxDelayMs, RETRY_FLOOR_MS)
   const ceiling = Math.min(cap, retry.initialDelayMs * retry.factor ** (attempt - 1))
-  const asked = Math.min(Math.max(retryAfterMs, 0), cap)
+  // Written so that what is not a number asks for nothing.
+  const asked = retryAfterMs > 0 ? Math.min(retryAfterMs, cap) : 0
   return Math.round(Math.max(RETRY_FLOOR_MS, random * ceiling, asked))
 }

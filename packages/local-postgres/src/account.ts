@@ -10,7 +10,7 @@ export type Account = { name: string; uid: number; gid: number }
 const candidates = ['postgres', '_postgres', 'nobody']
 
 /** Where root keeps what does not fit beside the project, because the other account cannot get there. */
-export const systemHome = '/var/lib/backstitch'
+const systemHome = '/var/lib/backstitch'
 
 export function chooseAccount(): Account | undefined {
   if (process.getuid?.() !== 0) return undefined
@@ -27,7 +27,9 @@ export function chooseAccount(): Account | undefined {
 
 function idOf(flag: '-u' | '-g', name: string): number | undefined {
   try {
-    const id = Number(execFileSync('id', [flag, name], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }))
+    const id = Number(
+      execFileSync('id', [flag, name], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
+    )
     return Number.isInteger(id) && id > 0 && id < 2 ** 31 ? id : undefined
   } catch {
     return undefined
@@ -50,10 +52,20 @@ export function canReach(account: Account, file: string): boolean {
 /** The wanted directory, made and given to the account; or, where it cannot go, one of its own under /var/lib. */
 export function prepareHome(wanted: string, account: Account | undefined): string {
   const directory = path.resolve(wanted)
-  const name = createHash('sha256').update(directory).digest('hex').slice(0, 16)
-  const home = !account || canReach(account, directory) ? directory : path.join(systemHome, name)
-  fs.mkdirSync(path.dirname(home), { recursive: true })
+  const parent = path.dirname(directory)
+  fs.mkdirSync(parent, { recursive: true })
+  let home = directory
+  if (account && !canReach(account, parent)) {
+    const name = createHash('sha256').update(directory).digest('hex').slice(0, 16)
+    home = path.join(makeSystemHome(), name)
+  }
   fs.mkdirSync(home, { recursive: true, mode: 0o700 })
   if (account) fs.chownSync(home, account.uid, account.gid)
   return fs.realpathSync(home)
+}
+
+export function makeSystemHome(): string {
+  fs.mkdirSync(systemHome, { recursive: true })
+  fs.chmodSync(systemHome, 0o755) // whatever the umask is
+  return systemHome
 }

@@ -1,7 +1,7 @@
 import fs from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
-import { type Account, canReach, systemHome } from './account.ts'
+import { type Account, canReach, makeSystemHome } from './account.ts'
 import { LocalPostgresError, useYourOwn } from './errors.ts'
 
 /** The programs of one Postgres, ready to be run by the account that will run them. */
@@ -42,7 +42,9 @@ function findPackage(): { native: string; version: string } {
   const root = path.resolve(path.dirname(entry), '..')
   const manifest: unknown = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'))
   const version =
-    typeof manifest === 'object' && manifest !== null && 'version' in manifest ? String(manifest.version) : '0'
+    typeof manifest === 'object' && manifest !== null && 'version' in manifest
+      ? String(manifest.version)
+      : '0'
   return { native: path.join(root, 'native'), version }
 }
 
@@ -87,10 +89,9 @@ function isLink(value: unknown): value is { source: string; target: string } {
 
 /** Root's files are often out of reach of everyone else (/root is 0700): a copy that anyone may read, made once. */
 function copyFor(native: string, version: string): string {
-  const home = path.join(systemHome, `postgres-${version}`)
+  const home = path.join(makeSystemHome(), `postgres-${version}`)
   const copy = path.join(home, 'native')
   if (fs.existsSync(copy)) return copy
-  fs.mkdirSync(systemHome, { recursive: true, mode: 0o755 })
   const half = fs.mkdtempSync(`${home}.half-`)
   const isWanted = (file: string) => !file.endsWith('.a')
   fs.cpSync(native, path.join(half, 'native'), { recursive: true, verbatimSymlinks: true, filter: isWanted })

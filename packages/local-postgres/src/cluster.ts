@@ -66,7 +66,9 @@ export function ensureData(
   if (result.status !== 0) {
     fs.rmSync(half, { recursive: true, force: true })
     const why = result.error?.message ?? `${result.stdout}${result.stderr}`.trim()
-    throw new LocalPostgresError(`The bundled Postgres could not create its data directory: ${why}\n${useYourOwn}`)
+    throw new LocalPostgresError(
+      `The bundled Postgres could not create its data directory: ${why}\n${useYourOwn}`,
+    )
   }
   fs.appendFileSync(path.join(half, 'postgresql.conf'), "\ninclude_if_exists = 'backstitch.conf'\n")
   try {

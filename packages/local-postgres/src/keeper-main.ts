@@ -21,18 +21,24 @@ export type KeeperTask = {
   account?: Account | undefined
   /** False: Postgres runs already, and only has to be stopped in the end. */
   start: boolean
+  /** Nothing is worth keeping: the directory goes when Postgres has stopped. */
+  temporary: boolean
 }
+
+const maxLogBytes = 10 * 1024 * 1024
 
 const ownerFile = (home: string) => path.join(home, 'keeper.pid')
 
 function main(task: KeeperTask): void {
   const { home } = task
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {}) // whoever asked may be gone
   let over = false
   const finish = () => {
     if (over) return
     over = true
     stop(task)
     if (readIfThere(ownerFile(home)) === String(process.pid)) fs.rmSync(ownerFile(home), { force: true })
+    if (task.temporary) fs.rmSync(home, { recursive: true, force: true, maxRetries: 5 })
     process.exit(0)
   }
   if (task.start) {
@@ -53,6 +59,7 @@ function main(task: KeeperTask): void {
 /** Returns what went wrong, if anything did. */
 function start({ pgCtl, home, data, account }: KeeperTask): string | undefined {
   const logFile = path.join(home, 'postgres.log')
+  if (fs.existsSync(logFile) && fs.statSync(logFile).size > maxLogBytes) fs.truncateSync(logFile)
   const log = fs.openSync(logFile, 'a', 0o600)
   const from = fs.fstatSync(log).size
   // PGDATA rather than -D: pg_ctl puts -D through a shell. It also gives Postgres a session of its own.
@@ -76,7 +83,6 @@ function stop({ pgCtl, home, data, account }: KeeperTask): void {
 }
 
 function say(message: { ok: boolean; why?: string }): void {
-  process.stdout.on('error', () => {}) // whoever asked may be gone
   process.stdout.write(`${JSON.stringify(message)}\n`)
 }
 
@@ -88,4 +94,5 @@ function readIfThere(file: string): string | undefined {
   }
 }
 
+// oxlint-disable-next-line typescript/no-unsafe-argument -- keeper.ts wrote it, one line of code away
 main(JSON.parse(process.argv[2] ?? ''))

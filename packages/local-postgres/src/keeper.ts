@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
+import net from 'node:net'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { KeeperTask } from './keeper-main.ts'
@@ -9,7 +10,7 @@ import { isAlive } from './postmaster.ts'
 /** A hold on a running keeper; see keeper-main.ts. */
 export type Keeper = {
   /** Resolves when Postgres has stopped. */
-  dismiss(): Promise<void>
+  dismiss: () => Promise<void>
 }
 
 const program = fileURLToPath(import.meta.resolve('./keeper-main.ts'))
@@ -27,7 +28,7 @@ export async function hireKeeper(task: KeeperTask): Promise<Keeper | { failed: s
   // Nobody has to wait for a keeper: a process that ends without dismissing it is what it is there for.
   child.unref()
   for (const stream of [child.stdin, child.stdout, child.stderr]) {
-    if (stream && 'unref' in stream && typeof stream.unref === 'function') stream.unref()
+    if (stream instanceof net.Socket) stream.unref()
   }
   return {
     async dismiss() {

@@ -1,4 +1,5 @@
 import net from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { chooseAccount, prepareHome } from './account.ts'
 import { findBinaries } from './binaries.ts'
 import { ensureData, ensurePassword, type Settings, superuser, writeSettings } from './cluster.ts'
@@ -13,6 +14,8 @@ export type LocalPostgresOptions = {
   port?: number
   /** Anything of postgresql.conf, but for the addresses it listens on. */
   settings?: Settings
+  /** True: the directory is removed when Postgres has stopped, also when the process that started it was killed. */
+  temporary?: boolean
   log?: (line: string) => void
 }
 
@@ -22,7 +25,7 @@ export type LocalPostgres = {
   /** True: it was running already. Whoever started it stops it, unless they are gone: then we do. */
   adopted: boolean
   /** Resolves when Postgres has stopped; any number of times. */
-  stop(): Promise<void>
+  stop: () => Promise<void>
 }
 
 const attempts = 5
@@ -32,13 +35,13 @@ const attempts = 5
  * can win, and the others go on with the winner's result (see cluster.ts; for the start itself, Postgres sees to it).
  */
 export async function startLocalPostgres(options: LocalPostgresOptions): Promise<LocalPostgres> {
-  const { settings = {}, log = () => {} } = options
+  const { settings = {}, temporary = false, log = () => {} } = options
   const account = chooseAccount()
   const binaries = findBinaries(account)
   const home = prepareHome(options.directory, account)
   const password = ensurePassword(home, account)
   const data = ensureData(home, binaries, account, settings, log)
-  const task = { pgCtl: binaries.pgCtl, home, data, account }
+  const task = { pgCtl: binaries.pgCtl, home, data, account, temporary }
   const handle = (port: number, adopted: boolean, keeper: Keeper | undefined): LocalPostgres => {
     let stopping: Promise<void> | undefined
     return {
@@ -52,10 +55,13 @@ export async function startLocalPostgres(options: LocalPostgresOptions): Promise
   let why = ''
   for (let attempt = 1; attempt <= attempts; attempt++) {
     const running = await findRunning(data)
-    if (running?.ready) {
+    if (running) {
+      if (!running.ready)
+        throw new LocalPostgresError(`Postgres (pid ${running.pid}) hangs in ${data}. ${useYourOwn}`)
       if (hasKeeper(home)) return handle(running.port, true, undefined)
       const keeper = await hireKeeper({ ...task, start: false })
-      if (!('failed' in keeper)) return handle(running.port, true, keeper)
+      if ('failed' in keeper) throw new LocalPostgresError(`Postgres has no keeper: ${keeper.failed}`)
+      return handle(running.port, true, keeper)
     }
     writeSettings(data, account, options.port ?? (await freePort()), settings)
     const keeper = await hireKeeper({ ...task, start: true })
@@ -66,13 +72,17 @@ export async function startLocalPostgres(options: LocalPostgresOptions): Promise
       await keeper.dismiss()
     }
     why = 'failed' in keeper ? keeper.failed : 'it stopped as soon as it had started'
-    log(`Postgres did not start (attempt ${attempt} of ${attempts})`)
-    // Lost the race against another start, or the port was taken meanwhile: both are over at the next attempt.
-    if (!/already in use|lock file|could not bind/i.test(why) || options.port) {
-      if (!(await findRunning(data))?.ready) break
-    }
+    if (!isPassing(why, options.port !== undefined)) break
+    log(`Postgres did not start (attempt ${attempt} of ${attempts}); trying again …`)
+    await sleep(200 * attempt)
   }
   throw new LocalPostgresError(`The bundled Postgres did not start: ${why}\n${useYourOwn}`)
+}
+
+/** Another start was faster, or the last Postgres is not quite gone, or somebody took the port we had found free. */
+function isPassing(why: string, portIsFixed: boolean): boolean {
+  if (/lock file|still in use/.test(why)) return true
+  return !portIsFixed && /could not bind|could not create any TCP/.test(why)
 }
 
 async function freePort(): Promise<number> {

@@ -1,0 +1,156 @@
+import { type Decision, decide, next } from './decide.ts'
+import { Definition, type ResolvedDefinition, resolveDefinition } from './definition.ts'
+import type { AttemptId, Event, Outcome } from './event.ts'
+import { apply, begin, type Entry } from './history.ts'
+import { byteLength, type Json, parseJson } from './json.ts'
+import { startedEntry } from './start.ts'
+import type { SagaState } from './state.ts'
+
+/** For this package's own tests: a definition in a line, and a saga played one event at a time. */
+
+export const START = Date.parse('2026-01-01T00:00:00.000Z')
+
+type StepSketch = string | ({ name: string } & Record<string, Json | undefined>)
+
+/** A step given by its name alone has a handler in both directions; `compensation: undefined` takes one away. */
+export function define(steps: readonly StepSketch[], rest: Record<string, Json> = {}): ResolvedDefinition {
+  return resolveDefinition(Definition.parse(sketch(steps, rest)), 1)
+}
+
+/** The document itself, as its author would write it. */
+export function sketch(steps: readonly StepSketch[], rest: Record<string, Json> = {}): Json {
+  const both = { action: { type: 'handler' }, compensation: { type: 'handler' } }
+  const written = steps.map((step) => ({ ...both, ...(typeof step === 'string' ? { name: step } : step) }))
+  const verdict = parseJson(JSON.stringify({ name: 'order', ...rest, steps: written }))
+  if (!verdict.ok) throw new Error(verdict.problem.detail)
+  return verdict.value
+}
+
+/** What an attempt's end brings with it, where a test cares. */
+type Details = {
+  result?: Json
+  resultBytes?: number
+  code?: string
+  message?: string
+  retryAfterMs?: number | undefined
+}
+
+/** One event and what came of it. `event` is absent where an entry was written without a decision. */
+export type Moment = {
+  before: SagaState
+  event?: Event
+  decision: Decision
+  after: SagaState
+  now: number
+}
+
+/** A saga in memory: it remembers every decision, keeps the history, and freezes whatever `decide` is given. */
+export class Play {
+  readonly definition: ResolvedDefinition
+  readonly entries: Entry[]
+  readonly moments: Moment[] = []
+  state: SagaState
+  now = START
+  random = 0.5
+
+  constructor(definition: ResolvedDefinition, input: Json = null) {
+    this.definition = definition
+    const inputBytes = byteLength(JSON.stringify(input))
+    const started = startedEntry({ sagaId: 'saga-1', definition, input, inputBytes, now: START })
+    this.entries = [started]
+    this.state = begin(started)
+  }
+
+  /** The sequence number of the last entry (S17a). */
+  get version(): number {
+    return this.entries.length
+  }
+
+  /** The one attempt that is under way or scheduled. */
+  get scheduled(): AttemptId | undefined {
+    const due = next(this.state)
+    return due.act === 'attempt' ? due.attempts[0] : undefined
+  }
+
+  /** The events so far. */
+  get told(): Event[] {
+    return this.moments.flatMap(({ event }) => (event === undefined ? [] : [event]))
+  }
+
+  tell(event: Event): Decision {
+    const before = freeze(this.state)
+    const { definition, now, random, version } = this
+    const decision = decide(before, freeze(event), { definition, now, random, version })
+    if (decision.is === 'transition') this.#record(decision.entry, decision.state)
+    this.moments.push({ before, event, decision, after: this.state, now })
+    return decision
+  }
+
+  /** What a statement of its own writes, which decides nothing (S30b). */
+  write(entry: Entry): void {
+    const before = freeze(this.state)
+    const state = apply(before, entry, this.version + 1)
+    this.#record(entry, state)
+    this.moments.push({ before, decision: { is: 'transition', entry, state }, after: state, now: this.now })
+  }
+
+  /** The scheduled attempt ends like this. Time moves to the instant at which it is due. */
+  settle(outcome: Outcome, more: Details = {}): Decision {
+    const attempt = this.scheduled
+    if (attempt === undefined) throw new Error(`nothing is scheduled: the saga is ${this.state.status}`)
+    this.waitUntilDue()
+    return this.tell(settled(attempt, outcome, more))
+  }
+
+  /** As `settle`, for several attempts one after the other. */
+  settleAll(...outcomes: Outcome[]): this {
+    for (const outcome of outcomes) this.settle(outcome)
+    return this
+  }
+
+  cancel(underWay = false): Decision {
+    return this.tell({ type: 'cancelRequested', actor: 'ada', reason: 'changed my mind', underWay })
+  }
+
+  /** The worker that holds the saga dies; the row's counter rises. */
+  crash(): Decision {
+    return this.tell({ type: 'leaseLost', leasesLost: (this.state.leasesLost ?? 0) + 1 })
+  }
+
+  operator(
+    verb: 'retry' | 'skip' | 'markCompensated',
+    more: { step?: string; decidedOn?: number } = {},
+  ): Decision {
+    return this.tell({ type: 'verbRequested', verb, actor: 'ada', reason: 'looked into it', ...more })
+  }
+
+  waitUntilDue(): void {
+    const due = next(this.state)
+    const dueAt = due.act === 'attempt' ? due.attempts[0]?.dueAt : undefined
+    if (dueAt !== undefined) this.now = Math.max(this.now, Date.parse(dueAt))
+  }
+
+  #record(entry: Entry, state: SagaState): void {
+    this.entries.push(entry)
+    this.state = state
+  }
+}
+
+function settled({ step, direction, attempt }: AttemptId, outcome: Outcome, more: Details): Event {
+  const id = { step, direction, attempt }
+  if (outcome === 'succeeded') {
+    const result = more.result ?? null
+    const resultBytes = more.resultBytes ?? byteLength(JSON.stringify(result))
+    return { type: 'attemptSucceeded', ...id, result, resultBytes }
+  }
+  const error = { code: more.code ?? 'DECLINED', message: more.message ?? 'no' }
+  return { type: 'attemptFailed', ...id, outcome, error, retryAfterMs: more.retryAfterMs }
+}
+
+/** Freezes a value through and through. What is frozen already has been so all the way down. */
+function freeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value
+  Object.freeze(value)
+  for (const part of Object.values(value)) freeze(part)
+  return value
+}

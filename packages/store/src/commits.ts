@@ -1,0 +1,220 @@
+import { type Entry, isTerminal, type SagaState } from '@backstitch/core'
+import * as binary from './binary.ts'
+import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
+import { flushWithRecovery } from './flush.ts'
+import type { Settled } from './gather.ts'
+import { createLane, type Lane, type LaneOptions, type Statement } from './lane.ts'
+
+/** The only writer of state. Every write names epoch and version, and changes nothing if either has moved on (S16, S17a). */
+
+/** A worker's right to one saga: valid while the row still has this epoch. */
+export type Lease = { bucket: number; sagaId: string; epoch: number }
+
+export type Transition = {
+  lease: Lease
+  /** The version before: the sequence number of the last entry this transition was decided on. */
+  version: number
+  /** The last letter that has been read. */
+  mailSeen: number
+  state: SagaState
+  entry: Entry
+  /**
+   * What becomes of the lease: kept, or given up with the saga due at an instant (milliseconds since the epoch), or given
+   * up for good because it has ended or waits for a person.
+   */
+  then: { is: 'keep' } | { is: 'due'; at: number } | { is: 'rest' }
+}
+
+export type CommitAnswer =
+  | { is: 'committed'; version: number; mailSeq: number }
+  /** This would have ended the saga, and there is mail to read first (S25). Nothing was written. */
+  | { is: 'unreadMail'; mailSeq: number }
+  /** Somebody else has the saga, or it has ended. Nothing was written. */
+  | { is: 'leaseLost' }
+
+export type Commits = {
+  /** One statement for many sagas. Each transition is answered on its own; a bad one fails alone. */
+  commit(transitions: Transition[], lane: number): Promise<Settled<CommitAnswer>[]>
+  /** Gives leases up without a word in the history: nothing was dispatched, or nothing can be done here. */
+  release(leases: Lease[], delayMs: number): Promise<void>
+  /** For a saga about which nothing can be decided: it goes to a person as it is (S29). */
+  park(lease: Lease, reason: string): Promise<void>
+  readonly lanes: number
+  close(): Promise<void>
+}
+
+/** Two flushes may be under way: the database syncs one while the other is being built. */
+const LANES = 2
+
+export function createCommits(options: LaneOptions & { workerId: string; leaseMs: number }, clock: DatabaseClock): Commits {
+  const lanes = Array.from({ length: LANES }, () => createLane(options))
+  const others = createLane(options)
+  // After a whole lease without the database the leases are gone, and with them the right to write.
+  const mayWait = (sinceMs: number) => sinceMs < options.leaseMs
+
+  return {
+    lanes: LANES,
+
+    commit: (transitions, number) => {
+      const lane = lanes[number]
+      if (lane === undefined) throw new Error(`there is no lane ${number}`)
+      return flushWithRecovery(transitions, (some) => send(lane, some, options.workerId, clock), mayWait)
+    },
+
+    async release(leases, delayMs) {
+      if (leases.length === 0) return
+      await others.query(RELEASE, [...leaseArrays(leases), delayMs])
+    },
+
+    async park(lease, reason) {
+      await others.query(PARK, [lease.bucket, lease.sagaId, lease.epoch, options.workerId, reason])
+    },
+
+    async close() {
+      await Promise.all([...lanes, others].map((lane) => lane.close()))
+    },
+  }
+}
+
+/**
+ * What an update decides by looking at the row: mail that came meanwhile makes a saga due at once, whatever it was going to
+ * wait for (M1). Everything else was decided before.
+ */
+const COMMIT: Statement = {
+  name: 'commit',
+  text: `
+WITH u AS (
+  UPDATE sagas s SET
+    version = s.version + 1,
+    status = i.status,
+    state = i.state,
+    owner = CASE WHEN i.keep THEN s.owner END,
+    due_at = CASE WHEN i.keep OR i.ends THEN NULL WHEN s.mail_seq > i.mail_seen THEN now() ELSE i.due_at END,
+    leases_lost = i.leases_lost,
+    mail_seen = i.mail_seen,
+    failed_step = i.failed_step,
+    updated_at = i.at,
+    ended_at = CASE WHEN i.ends THEN i.at END
+  FROM unnest($1::int2[], $2::uuid[], $3::int8[], $4::int8[], $5::int8[], $6::text[], $7::jsonb[], $8::bool[], $9::bool[],
+              $10::timestamptz[], $11::int4[], $12::text[], $13::timestamptz[], $14::text[], $15::jsonb[])
+    WITH ORDINALITY
+    AS i(bucket, saga_id, epoch, version, mail_seen, status, state, keep, ends,
+         due_at, leases_lost, failed_step, at, kind, entry, n)
+  WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id
+    AND s.epoch = i.epoch AND s.version = i.version AND s.ended_at IS NULL
+    AND (NOT i.ends OR s.mail_seq = i.mail_seen)
+  RETURNING i.n, s.bucket, s.saga_id, s.version, i.at, i.kind, s.epoch, i.entry, s.mail_seq
+), h AS (
+  INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
+  SELECT bucket, saga_id, version, at, kind, epoch, $16::uuid, entry FROM u
+)
+SELECT n, mail_seq, ${DATABASE_NOW} FROM u`,
+}
+
+/** Where the rows that did not come back stand now. */
+const WHERE_NOW: Statement = {
+  name: 'where_now',
+  text: `
+SELECT i.n, s.version, s.mail_seq
+FROM unnest($1::int2[], $2::uuid[], $3::int8[]) WITH ORDINALITY AS i(bucket, saga_id, epoch, n)
+JOIN sagas s ON s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch`,
+}
+
+async function send(
+  lane: Lane,
+  transitions: Transition[],
+  workerId: string,
+  clock: DatabaseClock,
+): Promise<Settled<CommitAnswer>[]> {
+  const rows = await lane.query(COMMIT, [...commitArrays(transitions), workerId])
+  const answers: (CommitAnswer | undefined)[] = transitions.map(() => undefined)
+  for (const [n, mailSeq] of rows) {
+    const transition = transitions[Number(n) - 1]
+    if (transition === undefined) continue
+    answers[Number(n) - 1] = { is: 'committed', version: transition.version + 1, mailSeq: Number(mailSeq) }
+  }
+  const now = rows[0]?.[2]
+  if (typeof now === 'number') clock.saw(now)
+  if (rows.length < transitions.length) await explain(lane, transitions, answers)
+  return answers.map((answer) => ({ ok: true, answer: answer ?? { is: 'leaseLost' } }))
+}
+
+async function explain(lane: Lane, transitions: Transition[], answers: (CommitAnswer | undefined)[]): Promise<void> {
+  const missing = [...transitions.keys()].filter((index) => answers[index] === undefined)
+  const leases = missing.flatMap((index) => transitions[index]?.lease ?? [])
+  const rows = await lane.query(WHERE_NOW, leaseArrays(leases))
+  for (const [n, version, mailSeq] of rows) {
+    const index = missing[Number(n) - 1]
+    const transition = index === undefined ? undefined : transitions[index]
+    if (index === undefined || transition === undefined) continue
+    // Only the holder of this epoch writes, and it has one transition in flight: one version further on, under the same
+    // epoch, is this very transition, which an earlier try carried out though its answer was lost (F30).
+    if (version === transition.version + 1) {
+      answers[index] = { is: 'committed', version: transition.version + 1, mailSeq: Number(mailSeq) }
+    } else if (version === transition.version && Number(mailSeq) > transition.mailSeen) {
+      answers[index] = { is: 'unreadMail', mailSeq: Number(mailSeq) }
+    }
+  }
+}
+
+function commitArrays(transitions: Transition[]): Buffer[] {
+  const entries = transitions.map(({ entry }) => {
+    const { kind: _, at: __, ...body } = entry
+    return JSON.stringify(body)
+  })
+  return [
+    ...leaseArrays(transitions.map(({ lease }) => lease)),
+    binary.int8Array(transitions.map(({ version }) => version)),
+    binary.int8Array(transitions.map(({ mailSeen }) => mailSeen)),
+    binary.textArray(transitions.map(({ state }) => state.status)),
+    binary.jsonbArray(transitions.map(({ state }) => JSON.stringify(state))),
+    binary.boolArray(transitions.map(({ then }) => then.is === 'keep')),
+    binary.boolArray(transitions.map(({ state }) => isTerminal(state.status))),
+    binary.timestamptzArray(transitions.map(({ then }) => (then.is === 'due' ? then.at : undefined))),
+    binary.int4Array(transitions.map(({ state }) => state.leasesLost ?? 0)),
+    binary.textArray(transitions.map(({ state }) => state.failedStep)),
+    binary.timestamptzArray(transitions.map(({ state }) => Date.parse(state.updatedAt))),
+    binary.textArray(transitions.map(({ entry }) => entry.kind)),
+    binary.jsonbArray(entries),
+  ]
+}
+
+function leaseArrays(leases: Lease[]): Buffer[] {
+  return [
+    binary.int2Array(leases.map(({ bucket }) => bucket)),
+    binary.uuidArray(leases.map(({ sagaId }) => sagaId)),
+    binary.int8Array(leases.map(({ epoch }) => epoch)),
+  ]
+}
+
+const RELEASE: Statement = {
+  name: 'release',
+  text: `
+UPDATE sagas s SET
+  owner = NULL,
+  due_at = CASE WHEN s.status = 'stuck' AND s.mail_seq = s.mail_seen THEN NULL
+                WHEN s.mail_seq > s.mail_seen THEN now()
+                ELSE now() + $4::float8 * interval '1 millisecond' END
+FROM unnest($1::int2[], $2::uuid[], $3::int8[]) AS i(bucket, saga_id, epoch)
+WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch AND s.owner IS NOT NULL AND s.ended_at IS NULL`,
+}
+
+/** Reads nothing of the state, which may be anything; unread mail is what nobody can act on, and counts as seen. */
+const PARK: Statement = {
+  name: 'park',
+  text: `
+WITH u AS (
+  UPDATE sagas s SET
+    version = s.version + 1, epoch = s.epoch + 1, status = 'stuck', owner = NULL, due_at = NULL, leases_lost = 0,
+    mail_seen = s.mail_seq, updated_at = date_trunc('milliseconds', now()),
+    state = CASE WHEN jsonb_typeof(s.state) = 'object' THEN s.state || jsonb_build_object(
+      'status', 'stuck', 'updatedAt', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+      'stuck', jsonb_build_object('step', NULL, 'direction', 'action', 'reason', 'undecidable', 'message', $5::text,
+        'since', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))) ELSE s.state END
+  WHERE s.bucket = $1::int2 AND s.saga_id = $2::uuid AND s.epoch = $3::int8 AND s.ended_at IS NULL
+  RETURNING s.bucket, s.saga_id, s.version, s.updated_at, s.epoch, s.state
+)
+INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
+SELECT bucket, saga_id, version, updated_at, 'parked', epoch, $4::uuid,
+       jsonb_build_object('reason', $5::text, 'to', jsonb_build_object('status', 'stuck', 'stuck', state->'stuck')) FROM u`,
+}

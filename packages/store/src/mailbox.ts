@@ -1,0 +1,117 @@
+import { Direction, Status } from '@backstitch/core'
+import { sql } from 'kysely'
+import { z } from 'zod'
+import type { Database } from './database.ts'
+import { bucketOf } from './ids.ts'
+
+/**
+ * Notes for the holder of a saga. Whoever is not the holder never writes its state: it leaves a letter here in one small
+ * statement, which makes the saga due, and whose answer is exact because no saga ends over unread mail (S25, M1).
+ */
+export const Letter = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('cancel'), actor: z.string(), reason: z.string() }),
+  z.object({
+    kind: z.literal('verb'),
+    verb: z.enum(['retry', 'skip', 'markCompensated']),
+    actor: z.string(),
+    reason: z.string(),
+    step: z.string().optional(),
+    decidedOn: z.int().optional(),
+  }),
+  z.object({
+    kind: z.literal('lateResult'),
+    step: z.string(),
+    direction: Direction,
+    attempt: z.int(),
+    outcome: z.enum(['succeeded', 'rejected', 'failed', 'uncertain']),
+  }),
+])
+export type Letter = z.infer<typeof Letter>
+
+/** Where the saga stood when the letter arrived, or why it could not. */
+export type Posted =
+  | { is: 'posted'; status: Status; version: number; queue: string }
+  | { is: 'ended'; status: Status; version: number }
+  /** The row is not in the state the letter requires. */
+  | { is: 'refused'; status: Status; version: number; pastPivot: boolean }
+  | { is: 'unknown' }
+
+export type Mailbox = {
+  /** Leaves a letter. `when` narrows the sagas that take it; a saga that has ended takes none. */
+  post(sagaId: string, letter: Letter, when?: { status?: Status; version?: number; beforePivot?: boolean }): Promise<Posted>
+  /** The letters after `after`, in order. */
+  read(sagaId: string, after: number): Promise<{ seq: number; letter: Letter }[]>
+  /** Ends any saga by a statement that reads nothing of its state (S30b). */
+  abandon(sagaId: string, by: { actor: string; reason: string }, when?: { version?: number }): Promise<Posted>
+}
+
+export function createMailbox(database: Database): Mailbox {
+  async function whereNow(sagaId: string): Promise<Posted> {
+    const row = await database
+      .selectFrom('sagas')
+      .select(['status', 'version', 'ended_at', 'past_pivot'])
+      .where('bucket', '=', bucketOf(sagaId))
+      .where('saga_id', '=', sagaId)
+      .executeTakeFirst()
+    if (row === undefined) return { is: 'unknown' }
+    const { version, past_pivot: pastPivot } = row
+    const status = Status.parse(row.status)
+    return row.ended_at !== null ? { is: 'ended', status, version } : { is: 'refused', status, version, pastPivot }
+  }
+
+  return {
+    async post(sagaId, letter, when = {}) {
+      const { rows } = await sql<{ status: Status; version: number; queue: string }>`
+        WITH u AS (
+          UPDATE sagas s SET mail_seq = s.mail_seq + 1, due_at = CASE WHEN s.owner IS NULL THEN now() END
+          WHERE s.bucket = ${bucketOf(sagaId)} AND s.saga_id = ${sagaId} AND s.ended_at IS NULL
+            AND (${when.status ?? null}::text IS NULL OR s.status = ${when.status ?? null})
+            AND (${when.version ?? null}::int8 IS NULL OR s.version = ${when.version ?? null})
+            AND NOT (${when.beforePivot === true} AND s.past_pivot)
+          RETURNING s.bucket, s.saga_id, s.mail_seq, s.status, s.version, s.queue
+        ), m AS (
+          INSERT INTO saga_mail AS m (bucket, saga_id, seq, body)
+          SELECT bucket, saga_id, mail_seq, ${JSON.stringify(letter)}::jsonb FROM u
+        )
+        SELECT status, version, queue FROM u`.execute(database)
+      const [row] = rows
+      return row === undefined ? whereNow(sagaId) : { is: 'posted', ...row }
+    },
+
+    async read(sagaId, after) {
+      const rows = await database
+        .selectFrom('saga_mail')
+        .select(['seq', 'body'])
+        .where('bucket', '=', bucketOf(sagaId))
+        .where('saga_id', '=', sagaId)
+        .where('seq', '>', after)
+        .orderBy('seq')
+        .limit(100)
+        .execute()
+      return rows.map(({ seq, body }) => ({ seq, letter: Letter.parse(body) }))
+    },
+
+    async abandon(sagaId, { actor, reason }, when = {}) {
+      const { rows } = await sql<{ version: number; queue: string }>`
+        WITH u AS (
+          UPDATE sagas s SET
+            version = s.version + 1, epoch = s.epoch + 1, status = 'abandoned', owner = NULL, due_at = NULL,
+            mail_seen = s.mail_seq,
+            updated_at = date_trunc('milliseconds', now()), ended_at = date_trunc('milliseconds', now()),
+            state = CASE WHEN jsonb_typeof(s.state) = 'object' THEN (s.state - 'dueAt' - 'stuck') || jsonb_build_object(
+              'status', 'abandoned', 'attempts', '{}'::jsonb,
+              'updatedAt', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) ELSE s.state END
+          WHERE s.bucket = ${bucketOf(sagaId)} AND s.saga_id = ${sagaId} AND s.ended_at IS NULL
+            AND (${when.version ?? null}::int8 IS NULL OR s.version = ${when.version ?? null})
+          RETURNING s.bucket, s.saga_id, s.version, s.updated_at, s.epoch, s.queue
+        ), h AS (
+          INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
+          SELECT bucket, saga_id, version, updated_at, 'abandoned', epoch, NULL,
+                 ${JSON.stringify({ actor, reason, to: { status: 'abandoned', attempts: {} } })}::jsonb FROM u
+        )
+        SELECT version, queue FROM u`.execute(database)
+      const [row] = rows
+      return row === undefined ? whereNow(sagaId) : { is: 'posted', status: 'abandoned', ...row }
+    },
+  }
+}

@@ -1,0 +1,41 @@
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { sql } from 'kysely'
+import { type Migration, Migrator } from 'kysely/migration'
+import { type Database, openDatabase } from './database.ts'
+
+/** Plain SQL files, NNNN_what_it_does.sql, forward only. */
+const DIRECTORY = fileURLToPath(new URL('../../../migrations/', import.meta.url))
+
+/** Brings the database up to date. Two at once wait for each other; running it again changes nothing. */
+export async function migrate(databaseUrl: string): Promise<string[]> {
+  const database = openDatabase({ databaseUrl, applicationName: 'backstitch/migrate', max: 2 })
+  try {
+    const migrator = new Migrator({ db: database, provider: { getMigrations: readMigrations } })
+    const { error, results } = await migrator.migrateToLatest()
+    if (error !== undefined) throw error
+    return (results ?? []).map(({ migrationName }) => migrationName)
+  } finally {
+    await database.destroy()
+  }
+}
+
+/** The migrations of this release that the database does not have yet. */
+export async function missingMigrations(database: Database): Promise<string[]> {
+  const wanted = Object.keys(await readMigrations())
+  const { rows } = await sql<{ known: boolean }>`SELECT to_regclass('kysely_migration') IS NOT NULL AS known`.execute(database)
+  if (rows[0]?.known !== true) return wanted
+  const applied = await sql<{ name: string }>`SELECT name FROM kysely_migration`.execute(database)
+  const names = new Set(applied.rows.map(({ name }) => name))
+  return wanted.filter((name) => !names.has(name))
+}
+
+async function readMigrations(): Promise<Record<string, Migration>> {
+  const files = (await readdir(DIRECTORY)).filter((file) => /^\d{4}_.+\.sql$/.test(file)).sort()
+  const entries = files.map(async (file): Promise<[string, Migration]> => {
+    const text = await readFile(join(DIRECTORY, file), 'utf8')
+    return [file.replace(/\.sql$/, ''), { up: (db) => sql.raw(text).execute(db).then(() => undefined) }]
+  })
+  return Object.fromEntries(await Promise.all(entries))
+}

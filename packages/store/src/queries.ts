@@ -1,0 +1,296 @@
+import {
+  entryOf,
+  isClean,
+  isTerminal,
+  type Json,
+  type NextAct,
+  next,
+  type Saga,
+  type SagaFilter,
+  type SagaState,
+  type SagaSummary,
+  Status,
+  stepOf,
+  type Worker,
+} from '@backstitch/core'
+import { sql } from 'kysely'
+import { z } from 'zod'
+import { decodeState } from './claims.ts'
+import type { Database } from './database.ts'
+import type { Definitions } from './definitions.ts'
+import type { History } from './history.ts'
+import { bucketOf } from './ids.ts'
+
+/** What the API reads. Nothing here changes anything. */
+export type Queries = {
+  /** With every value in place, also of a saga whose state cannot be read (S29). */
+  saga(sagaId: string): Promise<Saga | undefined>
+  /** Newest first. `before` is the place the page before ended at. */
+  sagas(filter: SagaFilter, page: { before?: Place | undefined; limit: number }): Promise<{ items: SagaSummary[]; last?: Place }>
+  /** How many of these have ended, or need a person: those a waiter need wait for no longer. */
+  resting(sagaIds: readonly string[]): Promise<Set<string>>
+  workers(): Promise<Worker[]>
+  stats(): Promise<Stats>
+}
+
+/** Where in the list a page ended. */
+export type Place = { createdAt: string; sagaId: string }
+
+export type Stats = {
+  sagas: { definition: string; status: Status; count: number }[]
+  perMinute: { started: number; ended: number }
+  /** Over the sagas started last, up to a thousand. */
+  durationMs: Percentiles
+  stepMs: Percentiles
+  oldestDueAt: string | null
+  oldestStuckAt: string | null
+}
+type Percentiles = { p50: number | null; p90: number | null; p99: number | null }
+
+export function createQueries(database: Database, definitions: Definitions, history: History): Queries {
+  function rows() {
+    return database
+      .selectFrom('sagas')
+      .select([
+        'saga_id',
+        'definition_name',
+        'definition_version',
+        'queue',
+        'status',
+        'state',
+        'version',
+        'owner',
+        'due_at',
+        'saga_key',
+        'tags',
+        'created_at',
+        'updated_at',
+        'ended_at',
+        sql<boolean>`due_at <= now()`.as('is_due'),
+      ])
+  }
+  type Row = Awaited<ReturnType<ReturnType<typeof rows>['execute']>>[number]
+
+  async function liveWorkers(): Promise<Worker[]> {
+    const found = await database
+      .selectFrom('workers')
+      .selectAll()
+      .where('ended_at', 'is', null)
+      .orderBy('started_at')
+      .limit(1_000)
+      .execute()
+    return found.map((row) => ({
+      workerId: row.worker_id,
+      host: row.host,
+      pid: row.pid,
+      queues: row.queues,
+      handlers: Handlers.parse(row.handlers),
+      concurrency: row.concurrency,
+      holds: row.holds,
+      startedAt: row.started_at.toISOString(),
+      heartbeatAt: row.heartbeat_at.toISOString(),
+    }))
+  }
+
+  async function nextAct(row: Row, state: SagaState): Promise<NextAct> {
+    const due = next(state)
+    if (due.act !== 'attempt') return { act: due.act }
+    const attempts = due.attempts.map(({ dueAt, ...attempt }) => (dueAt === undefined ? attempt : { ...attempt, dueAt }))
+    if (row.owner !== null) return { act: 'attempt', attempts, worker: row.owner }
+    if (row.is_due !== true) return { act: 'attempt', attempts }
+    const definition = await definitions.get(row.definition_name, row.definition_version)
+    const workers = await liveWorkers()
+    const served = workers.some(
+      ({ queues, handlers }) =>
+        queues.includes(row.queue) &&
+        due.attempts.every(({ step, direction }) => {
+          const act = definition && stepOf(definition.resolved, step)?.[direction]
+          return act?.call.type !== 'handler' || entryOf(handlers, row.definition_name)?.includes(step) === true
+        }),
+    )
+    return { act: 'attempt', attempts, ...(!served && { waitingForWorker: true }) }
+  }
+
+  async function present(row: Row): Promise<Saga> {
+    const decoded = decodeState(row.state)
+    const state = 'unreadable' in decoded ? substitute(row, decoded.unreadable) : decoded
+    const { bytes: _, spilled = {}, traceparent: __, ...shown } = state
+    const values = await history.values(row.saga_id, spilled)
+    const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(values) }
+    const clean = row.status === 'failed' || row.status === 'cancelled' ? { clean: isClean(state) } : {}
+    return { ...shown, context, ...factsOf(row), ...clean, next: await nextAct(row, state) }
+  }
+
+  return {
+    async saga(sagaId) {
+      const row = await rows().where('bucket', '=', bucketOf(sagaId)).where('saga_id', '=', sagaId).executeTakeFirst()
+      return row && present(row)
+    },
+
+    async sagas(filter, { before, limit }) {
+      let query = rows()
+      if (filter.status !== undefined) query = query.where('status', 'in', filter.status)
+      if (filter.definition !== undefined) query = query.where('definition_name', '=', filter.definition)
+      if (filter.version !== undefined) query = query.where('definition_version', '=', filter.version)
+      if (filter.sagaKey !== undefined) query = query.where('saga_key', '=', filter.sagaKey)
+      if (filter.failedStep !== undefined) query = query.where('failed_step', '=', filter.failedStep)
+      if (filter.tags !== undefined) {
+        query = query.where(sql<boolean>`tags @> ${JSON.stringify(filter.tags)}::jsonb AND tags <> '{}'`)
+      }
+      if (filter.createdAfter !== undefined) query = query.where('created_at', '>', new Date(filter.createdAfter))
+      if (filter.createdBefore !== undefined) query = query.where('created_at', '<', new Date(filter.createdBefore))
+      if (filter.updatedBefore !== undefined) query = query.where('updated_at', '<', new Date(filter.updatedBefore))
+      if (before !== undefined) {
+        query = query.where(
+          sql<boolean>`(created_at, saga_id) < (${before.createdAt}::timestamptz, ${before.sagaId}::uuid)`,
+        )
+      }
+      const found = await query.orderBy('created_at', 'desc').orderBy('saga_id', 'desc').limit(limit).execute()
+      const last = found.at(-1)
+      return {
+        items: found.map(summarise),
+        ...(last && found.length === limit && { last: { createdAt: last.created_at.toISOString(), sagaId: last.saga_id } }),
+      }
+    },
+
+    async resting(sagaIds) {
+      const { rows: found } = await sql<{ saga_id: string }>`
+        SELECT s.saga_id
+        FROM unnest(${sagaIds.map(bucketOf)}::int2[], ${[...sagaIds]}::uuid[]) AS i(bucket, saga_id)
+        CROSS JOIN LATERAL (
+          SELECT saga_id FROM sagas
+          WHERE bucket = i.bucket AND saga_id = i.saga_id AND (ended_at IS NOT NULL OR status = 'stuck')
+        ) s`.execute(database)
+      return new Set(found.map(({ saga_id }) => saga_id))
+    },
+
+    workers: liveWorkers,
+
+    async stats() {
+      const counts = await database
+        .selectFrom('sagas')
+        .select((column) => ['definition_name', 'status', column.fn.countAll<number>().as('count')])
+        .groupBy(['definition_name', 'status'])
+        .orderBy('definition_name')
+        .orderBy('status')
+        .execute()
+      const { rows: found } = await sql<unknown>`
+        WITH recent AS (
+          SELECT bucket, saga_id, created_at, ended_at FROM sagas ORDER BY created_at DESC, saga_id DESC LIMIT 1000
+        ), steps AS (
+          SELECT h.kind, extract(epoch FROM h.at - lag(h.at) OVER (PARTITION BY h.bucket, h.saga_id ORDER BY h.seq)) * 1000 AS ms
+          FROM recent r JOIN saga_history h ON h.bucket = r.bucket AND h.saga_id = r.saga_id
+        )
+        SELECT
+          (SELECT count(*) FROM sagas WHERE created_at > now() - interval '1 minute') AS started,
+          (SELECT count(*) FROM sagas
+            WHERE created_at > now() - interval '1 day' AND ended_at > now() - interval '1 minute') AS ended,
+          (SELECT percentile_cont(ARRAY[0.5, 0.9, 0.99]) WITHIN GROUP (ORDER BY extract(epoch FROM ended_at - created_at) * 1000)
+            FROM recent WHERE ended_at IS NOT NULL) AS durations,
+          (SELECT percentile_cont(ARRAY[0.5, 0.9, 0.99]) WITHIN GROUP (ORDER BY ms)
+            FROM steps WHERE kind = 'attemptSucceeded') AS steps,
+          (SELECT min(due_at) FROM sagas WHERE due_at <= now()) AS oldest_due,
+          (SELECT min(updated_at) FROM sagas WHERE status = 'stuck') AS oldest_stuck`.execute(database)
+      const row = StatsRow.parse(found[0])
+      return {
+        sagas: counts.map(({ definition_name, status, count }) => ({
+          definition: definition_name,
+          status: Status.parse(status),
+          count: Number(count),
+        })),
+        perMinute: { started: row.started, ended: row.ended },
+        durationMs: percentiles(row.durations),
+        stepMs: percentiles(row.steps),
+        oldestDueAt: row.oldest_due?.toISOString() ?? null,
+        oldestStuckAt: row.oldest_stuck?.toISOString() ?? null,
+      }
+    },
+  }
+}
+
+const Handlers = z.record(z.string(), z.array(z.string()))
+const Tags = z.record(z.string(), z.string())
+const StatsRow = z.object({
+  started: z.coerce.number(),
+  ended: z.coerce.number(),
+  durations: z.array(z.number()).nullable(),
+  steps: z.array(z.number()).nullable(),
+  oldest_due: z.date().nullable(),
+  oldest_stuck: z.date().nullable(),
+})
+
+function percentiles(values: number[] | null): Percentiles {
+  const [p50 = null, p90 = null, p99 = null] = (values ?? []).map((value) => Math.round(value * 100) / 100)
+  return { p50, p90, p99 }
+}
+
+type Facts = {
+  version: number
+  saga_key: string | null
+  tags: unknown
+  ended_at: Date | null
+}
+
+function factsOf({ version, saga_key, tags, ended_at }: Facts) {
+  return {
+    version,
+    tags: Tags.parse(tags),
+    ...(saga_key !== null && { sagaKey: saga_key }),
+    ...(ended_at !== null && { endedAt: ended_at.toISOString() }),
+  }
+}
+
+type Identity = Facts & {
+  saga_id: string
+  definition_name: string
+  definition_version: number
+  status: string
+  state: unknown
+  created_at: Date
+  updated_at: Date
+}
+
+/** What is known from the row's own columns about a saga whose state cannot be read. */
+function substitute(row: Identity, message: string): SagaState {
+  const status = Status.parse(row.status)
+  const updatedAt = row.updated_at.toISOString()
+  return {
+    sagaId: row.saga_id,
+    definition: { name: row.definition_name, version: row.definition_version },
+    status,
+    currentStepIndex: 0,
+    completedSteps: [],
+    compensatedSteps: [],
+    context: {},
+    startedAt: row.created_at.toISOString(),
+    updatedAt,
+    failureReason: message,
+    uncertainSteps: [],
+    skippedSteps: [],
+    attempts: {},
+    bytes: { inline: 0, total: 0 },
+    ...(!isTerminal(status) && {
+      stuck: { step: null, direction: 'action' as const, reason: 'undecidable' as const, message, since: updatedAt },
+    }),
+  }
+}
+
+function summarise(row: Identity): SagaSummary {
+  const decoded = decodeState(row.state)
+  const state = 'unreadable' in decoded ? substitute(row, decoded.unreadable) : decoded
+  const { failureReason, failedStep, stuck } = state
+  return {
+    sagaId: state.sagaId,
+    definition: state.definition,
+    status: state.status,
+    startedAt: state.startedAt,
+    updatedAt: state.updatedAt,
+    completedSteps: state.completedSteps,
+    compensatedSteps: state.compensatedSteps,
+    uncertainSteps: state.uncertainSteps,
+    ...(failureReason !== undefined && { failureReason }),
+    ...(failedStep !== undefined && { failedStep }),
+    ...(stuck !== undefined && { stuck }),
+    ...factsOf(row),
+  }
+}

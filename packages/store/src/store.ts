@@ -1,0 +1,120 @@
+import { sql } from 'kysely'
+import { type Claims, createClaims } from './claims.ts'
+import { createDatabaseClock, type DatabaseClock } from './clock.ts'
+import { type Commits, createCommits } from './commits.ts'
+import { openDatabase } from './database.ts'
+import { createDefinitions, type Definitions } from './definitions.ts'
+import { createHistory, type History } from './history.ts'
+import { createMailbox, type Mailbox } from './mailbox.ts'
+import { missingMigrations } from './migrate.ts'
+import { createQueries, type Queries } from './queries.ts'
+import { createStarts, type Starts } from './starts.ts'
+import { createWakeups, type Wakeups } from './wakeups.ts'
+import { createSession, type Session } from './workers.ts'
+
+/** What the door needs: starts, letters and answers. It claims nothing and writes no state. */
+export type ApiStore = {
+  definitions: Definitions
+  starts: Starts
+  mailbox: Mailbox
+  history: History
+  queries: Queries
+  wakeups: Wakeups
+  /** Throws if the database does not answer; names the migrations it lacks. */
+  check(): Promise<{ missingMigrations: string[] }>
+  close(): Promise<void>
+}
+
+/** What the hands need. One per worker id: leases are held under it. */
+export type WorkerStore = {
+  definitions: Definitions
+  claims: Claims
+  commits: Commits
+  mailbox: Pick<Mailbox, 'read' | 'post'>
+  history: Pick<History, 'values'>
+  session: Session
+  clock: DatabaseClock
+  check(): Promise<{ missingMigrations: string[] }>
+  close(): Promise<void>
+}
+
+type Options = {
+  databaseUrl: string
+  /** Connections for everything that has none of its own. */
+  poolSize?: number
+  /** Errors of idle connections: they are replaced, and worth a line. */
+  onConnectionError?: (error: Error) => void
+}
+
+/** Connects and reads the database's clock; rejects if it cannot be reached. */
+export async function openApiStore(options: Options): Promise<ApiStore> {
+  const { database, clock, lane, check } = await open(options, 'backstitch/api', options.poolSize ?? 8)
+  const definitions = createDefinitions(database)
+  const history = createHistory(database)
+  const starts = createStarts(lane, clock)
+  const wakeups = createWakeups(lane)
+  return {
+    definitions,
+    starts,
+    mailbox: createMailbox(database),
+    history,
+    queries: createQueries(database, definitions, history),
+    wakeups,
+    check,
+    async close() {
+      await Promise.all([starts.close(), wakeups.close()])
+      await database.destroy()
+    },
+  }
+}
+
+export async function openWorkerStore(
+  options: Options & {
+    workerId: string
+    leaseMs: number
+    /** Another process says that sagas of these queues became due. A hint: it may come late, twice or never. */
+    onDue: (queues: string[]) => void
+  },
+): Promise<WorkerStore> {
+  const { workerId, leaseMs } = options
+  const { database, clock, lane, check } = await open(options, `backstitch/worker/${workerId}`, options.poolSize ?? 4)
+  const claims = createClaims({ ...lane, workerId }, clock)
+  const commits = createCommits({ ...lane, workerId, leaseMs }, clock)
+  const session = createSession(lane, clock, options.onDue)
+  return {
+    definitions: createDefinitions(database),
+    claims,
+    commits,
+    mailbox: createMailbox(database),
+    history: createHistory(database),
+    session,
+    clock,
+    check,
+    async close() {
+      await Promise.all([claims.close(), commits.close(), session.close()])
+      await database.destroy()
+    },
+  }
+}
+
+async function open(options: Options, applicationName: string, max: number) {
+  const { databaseUrl, onConnectionError } = options
+  const database = openDatabase({
+    databaseUrl,
+    applicationName,
+    max,
+    ...(onConnectionError !== undefined && { onError: onConnectionError }),
+  })
+  const clock = createDatabaseClock()
+  async function check() {
+    return { missingMigrations: await missingMigrations(database) }
+  }
+  try {
+    const { rows } = await sql<{ now: Date }>`SELECT now() AS now`.execute(database)
+    if (rows[0] !== undefined) clock.saw(rows[0].now.getTime())
+  } catch (error) {
+    await database.destroy()
+    throw error
+  }
+  return { database, clock, lane: { databaseUrl, applicationName }, check }
+}

@@ -1,0 +1,79 @@
+import type { ColumnType, Generated } from 'kysely'
+
+/** The tables as kysely sees them. What a jsonb column holds is `unknown` until it has been decoded. */
+
+type Timestamp = ColumnType<Date, Date | string | undefined, Date | string>
+type Document = ColumnType<unknown, string, string>
+
+export type Tables = {
+  definitions: {
+    name: string
+    version: number
+    hash: string
+    queue: string
+    document: Document
+    created_at: Timestamp
+  }
+  workers: {
+    worker_id: string
+    host: string
+    pid: number
+    queues: string[]
+    handlers: Document
+    concurrency: number
+    holds: Generated<number>
+    lease_ms: number
+    started_at: Timestamp
+    heartbeat_at: Timestamp
+    backend_pid: number | null
+    backend_start: Timestamp | null
+    ended_at: Timestamp | null
+    end_reason: string | null
+  }
+  sagas: {
+    bucket: number
+    saga_id: string
+    definition_name: string
+    definition_version: number
+    queue: string
+    status: string
+    state: Document
+    version: Generated<number>
+    epoch: Generated<number>
+    owner: string | null
+    due_at: Timestamp | null
+    leases_lost: Generated<number>
+    mail_seq: Generated<number>
+    mail_seen: Generated<number>
+    past_pivot: Generated<boolean>
+    paused: Generated<boolean>
+    failed_step: string | null
+    start_key: string | null
+    request_hash: string
+    saga_key: string | null
+    idempotency_key: string | null
+    correlation_id: string | null
+    tags: Document
+    parent_saga_id: string | null
+    created_at: Timestamp
+    updated_at: Timestamp
+    ended_at: Timestamp | null
+  }
+  saga_history: {
+    bucket: number
+    saga_id: string
+    seq: number
+    at: Timestamp
+    kind: string
+    epoch: number
+    worker: string | null
+    body: Document
+  }
+  saga_mail: {
+    bucket: number
+    saga_id: string
+    seq: number
+    at: Timestamp
+    body: Document
+  }
+}

@@ -1,0 +1,221 @@
+import { hostname } from 'node:os'
+import type pg from 'pg'
+import { z } from 'zod'
+import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
+import { ConnectionLost } from './failure.ts'
+import { connectClient, type LaneOptions } from './lane.ts'
+import { DUE_CHANNEL } from './wakeups.ts'
+
+/**
+ * Who is alive. Each worker has one row, and one connection that it keeps open: its session. The heartbeat says that it is
+ * alive; the end of the session says at once that it is not (S17).
+ */
+export type WorkerRecord = {
+  workerId: string
+  queues: readonly string[]
+  handlers: Readonly<Record<string, readonly string[]>>
+  concurrency: number
+  leaseMs: number
+}
+
+/** What a look around has shown. */
+export type Pulse = {
+  /** False: this worker has been declared dead, and is dead for ever. */
+  alive: boolean
+  /** Sagas of this worker with mail it has not read. */
+  unread: string[]
+  /** Other workers that seem to have died. */
+  silent: { workerId: string; reason: DeathReason; backendPid: number | null }[]
+}
+
+export type DeathReason = 'connectionLost' | 'leaseExpired'
+
+export type Session = {
+  /** Announces the worker and listens for sagas that became due. */
+  register(record: WorkerRecord): Promise<void>
+  /** Says that the worker is alive if `beat` is set, and looks around in any case. */
+  pulse(workerId: string, holds: number, beat: boolean): Promise<Pulse>
+  /**
+   * Declares another worker dead, if it still looks dead to the database. From then on its heartbeat changes no row.
+   */
+  declareDead(worker: Pulse['silent'][number]): Promise<boolean>
+  /** Frees up to `limit` sagas whose owner is not alive, whoever that was. Answers how many. */
+  sweep(limit: number): Promise<number>
+  /** The worker has let go of everything and is about to exit. */
+  stop(workerId: string): Promise<void>
+  close(): Promise<void>
+}
+
+export function createSession(options: LaneOptions, clock: DatabaseClock, onDue: (queues: string[]) => void): Session {
+  let connecting: Promise<{ client: pg.Client; pooled: boolean }> | undefined
+  let current: WorkerRecord | undefined
+
+  /** After every connect the row must name the new session, or the old one's end would be taken for a death. */
+  async function announce(client: pg.Client, pooled: boolean): Promise<void> {
+    // Heartbeats need not survive a crash of the database: after one, a whole lease is waited for anyway.
+    if (!pooled) await client.query('SET synchronous_commit = off')
+    if (current !== undefined) await client.query(ANNOUNCE, [current.workerId, !pooled])
+    if (pooled) return
+    client.on('notification', ({ payload }) => onDue((payload ?? '').split(',')))
+    await client.query(`LISTEN ${DUE_CHANNEL}`)
+  }
+
+  function connection() {
+    connecting ??= (async () => {
+      const opened = await connectClient(options, () => {
+        connecting = undefined
+      })
+      await announce(opened.client, opened.pooled)
+      return opened
+    })().catch((error: unknown) => {
+      connecting = undefined
+      throw error
+    })
+    return connecting
+  }
+
+  async function query<T>(shape: z.ZodType<T>, text: string, values: unknown[]): Promise<T[]> {
+    const { client } = await connection()
+    const silence = setTimeout(() => {
+      connecting = undefined
+      void client.end().catch(() => undefined)
+    }, 5_000)
+    try {
+      const { rows } = await client.query(text, values)
+      return z.array(shape).parse(rows)
+    } finally {
+      clearTimeout(silence)
+    }
+  }
+
+  return {
+    async register(record) {
+      current = record
+      const { client, pooled } = await connection()
+      await client.query(REGISTER, [
+        record.workerId,
+        hostname(),
+        process.pid,
+        record.queues,
+        JSON.stringify(record.handlers),
+        record.concurrency,
+        record.leaseMs,
+      ])
+      await client.query(ANNOUNCE, [record.workerId, !pooled])
+    },
+
+    async pulse(workerId, holds, beat) {
+      const [row] = await query(PulseRow, PULSE, [workerId, holds, beat])
+      if (row === undefined) throw new ConnectionLost('a pulse was not answered')
+      clock.saw(row.now)
+      return { alive: row.alive, unread: row.unread ?? [], silent: row.silent ?? [] }
+    },
+
+    async declareDead({ workerId, reason, backendPid }) {
+      const rows = await query(z.object({ worker_id: z.string() }), DECLARE_DEAD, [workerId, reason, backendPid])
+      return rows.length > 0
+    },
+
+    async sweep(limit) {
+      const rows = await query(z.object({ saga_id: z.string() }), SWEEP, [limit])
+      return rows.length
+    },
+
+    async stop(workerId) {
+      await query(z.object({}), STOP, [workerId])
+    },
+
+    async close() {
+      current = undefined
+      const opened = connecting
+      connecting = undefined
+      await opened?.then(
+        ({ client }) => client.end(),
+        () => undefined,
+      )
+    },
+  }
+}
+
+const REGISTER = `
+INSERT INTO workers AS w (worker_id, host, pid, queues, handlers, concurrency, lease_ms)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (worker_id) DO NOTHING`
+
+const ANNOUNCE = `
+UPDATE workers w SET
+  backend_pid = CASE WHEN $2 THEN pg_backend_pid() END,
+  backend_start = CASE WHEN $2 THEN (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()) END
+WHERE w.worker_id = $1 AND w.ended_at IS NULL`
+
+/**
+ * Since when this incarnation of the database has been up. A crash of one backend restarts them all without restarting the
+ * postmaster; it restarts the checkpointer too. Where we may not see that, only sessions younger than ours prove anything.
+ */
+const UP_SINCE = `
+greatest(pg_postmaster_start_time(), coalesce(
+  (SELECT max(backend_start) FROM pg_stat_activity WHERE backend_type = 'checkpointer'),
+  (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())))`
+
+/** Why a worker must be dead, or null. A lost connection proves nothing about a session older than the database (S17). */
+const DEAD = `
+CASE
+  WHEN greatest(w.heartbeat_at, db.up_since) < now() - w.lease_ms * interval '1 millisecond' THEN 'leaseExpired'
+  WHEN w.backend_start > db.up_since AND NOT EXISTS (
+    SELECT 1 FROM pg_stat_activity a
+    WHERE a.pid = w.backend_pid AND (a.backend_start IS NULL OR a.backend_start = w.backend_start)
+  ) THEN 'connectionLost'
+END`
+
+const PULSE = `
+WITH db AS (SELECT ${UP_SINCE} AS up_since),
+beat AS (
+  UPDATE workers w SET heartbeat_at = now(), holds = $2::int4
+  WHERE $3::bool AND w.worker_id = $1::uuid AND w.ended_at IS NULL
+)
+SELECT
+  EXISTS (SELECT 1 FROM workers w WHERE w.worker_id = $1::uuid AND w.ended_at IS NULL) AS alive,
+  (SELECT json_agg(s.saga_id) FROM sagas s WHERE s.owner = $1::uuid AND s.mail_seq > s.mail_seen) AS unread,
+  (SELECT json_agg(json_build_object('workerId', w.worker_id, 'reason', ${DEAD}, 'backendPid', w.backend_pid))
+   FROM workers w, db WHERE w.ended_at IS NULL AND w.worker_id <> $1::uuid AND ${DEAD} IS NOT NULL) AS silent,
+  ${DATABASE_NOW} AS now`
+
+const PulseRow = z.object({
+  alive: z.boolean(),
+  unread: z.array(z.string()).nullable(),
+  silent: z
+    .array(
+      z.object({
+        workerId: z.string(),
+        reason: z.enum(['connectionLost', 'leaseExpired']),
+        backendPid: z.number().nullable(),
+      }),
+    )
+    .nullable(),
+  now: z.number(),
+})
+
+const DECLARE_DEAD = `
+WITH db AS (SELECT ${UP_SINCE} AS up_since)
+UPDATE workers w SET ended_at = now(), end_reason = $2, holds = 0
+FROM db
+WHERE w.worker_id = $1::uuid AND w.ended_at IS NULL AND w.backend_pid IS NOT DISTINCT FROM $3::int4
+  AND ${DEAD} IS NOT NULL
+RETURNING w.worker_id`
+
+/** Locks in no particular order, so it skips what is locked: the next sweep finds it. */
+const SWEEP = `
+WITH lost AS (
+  SELECT s.bucket, s.saga_id FROM sagas s
+  WHERE s.owner IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.worker_id = s.owner AND w.ended_at IS NULL)
+  LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+UPDATE sagas s SET owner = NULL, epoch = s.epoch + 1, leases_lost = s.leases_lost + 1,
+  due_at = CASE WHEN s.status = 'stuck' AND s.mail_seq = s.mail_seen THEN NULL ELSE now() END
+FROM lost
+WHERE s.bucket = lost.bucket AND s.saga_id = lost.saga_id AND s.owner IS NOT NULL
+RETURNING s.saga_id`
+
+const STOP = `UPDATE workers w SET ended_at = now(), end_reason = 'stopped', holds = 0
+WHERE w.worker_id = $1::uuid AND w.ended_at IS NULL`
