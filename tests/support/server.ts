@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import fs from 'node:fs'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
@@ -12,7 +13,7 @@ const settings = {
   full_page_writes: false,
   max_connections: 200,
   shared_buffers: '256MB',
-  max_wal_size: '2GB',
+  max_wal_size: '512MB',
 }
 
 /** TEST_DATABASE_URL, else a container where Docker answers, else the bundled Postgres. */
@@ -27,8 +28,16 @@ export async function startServer(): Promise<Server> {
       process.stderr.write(`Docker is there, but gave no Postgres (${why}): using the bundled one instead.\n`)
     }
   }
-  const directory = path.join(os.tmpdir(), `backstitch-tests-${randomBytes(6).toString('hex')}`)
+  const directory = path.join(place(), `backstitch-tests-${randomBytes(6).toString('hex')}`)
   return await startLocalPostgres({ directory, settings, temporary: true })
+}
+
+/** In memory where there is plenty of it: a clone of the template takes 15 ms there, and 110 on an ordinary disk. */
+function place(): string {
+  const memory = '/dev/shm'
+  if (!fs.existsSync(memory)) return os.tmpdir()
+  const { bavail, bsize } = fs.statfsSync(memory)
+  return bavail * bsize > 4 * 1024 ** 3 ? memory : os.tmpdir()
 }
 
 async function startContainer(): Promise<Server> {

@@ -100,26 +100,21 @@ export class Child {
     if (this.#wanted && this.#process === undefined) await this.#comeBack()
   }
 
-  /** Asks it to stop, and insists after `withinMs`. Any number of times, started or not. */
+  /** Asks it to stop, and insists after `withinMs`; with 0 it is not asked. Any number of times, started or not. */
   async stop(withinMs: number): Promise<void> {
     this.#wanted = false
     clearTimeout(this.#again)
     const child = this.#process
     if (child === undefined) return
+    if (withinMs === 0) child.kill('SIGKILL')
     // Windows knows no SIGTERM; there the end of the connection says the same.
-    if (process.platform !== 'win32') child.kill('SIGTERM')
+    else if (process.platform !== 'win32') child.kill('SIGTERM')
     else if (child.connected) child.disconnect()
     const insist = setTimeout(() => child.kill('SIGKILL'), withinMs)
     await ended(child)
     clearTimeout(insist)
   }
 
-  /** At once, without waiting for anything. */
-  killNow(): void {
-    this.#wanted = false
-    clearTimeout(this.#again)
-    this.#process?.kill('SIGKILL')
-  }
 
   async #run(): Promise<Ready> {
     const { name, program, env, logFile, readyWithinMs = 30_000 } = this.#spec

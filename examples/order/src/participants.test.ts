@@ -205,7 +205,7 @@ describe('the order decides', () => {
         post(service, '/inventory/reservations', { sagaId: `saga-${index}`, input: { items: [quilt] } }),
       ),
     )
-    expect(all.map(({ status }) => status).sort()).toEqual([200, 200, 409, 409, 409])
+    expect(all.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([200, 200, 409, 409, 409])
   })
 })
 

@@ -160,6 +160,79 @@ export const ProblemDetails = z
   .meta({ id: 'Problem', description: 'RFC 9457' })
 export type ProblemDetails = z.infer<typeof ProblemDetails>
 
+/** One version of a definition, without its document. */
+export const DefinitionSummary = z
+  .object({
+    name: z.string(),
+    version: z.int(),
+    hash: z.string().meta({ description: 'SHA-256 of the canonical document, in hex' }),
+    queue: z.string(),
+    createdAt: z.string(),
+  })
+  .meta({ id: 'DefinitionSummary' })
+export type DefinitionSummary = z.infer<typeof DefinitionSummary>
+
+/** The document as its author sent it, unchecked on the way back: a newer server may know more than its reader. */
+export const DefinitionVersion = DefinitionSummary.extend({
+  document: z.record(z.string(), JsonValue),
+}).meta({ id: 'DefinitionVersion' })
+export type DefinitionVersion = z.infer<typeof DefinitionVersion>
+
+/** The answer of `POST /v1/definitions/validate` to what could be registered; to what could not it is a problem. */
+export const ValidatedDefinition = RegisteredDefinition.pick({ warnings: true }).meta({ id: 'ValidatedDefinition' })
+export type ValidatedDefinition = z.infer<typeof ValidatedDefinition>
+
+/** The dry run of a definition, as `plan.ts` makes it (S28). */
+export const DefinitionPlan = z
+  .object({
+    definition: z.object({ name: z.string(), version: z.int() }),
+    failAt: z.string().optional(),
+    acts: z.array(z.object({ step: z.string(), direction: Direction, outcome: z.enum(['succeeded', 'rejected']) })),
+    ends: Status,
+  })
+  .meta({ id: 'DefinitionPlan' })
+export type DefinitionPlan = z.infer<typeof DefinitionPlan>
+
+export const MAX_BATCH = 1000
+
+export const StartBatch = z
+  .strictObject({ sagas: z.array(StartSaga).min(1).max(MAX_BATCH) })
+  .meta({ id: 'StartBatch' })
+export type StartBatch = z.infer<typeof StartBatch>
+
+/** One entry per start, in their order. */
+export const StartBatchAnswer = z
+  .object({
+    items: z.array(
+      z.discriminatedUnion('accepted', [
+        Accepted,
+        z.object({ accepted: z.literal(false), problem: ProblemDetails }),
+      ]),
+    ),
+  })
+  .meta({ id: 'StartBatchAnswer' })
+export type StartBatchAnswer = z.infer<typeof StartBatchAnswer>
+
+/** A list's page: `nextCursor` asks for the one after it, and the last page has none. */
+export function pageOf<Item extends z.ZodType>(item: Item) {
+  return z.object({ items: z.array(item), nextCursor: z.string().optional() })
+}
+export type Page<T> = { items: T[]; nextCursor?: string | undefined }
+
+const Percentiles = z.object({ p50: z.number().nullable(), p90: z.number().nullable(), p99: z.number().nullable() })
+
+export const Stats = z
+  .object({
+    sagas: z.array(z.object({ definition: z.string(), status: Status, count: z.int() })),
+    perMinute: z.object({ started: z.int(), ended: z.int() }),
+    durationMs: Percentiles.meta({ description: 'from start to end, over the sagas started last' }),
+    stepMs: Percentiles.meta({ description: 'of one step, over the same sagas' }),
+    oldestDueAt: z.string().nullable(),
+    oldestStuckAt: z.string().nullable(),
+  })
+  .meta({ id: 'Stats' })
+export type Stats = z.infer<typeof Stats>
+
 /** Filters of `GET /v1/sagas`. */
 export type SagaFilter = {
   status?: Status[] | undefined

@@ -93,14 +93,16 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
 
     case 'leaseLost': {
       if (!isMoving(state.status) || event.leasesLost <= (state.leasesLost ?? 0)) return ignored('already recorded')
-      const dispatched = dueNow(state, given.now)
-      const steps = state.status === 'running' ? dispatched : []
-      const dueAt = without(state.dueAt ?? {}, dispatched)
+      const { steps, again, suspect } = cutShort(state, given.now)
       return record({ kind: 'leaseLost', at, leasesLost: event.leasesLost, steps }, (mid) =>
-        event.leasesLost < MAX_LEASES_LOST
-          ? { attempts: mid.attempts, ...(Object.keys(dueAt).length > 0 && { dueAt }) }
-          : crashLoop(mid, dispatched[0] ?? Object.keys(state.attempts)[0], given),
+        event.leasesLost < MAX_LEASES_LOST ? again : crashLoop(mid, suspect, given),
       )
+    }
+
+    case 'interrupted': {
+      if (!isMoving(state.status)) return ignored('nothing was under way')
+      const { steps, again } = cutShort(state, given.now)
+      return record({ kind: 'interrupted', at, steps }, () => again)
     }
 
     case 'deadlinePassed': {
@@ -271,6 +273,19 @@ export function refusal(
     return `step "${stuck.step}" is stuck going forward; there is no compensation to mark as done`
   }
   return undefined
+}
+
+/**
+ * Attempts whose end nobody will hear of: each runs again under its number, and an action among them is uncertain (S17b).
+ */
+function cutShort(state: SagaState, now: number): { steps: string[]; again: Change; suspect: string | undefined } {
+  const dispatched = dueNow(state, now)
+  const dueAt = without(state.dueAt ?? {}, dispatched)
+  return {
+    steps: state.status === 'running' ? dispatched : [],
+    again: { attempts: state.attempts, ...(Object.keys(dueAt).length > 0 && { dueAt }) },
+    suspect: dispatched[0] ?? Object.keys(state.attempts)[0],
+  }
 }
 
 /** The attempts that may have been dispatched: those without a due time, or with one that has come. */

@@ -26,6 +26,8 @@ export type Event =
   | ({ type: 'lateResult'; outcome: Outcome } & AttemptId)
   /** The worker that held the saga died: `leasesLost` in a row now (S17b, S19). */
   | { type: 'leaseLost'; leasesLost: number }
+  /** The worker lets the saga go in the middle of its attempts, because it has to stop (S21). */
+  | { type: 'interrupted' }
   /** `underWay`: an attempt is running at this moment, and is allowed to end first (S7, S25). */
   | { type: 'deadlinePassed'; underWay: boolean }
   | { type: 'cancelRequested'; actor: string; reason: string; underWay: boolean }

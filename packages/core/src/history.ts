@@ -64,6 +64,7 @@ const facts = [
     to: Change,
   }),
   z.object({ kind: z.literal('leaseLost'), at: z.string(), leasesLost: z.int(), steps: z.array(z.string()), to: Change }),
+  z.object({ kind: z.literal('interrupted'), at: z.string(), steps: z.array(z.string()), to: Change }),
   z.object({ kind: z.literal('deadlinePassed'), at: z.string(), to: Change }),
   z.object({ kind: z.literal('cancelRequested'), at: z.string(), ...Act, to: Change }),
   z.object({ kind: z.literal('retried'), at: z.string(), ...Act, step: z.string(), to: Change }),
@@ -154,6 +155,9 @@ export function note(before: SagaState, entry: Entry, seq: number): SagaState {
       return state
     case 'leaseLost':
       state.leasesLost = entry.leasesLost
+      addUncertain(state, entry.steps)
+      return state
+    case 'interrupted':
       addUncertain(state, entry.steps)
       return state
     case 'cancelRequested':

@@ -45,14 +45,15 @@ const MAX_QUOTED_BYTES = 200
  */
 export function parseJson(text: string, limits: Partial<JsonLimits> = {}): JsonVerdict {
   const { maxBytes = Infinity, maxDepth = MAX_DEPTH } = limits
-  const bytes = maxBytes === Infinity ? 0 : byteLength(text)
+  // No code unit takes more than three bytes, so an ordinary text need not be measured.
+  const bytes = text.length * 3 <= maxBytes ? 0 : byteLength(text)
   if (bytes > maxBytes) return refused('', tooLarge(bytes, maxBytes))
 
   const scanner = new Scanner(text, maxDepth)
   if (!scanner.scan()) return scanner.refusal()
 
-  const value: unknown = JSON.parse(text)
-  if (scanner.negativeZero) dropMinusZeros(value)
+  const parsed: unknown = JSON.parse(text)
+  const value = scanner.negativeZero ? withoutMinusZeros(parsed) : parsed
   if (isComplete(value, scanner.members)) return { ok: true, value }
 
   const keyWatcher = new Scanner(text, maxDepth, true)
@@ -119,7 +120,7 @@ export function sanitizeText(text: string, maxBytes: number): string {
   const bytes = byteLength(text)
   // The mark shows a smaller number in the end, so it cannot grow.
   const room = maxBytes - byteLength(cutMark(bytes))
-  if (room < 0) return prefixOf(clean, maxBytes)
+  if (!(room >= 0)) return prefixOf(clean, maxBytes)
   const kept = prefixOf(clean, room)
   return kept + cutMark(bytes - byteLength(text.slice(0, kept.length)))
 }
@@ -478,13 +479,16 @@ function countMembers(value: unknown): number {
   return members
 }
 
-/** Turns every `-0` in a fresh and shallow tree into `0`, in place. */
-function dropMinusZeros(value: unknown): void {
-  if (typeof value !== 'object' || value === null) return
-  for (const [key, item] of Object.entries(value)) {
-    if (item === 0) Reflect.set(value, key, 0)
-    else dropMinusZeros(item)
+/** `0` for `-0`, at all depths of a value known to be shallow and to be nobody else's: it is changed in place. */
+function withoutMinusZeros(value: unknown): unknown {
+  if (value === 0) return 0
+  if (typeof value !== 'object' || value === null) return value
+  if (isUnknownArray(value)) {
+    for (let index = 0; index < value.length; index++) value[index] = withoutMinusZeros(value[index])
+  } else {
+    for (const [key, item] of Object.entries(value)) Reflect.set(value, key, withoutMinusZeros(item))
   }
+  return value
 }
 
 // ── Checking values ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -706,7 +710,7 @@ function cannotBeRead(error: unknown): string {
 /** What was thrown, in a few words, even when it is itself hostile. */
 function messageOf(thrown: unknown): string {
   try {
-    return sanitizeText(thrown instanceof Error ? thrown.message : String(thrown), MAX_QUOTED_BYTES)
+    return sanitizeText(String(thrown instanceof Error ? thrown.message : thrown), MAX_QUOTED_BYTES)
   } catch {
     return 'its error cannot be read either'
   }
@@ -759,7 +763,7 @@ function isJsonArray(value: Json): value is readonly Json[] {
   return Array.isArray(value)
 }
 
-function isUnknownArray(value: unknown): value is readonly unknown[] {
+function isUnknownArray(value: unknown): value is unknown[] {
   return Array.isArray(value)
 }
 

@@ -49,14 +49,15 @@ function impossible(definition: Definition): JsonProblem[] {
     const at = `/steps/${index}`
     const { action, compensation } = resolved.steps[index] ?? {}
     const acts = [
-      [`${at}/retry`, action],
-      [`${at}/compensation/retry`, compensation],
+      [step.retry && `${at}/retry`, action],
+      [step.compensation?.retry && `${at}/compensation/retry`, compensation],
     ] as const
-    for (const [pointer, act] of acts) {
-      if (act !== undefined && act.retry.maxDelayMs < act.retry.initialDelayMs) {
-        const detail = `maxDelayMs (${act.retry.maxDelayMs}) is less than initialDelayMs (${act.retry.initialDelayMs}), counting the defaults`
-        problems.push({ pointer, detail })
-      }
+    for (const [own, act] of acts) {
+      if (act === undefined || act.retry.maxDelayMs >= act.retry.initialDelayMs) continue
+      const pointer = own ?? '/defaults/retry'
+      const detail = `maxDelayMs (${act.retry.maxDelayMs}) is less than initialDelayMs (${act.retry.initialDelayMs}), counting the defaults`
+      // One mistake in the defaults is one problem, however many steps have it from there.
+      if (!problems.some((known) => known.pointer === pointer)) problems.push({ pointer, detail })
     }
     if (step.compensateWhen !== undefined && step.compensation === undefined) {
       problems.push({ pointer: `${at}/compensateWhen`, detail: 'this step has no compensation, so this can have no effect' })
@@ -82,10 +83,6 @@ function odd(definition: Definition): JsonProblem[] {
     if (writes && step.compensation === undefined && index < last) {
       const detail = `step "${step.name}" may change something and has no compensation: if a later step fails, its effect stays`
       warnings.push({ pointer: at, detail })
-    }
-    if (step.compensation !== undefined && index === last && resolved.steps[index]?.compensateWhen === 'completed') {
-      const detail = `step "${step.name}" is the last: once it has completed so has the saga, and this compensation can never run; say "compensateWhen": "uncertain", or remove it`
-      warnings.push({ pointer: `${at}/compensation`, detail })
     }
     if (
       step.action.type === 'http' &&

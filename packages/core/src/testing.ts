@@ -117,6 +117,11 @@ export class Play {
     return this.tell({ type: 'leaseLost', leasesLost: (this.state.leasesLost ?? 0) + 1 })
   }
 
+  /** The worker has to stop and lets the saga go (S21). */
+  interrupt(): Decision {
+    return this.tell({ type: 'interrupted' })
+  }
+
   operator(
     verb: 'retry' | 'skip' | 'markCompensated',
     more: { step?: string; decidedOn?: number } = {},

@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import fs from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { KeeperTask } from './keeper-main.ts'
 import { isAlive } from './postmaster.ts'
 
@@ -13,7 +12,7 @@ export type Keeper = {
   dismiss: () => Promise<void>
 }
 
-const program = fileURLToPath(import.meta.resolve('./keeper-main.ts'))
+const program = path.join(import.meta.dirname, 'keeper-main.ts')
 
 export async function hireKeeper(task: KeeperTask): Promise<Keeper | { failed: string }> {
   const { NODE_OPTIONS: _, ...env } = process.env

@@ -22,6 +22,11 @@ export type Claims = {
    * Takes the one saga that has waited longest among those whose last two workers died over it (S19). It is run alone.
    */
   claimSuspect(queues: readonly string[]): Promise<Claimed[]>
+  /**
+   * Takes again, under a new epoch, what already belongs to this worker but is not being run: a claim whose answer was
+   * lost, or a saga that was dropped while the database was away.
+   */
+  takeAgain(leases: readonly Lease[]): Promise<Claimed[]>
   /** Milliseconds until the next saga of these queues is due, if any is waiting. */
   nextDueMs(queues: readonly string[]): Promise<{ dueMs: number | undefined; suspectWaitingMs: number | undefined }>
   close(): Promise<void>
@@ -40,6 +45,14 @@ export function createClaims(options: LaneOptions & { workerId: string }, clock:
   return {
     claim: (queues, limit) => take(CLAIM, [options.workerId, queues, limit]),
     claimSuspect: (queues) => take(CLAIM_SUSPECT, [options.workerId, queues]),
+
+    takeAgain: (leases) =>
+      take(TAKE_AGAIN, [
+        options.workerId,
+        leases.map(({ bucket }) => bucket),
+        leases.map(({ sagaId }) => sagaId),
+        leases.map(({ epoch }) => epoch),
+      ]),
 
     async nextDueMs(queues) {
       const [row] = await lane.query(NEXT_DUE, [queues])
@@ -93,6 +106,17 @@ WITH c AS (
   SELECT s.bucket, s.saga_id FROM sagas s
   WHERE s.leases_lost >= 2 AND s.due_at <= now() AND (s.queue = ANY($2::text[]) OR s.mail_seq > s.mail_seen) AND ${ALIVE}
   ORDER BY s.due_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED
+)${TAKE}`,
+}
+
+const TAKE_AGAIN: Statement = {
+  name: 'take_again',
+  text: `
+WITH c AS (
+  SELECT s.bucket, s.saga_id FROM unnest($2::int2[], $3::uuid[], $4::int8[]) AS i(bucket, saga_id, epoch)
+  JOIN sagas s ON s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch AND s.owner = $1::uuid
+  WHERE ${ALIVE}
+  FOR UPDATE OF s
 )${TAKE}`,
 }
 

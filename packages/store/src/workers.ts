@@ -2,6 +2,7 @@ import { hostname } from 'node:os'
 import type pg from 'pg'
 import { z } from 'zod'
 import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
+import type { Lease } from './commits.ts'
 import { ConnectionLost } from './failure.ts'
 import { connectClient, type LaneOptions } from './lane.ts'
 import { DUE_CHANNEL } from './wakeups.ts'
@@ -35,6 +36,8 @@ export type Session = {
   register(record: WorkerRecord): Promise<void>
   /** Says that the worker is alive if `beat` is set, and looks around in any case. */
   pulse(workerId: string, holds: number, beat: boolean): Promise<Pulse>
+  /** The leases this worker has, as the database sees it. */
+  leases(workerId: string): Promise<Lease[]>
   /**
    * Declares another worker dead, if it still looks dead to the database. From then on its heartbeat changes no row.
    */
@@ -111,6 +114,11 @@ export function createSession(options: LaneOptions, clock: DatabaseClock, onDue:
       return { alive: row.alive, unread: row.unread ?? [], silent: row.silent ?? [] }
     },
 
+    async leases(workerId) {
+      const rows = await query(LeaseRow, LEASES, [workerId])
+      return rows.map(({ bucket, saga_id, epoch }) => ({ bucket, sagaId: saga_id, epoch }))
+    },
+
     async declareDead({ workerId, reason, backendPid }) {
       const rows = await query(z.object({ worker_id: z.string() }), DECLARE_DEAD, [workerId, reason, backendPid])
       return rows.length > 0
@@ -179,6 +187,9 @@ SELECT
   (SELECT json_agg(json_build_object('workerId', w.worker_id, 'reason', ${DEAD}, 'backendPid', w.backend_pid))
    FROM workers w, db WHERE w.ended_at IS NULL AND w.worker_id <> $1::uuid AND ${DEAD} IS NOT NULL) AS silent,
   ${DATABASE_NOW} AS now`
+
+const LEASES = 'SELECT s.bucket, s.saga_id, s.epoch FROM sagas s WHERE s.owner = $1::uuid'
+const LeaseRow = z.object({ bucket: z.number(), saga_id: z.string(), epoch: z.number() })
 
 const PulseRow = z.object({
   alive: z.boolean(),

@@ -83,7 +83,8 @@ export function createHttpCaller({ connections = 128 }: { connections?: number }
 
   return {
     call(action, request) {
-      if (closed !== undefined) return Promise.resolve(ended('failed', 'CLOSED', 'this worker is shutting down'))
+      if (closed !== undefined)
+        return Promise.resolve(ended('failed', 'CLOSED', 'this worker is shutting down'))
       const prepared = prepare(action, request)
       if ('outcome' in prepared) return Promise.resolve(prepared)
 
@@ -202,12 +203,7 @@ class Call implements Dispatcher.DispatchHandler {
   private timer: NodeJS.Timeout | undefined
   private over = false
 
-  constructor(
-    origin: string,
-    action: HttpAction,
-    request: AttemptRequest,
-    done: (end: AttemptEnd) => void,
-  ) {
+  constructor(origin: string, action: HttpAction, request: AttemptRequest, done: (end: AttemptEnd) => void) {
     this.origin = origin
     this.action = action
     this.request = request
@@ -216,7 +212,10 @@ class Call implements Dispatcher.DispatchHandler {
 
   begin(agent: Agent, prepared: Prepared): void {
     const { signal, timeoutMs } = this.request
-    if (signal.aborted) return this.aborted()
+    if (signal.aborted) {
+      this.aborted()
+      return
+    }
     signal.addEventListener('abort', this.aborted, { once: true })
     this.allow(timeoutMs)
     agent.dispatch(prepared, this)
@@ -247,7 +246,11 @@ class Call implements Dispatcher.DispatchHandler {
     this.controller = controller
   }
 
-  onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: ResponseHeaders): void {
+  onResponseStart(
+    _controller: Dispatcher.DispatchController,
+    status: number,
+    headers: ResponseHeaders,
+  ): void {
     if (this.over || status < 200) return
     this.answer = new Answer(status, headers, this.action)
     if (this.answer.isTooLong()) this.end(this.answer.cutOff())
@@ -352,7 +355,11 @@ class Answer {
   }
 
   private unacceptable(why: string): Unsuccessful {
-    return ended('uncertain', 'RESULT_NOT_ACCEPTABLE', `${this.said()}, but its result cannot be taken: ${why}`)
+    return ended(
+      'uncertain',
+      'RESULT_NOT_ACCEPTABLE',
+      `${this.said()}, but its result cannot be taken: ${why}`,
+    )
   }
 
   private tooLarge(): Unsuccessful {
@@ -459,7 +466,10 @@ function quoteOf(kept: Kept, received: number, { headers = {} }: HttpAction): st
   for (const secret of Object.values(headers).flatMap((value) => value.split(/[\t ]+/))) {
     if (secret.length >= 8) quote = quote.replaceAll(secret, '[redacted]')
   }
-  return quote.replaceAll('\0', '\ufffd').replace(/[\s\p{Cc}]+/gu, ' ').trim()
+  return quote
+    .replaceAll('\0', '\ufffd')
+    .replace(/[\s\p{Cc}]+/gu, ' ')
+    .trim()
 }
 
 /** The sentence in a JSON error: problem details (RFC 9457), `message`, `error.message` or `error`. */
@@ -500,7 +510,6 @@ const UNREACHABLE = /^E(?:HOST|NET)(?:UNREACH|DOWN)$/
 const INSECURE =
   /^(?:ERR_TLS|ERR_SSL|EPROTO|CERT_|CRL_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH)/
 const UNFIT = /^UND_ERR_(?:INVALID_ARG|NOT_SUPPORTED)$/
-const GARBLED = /^(?:HPE_(?!INVALID_EOF_STATE)|UND_ERR_HEADERS_OVERFLOW)/
 
 /** No byte of the request has left this process. */
 function notSent(error: Error, origin: string): Unsuccessful {
@@ -520,13 +529,21 @@ function notSent(error: Error, origin: string): Unsuccessful {
 
 /** The request may have been received, and even carried out. */
 function lost(error: Error, origin: string): Unsuccessful {
-  const code = codeOf(error)
-  // Undici's words for an answer nobody asked for, and for a switch to another protocol.
-  if (GARBLED.test(code) || /^bad (?:response|upgrade)$/.test(error.message)) {
-    return ended('uncertain', 'INVALID_RESPONSE', `the answer of ${origin} is not valid HTTP (${code})`)
+  if (isGarbled(error)) {
+    return ended(
+      'uncertain',
+      'INVALID_RESPONSE',
+      `the answer of ${origin} is not valid HTTP (${error.message})`,
+    )
   }
-  const message = `the connection to ${origin} was lost before the answer was complete (${code})`
+  const message = `the connection to ${origin} was lost before the answer was complete (${codeOf(error)})`
   return ended('uncertain', 'CONNECTION_LOST', message)
+}
+
+/** Undici's ways to say that what came is not an answer. An answer that only breaks off is lost, not garbled. */
+function isGarbled(error: Error): boolean {
+  if (error.name === 'HTTPParserError') return !/\bEOF\b/.test(error.message)
+  return error.name === 'HeadersOverflowError' || /^bad (?:response|upgrade)$/.test(error.message)
 }
 
 function codeOf(error: Error): string {

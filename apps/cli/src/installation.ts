@@ -1,0 +1,121 @@
+import fs from 'node:fs'
+import path from 'node:path'
+import type { Child } from './child.ts'
+import type { Config } from './config.ts'
+import { isFree } from './port.ts'
+import type { Slot } from './slot.ts'
+import type { Layer, Supervisor } from './supervisor.ts'
+
+/** The processes of a whole Backstitch: API, two workers, and the participants of the example. */
+export type Installation = { apiUrl: string; participantsUrl: string; workers: Child[] }
+
+export const root = path.resolve(import.meta.dirname, '../../..')
+
+export const programs = {
+  migrate: path.join(root, 'packages/store/src/migrate-main.ts'),
+  api: path.join(root, 'apps/api/src/main.ts'),
+  worker: path.join(root, 'apps/worker/src/main.ts'),
+  participants: path.join(root, 'examples/order/src/participants-main.ts'),
+  sagas: path.join(root, 'examples/order/src/saga.ts'),
+}
+
+export type Site = { config: Config; slot: Slot; databaseUrl: string; up: Up }
+/** Told of each part that is up. */
+export type Up = (what: string, where: string, tookMs: number) => void
+
+export async function install(
+  supervisor: Supervisor,
+  { config, slot, databaseUrl, up }: Site,
+): Promise<Installation> {
+  const common = { ...ownEnvironment(), LOG_LEVEL: config.logLevel }
+  const add = (layer: Layer, name: string, env: () => NodeJS.ProcessEnv) =>
+    supervisor.add(layer, {
+      name,
+      program: programs[layer],
+      logFile: path.join(slot.logs, `${name.replace(' ', '-')}.log`),
+      env: () => ({ ...common, ...env() }),
+    })
+
+  // What listens comes back on the port it had: others know it by then.
+  let participantsPort = await rememberedPort(slot.participants)
+  const participants = add('participants', 'participants', () => ({
+    HOST: '127.0.0.1',
+    PORT: String(participantsPort),
+    LEDGER_DIR: slot.participants,
+    SLOW_CARRIER_MS: String(config.slowCarrierMs),
+  }))
+  let apiPort = config.port
+  const api = add('api', 'api', () => ({
+    DATABASE_URL: databaseUrl,
+    HOST: config.host,
+    PORT: String(apiPort),
+  }))
+
+  const startedAt = performance.now()
+  const [apiUrl, participantsUrl] = (await Promise.all([api.start(), participants.start()])).map(
+    ({ url = '' }) => reachable(url),
+  )
+  if (apiUrl === undefined || participantsUrl === undefined) throw new Error('an address is missing')
+  apiPort = portOf(apiUrl)
+  participantsPort = portOf(participantsUrl)
+  rememberPort(slot.participants, participantsPort)
+  up('api', apiUrl, performance.now() - startedAt)
+  up('participants', participantsUrl, performance.now() - startedAt)
+
+  const workers = [1, 2].map((number) =>
+    add('worker', `worker ${number}`, () => ({
+      DATABASE_URL: databaseUrl,
+      SAGAS: programs.sagas,
+      PARTICIPANTS_URL: participantsUrl,
+    })),
+  )
+  const hiredAt = performance.now()
+  await Promise.all(workers.map((worker) => worker.start()))
+  up(
+    'workers',
+    workers.map(({ name, pid }) => `${name} (process ${pid})`).join(', '),
+    performance.now() - hiredAt,
+  )
+  return { apiUrl, participantsUrl, workers }
+}
+
+/** Logs of the last run make room for those of this one. */
+export function freshLogs(directory: string): void {
+  fs.mkdirSync(directory, { recursive: true })
+  for (const name of fs.readdirSync(directory)) {
+    if (name.endsWith('.log')) fs.renameSync(path.join(directory, name), path.join(directory, `${name}.last`))
+  }
+}
+
+/** Ours, without what is meant for one of our processes only. */
+export function ownEnvironment(): NodeJS.ProcessEnv {
+  const { PORT: _, HOST: __, DATABASE_URL: ___, ...rest } = process.env
+  return rest
+}
+
+/** The address of a server that listens everywhere, as it is reached from here. */
+function reachable(url: string): string {
+  const parsed = new URL(url)
+  if (parsed.hostname === '0.0.0.0' || parsed.hostname === '[::]') parsed.hostname = '127.0.0.1'
+  return parsed.origin
+}
+
+function portOf(url: string): number {
+  return Number(new URL(url).port)
+}
+
+const portFile = (directory: string) => path.join(directory, 'port')
+
+/**
+ * The participants' port is part of the definition that is registered, and so of every saga started with it. A saga
+ * left over from the last run goes on in this one, and must find them where they were.
+ */
+async function rememberedPort(directory: string): Promise<number> {
+  const port = fs.existsSync(portFile(directory)) ? Number(fs.readFileSync(portFile(directory), 'utf8')) : 0
+  return Number.isInteger(port) && port > 0 && port < 65_536 && (await isFree('127.0.0.1', port)) ? port : 0
+}
+
+function rememberPort(directory: string, port: number): void {
+  fs.mkdirSync(directory, { recursive: true })
+  fs.writeFileSync(portFile(directory), String(port))
+}

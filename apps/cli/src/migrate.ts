@@ -1,0 +1,18 @@
+import { spawn } from 'node:child_process'
+import fs from 'node:fs'
+import { readTail } from './log-tail.ts'
+
+export class MigrationFailed extends Error {
+  override readonly name = 'MigrationFailed'
+}
+
+/** Brings the database to the schema of this version, in a process of its own. Returns what was applied. */
+export async function migrate(program: string, env: NodeJS.ProcessEnv, logFile: string): Promise<string[]> {
+  const log = fs.openSync(logFile, 'a')
+  const child = spawn(process.execPath, [program], { stdio: ['ignore', log, log], env, windowsHide: true })
+  fs.closeSync(log)
+  const status = await new Promise((resolve) => child.once('error', resolve).once('exit', resolve))
+  const lines = readTail(logFile)
+  if (status !== 0) throw new MigrationFailed(['the database could not be migrated', ...lines].join('\n'))
+  return lines.filter((line) => line.startsWith('applied ')).map((line) => line.slice('applied '.length))
+}

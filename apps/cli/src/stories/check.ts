@@ -1,0 +1,24 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { Saga } from '@backstitch/sdk'
+import type { Check } from '../narrator.ts'
+
+/** A claim about how things ended, and whether it holds. */
+export function is(claim: string, found: unknown, expected: unknown): Check {
+  return { claim, holds: isDeepStrictEqual(found, expected), found: shown(found) }
+}
+
+export function holds(claim: string, truth: boolean, found: unknown): Check {
+  return { claim, holds: truth, found: shown(found) }
+}
+
+/** What must be so at the end of any story: the saga ended, with nothing uncertain. */
+export function endedAs(saga: Saga, status: Saga['status']): Check[] {
+  return [
+    is(`the saga's status should be ${status}`, saga.status, status),
+    is('no step should be uncertain', saga.uncertainSteps, []),
+  ]
+}
+
+function shown(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}

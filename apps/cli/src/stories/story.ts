@@ -1,0 +1,58 @@
+import type { Client, Saga } from '@backstitch/sdk'
+import type { Child } from '../child.ts'
+import type { Narrator } from '../narrator.ts'
+
+/** Where the stories take place. */
+export type Stage = {
+  client: Client
+  /** The version of the definition `order` that calls our participants. */
+  version: number
+  participantsUrl: string
+  workers: readonly Child[]
+  narrator: Narrator
+  /** What a person calls the worker with this id. */
+  nameOf: (workerId: string) => string
+  /** Aborted when the demo is to stop. */
+  signal: AbortSignal
+}
+
+export type Story = {
+  title: string
+  about: string
+  /** Whether it ended as it should, and the saga it was about. */
+  tell(stage: Stage): Promise<{ right: boolean; sagaId: string | undefined }>
+}
+
+export const CARDS = { good: '4242-4242-4242-4242', declined: '4000-0000-0000-0002' } as const
+
+export type OrderInput = {
+  orderId: string
+  items: { sku: string; quantity: number }[]
+  totalCents: number
+  card: string
+  email: string
+  shipping?: 'standard' | 'slow'
+}
+
+export function order(orderId: string, more: Partial<OrderInput> = {}): OrderInput {
+  return {
+    orderId,
+    items: [
+      { sku: 'needle', quantity: 2 },
+      { sku: 'thread', quantity: 1 },
+    ],
+    totalCents: 1450,
+    card: CARDS.good,
+    email: 'ada@example.com',
+    ...more,
+  }
+}
+
+export async function startOrder({ client, version }: Stage, input: OrderInput): Promise<Saga> {
+  return await client.startSaga({ definition: 'order', version, input })
+}
+
+/** From its start to its end, by the saga's own clock. */
+export function lifetimeMs({ startedAt, endedAt }: Saga): number {
+  return endedAt === undefined ? 0 : Date.parse(endedAt) - Date.parse(startedAt)
+}

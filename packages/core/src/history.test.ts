@@ -1,0 +1,121 @@
+import { describe, expect, test } from 'vitest'
+import { apply, begin, Entry, fold } from './history.ts'
+import { startedEntry } from './start.ts'
+import { define, Play, START } from './testing.ts'
+
+const order = define(['reserve', 'charge'])
+const start = { sagaId: 'saga-1', definition: order, input: { amount: 5 }, inputBytes: 12, now: START }
+const at = '2026-01-01T00:00:01.000Z'
+
+describe('the first entry', () => {
+  test('says all there is to know of a saga that has just started', () => {
+    expect(begin(startedEntry(start))).toEqual({
+      sagaId: 'saga-1',
+      definition: { name: 'order', version: 1 },
+      status: 'running',
+      currentStepIndex: 0,
+      completedSteps: [],
+      compensatedSteps: [],
+      context: { input: { amount: 5 } },
+      startedAt: '2026-01-01T00:00:00.000Z',
+      updatedAt: '2026-01-01T00:00:00.000Z',
+      uncertainSteps: [],
+      skippedSteps: [],
+      attempts: { reserve: 1 },
+      bytes: { inline: 12, total: 12 },
+    })
+  })
+
+  test("carries a deadline: the start's own, else the definition's (S7)", () => {
+    const hasty = { ...start, definition: define(['reserve'], { deadlineMs: 1_000 }) }
+    expect(begin(startedEntry(hasty)).deadlineAt).toBe('2026-01-01T00:00:01.000Z')
+    expect(begin(startedEntry({ ...hasty, deadlineMs: 2_000 })).deadlineAt).toBe('2026-01-01T00:00:02.000Z')
+  })
+
+  test('keeps a large input to itself, and the state says where it is (S33)', () => {
+    const state = begin(startedEntry({ ...start, inputBytes: 5_000 }))
+    expect(state).toMatchObject({ context: {}, spilled: { input: 1 }, bytes: { inline: 0, total: 5_000 } })
+  })
+
+  test('carries what ties the saga to its caller', () => {
+    const state = begin(startedEntry({ ...start, correlationId: 'c-1', traceparent: '00-1' }))
+    expect(state).toMatchObject({ correlationId: 'c-1', traceparent: '00-1' })
+  })
+})
+
+describe('folding a history (S35)', () => {
+  test('gives the state, after every entry', () => {
+    const play = new Play(order).settleAll('uncertain', 'succeeded', 'rejected', 'failed', 'succeeded')
+    expect(play.state.status).toBe('failed')
+    play.moments.forEach(({ after }, index) => {
+      expect(fold(play.entries.slice(0, index + 2))).toEqual(after)
+    })
+  })
+
+  test('needs the beginning, and only one', () => {
+    const started = startedEntry(start)
+    expect(() => fold([])).toThrow('begins with sagaStarted')
+    expect(() => fold([{ kind: 'deadlinePassed', at, to: {} }])).toThrow('begins with sagaStarted')
+    expect(() => fold([started, started])).toThrow('starts once')
+  })
+
+  test('closes a saga whose abandonment was written without a decision, and leaves nothing scheduled (S30b)', () => {
+    const play = new Play(order).settleAll('succeeded', 'failed')
+    play.write({ kind: 'abandoned', at, actor: 'ada', reason: 'enough', to: { status: 'abandoned' } })
+    expect(play.state).toMatchObject({
+      status: 'abandoned',
+      attempts: {},
+      completedSteps: ['reserve'],
+      updatedAt: at,
+    })
+    expect(play.state.dueAt).toBeUndefined()
+  })
+
+  test('parks a saga about which nothing could be decided; nobody can move it from there, only close it', () => {
+    const stuck = {
+      step: null,
+      direction: 'action',
+      reason: 'undecidable',
+      message: 'no such version',
+      since: at,
+    } as const
+    const play = new Play(order).settleAll('succeeded')
+    play.write({ kind: 'parked', at, reason: 'no such version', to: { status: 'stuck', stuck } })
+    expect(play.state).toMatchObject({ status: 'stuck', stuck })
+    play.operator('retry')
+    expect(play.entries.at(-1)).toMatchObject({
+      kind: 'verbRefused',
+      why: 'no step is known to be stuck; the saga can only be abandoned',
+    })
+  })
+
+  test('lets the first cause stand: a later failure overwrites nothing', () => {
+    const play = new Play(order).settleAll('succeeded')
+    play.cancel()
+    const later = { cause: 'failure', failureReason: 'later', failedStep: 'charge' } as const
+    const state = apply(play.state, { kind: 'deadlinePassed', at, to: later }, play.version + 1)
+    expect(state).toMatchObject({ cause: 'cancel', failureReason: 'cancelled by ada: changed my mind' })
+  })
+
+  test('is not misled by steps named like something every object has', () => {
+    const names = ['constructor', 'toString', 'hasOwnProperty']
+    const play = new Play(define(names)).settleAll(
+      'failed',
+      'succeeded',
+      'uncertain',
+      'succeeded',
+      'rejected',
+    )
+    expect(play.settleAll('succeeded', 'succeeded').state).toMatchObject({
+      status: 'failed',
+      completedSteps: ['constructor', 'toString'],
+      compensatedSteps: ['toString', 'constructor'],
+      uncertainSteps: [],
+    })
+    expect(Object.keys(play.state.context)).toEqual(['input', 'constructor', 'toString'])
+  })
+})
+
+test('an entry of an unknown kind is refused by the schema', () => {
+  expect(Entry.safeParse({ kind: 'invented', at, to: {} }).success).toBe(false)
+})

@@ -1,0 +1,51 @@
+import { expect, test } from 'vitest'
+import { plan } from './plan.ts'
+import { define } from './testing.ts'
+
+const order = define(['reserve', { name: 'quote', compensation: undefined }, 'charge', 'ship'])
+
+test('a plan with nothing that fails lists every action and ends completed (S28)', () => {
+  const { acts, ends } = plan(order)
+  expect(acts.map(({ step, direction }) => `${direction} ${step}`)).toEqual([
+    'action reserve',
+    'action quote',
+    'action charge',
+    'action ship',
+  ])
+  expect(ends).toBe('completed')
+})
+
+test('a plan says in which order a failing step makes the others be undone (S28, S8)', () => {
+  expect(plan(order, 'ship')).toEqual({
+    acts: [
+      { step: 'reserve', direction: 'action', outcome: 'succeeded' },
+      { step: 'quote', direction: 'action', outcome: 'succeeded' },
+      { step: 'charge', direction: 'action', outcome: 'succeeded' },
+      { step: 'ship', direction: 'action', outcome: 'rejected' },
+      { step: 'charge', direction: 'compensation', outcome: 'succeeded' },
+      { step: 'reserve', direction: 'compensation', outcome: 'succeeded' },
+    ],
+    ends: 'failed',
+  })
+})
+
+test('a plan whose first step fails undoes nothing (S28)', () => {
+  expect(plan(order, 'reserve')).toEqual({
+    acts: [{ step: 'reserve', direction: 'action', outcome: 'rejected' }],
+    ends: 'failed',
+  })
+})
+
+test('a step named like something every object has is planned like any other', () => {
+  const odd = define(['constructor', 'toString', 'hasOwnProperty'])
+  expect(
+    plan(odd, 'hasOwnProperty')
+      .acts.slice(3)
+      .map(({ step }) => step),
+  ).toEqual(['toString', 'constructor'])
+})
+
+test('the largest definition is planned at once', () => {
+  const largest = define(Array.from({ length: 500 }, (_, index) => `step${index}`))
+  expect(plan(largest, 'step499').acts).toHaveLength(500 + 499)
+})

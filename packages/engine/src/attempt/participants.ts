@@ -1,0 +1,82 @@
+import { type Act, type AttemptId, handlerOf, type SagaModule } from '@backstitch/core'
+import type { AttemptEnd, AttemptRequest } from './attempt.ts'
+import { runHandler } from './handler.ts'
+import { createHttpCaller } from './http.ts'
+
+/** Everything that can carry out an attempt: HTTP services, and the handlers this worker was given. */
+export type Participants = {
+  /** Can this worker carry it out at all (S20)? */
+  canRun(definition: string, id: AttemptId, act: Act): boolean
+  /** Never rejects. `onLate` hears of a result that came after the attempt had ended (S4). */
+  run(act: Act, request: AttemptRequest, onLate: (end: AttemptEnd) => void): Promise<AttemptEnd>
+  /** Which handlers there are, by definition. */
+  readonly handlers: Readonly<Record<string, readonly string[]>>
+  close(): Promise<void>
+}
+
+export function createParticipants(sagas: readonly SagaModule[]): Participants {
+  const modules = new Map(sagas.map((saga) => [saga.definition.name, saga]))
+  const http = createHttpCaller()
+  /** Handlers that still run although their attempt has ended, by saga and step. */
+  const zombies = new Map<string, Promise<unknown>>()
+
+  function handlerFor(definition: string, { step, direction }: AttemptId) {
+    const saga = modules.get(definition)
+    return saga && handlerOf(saga, step, direction)
+  }
+
+  async function runOwn(request: AttemptRequest, onLate: (end: AttemptEnd) => void): Promise<AttemptEnd> {
+    const handler = handlerFor(request.definition.name, request)
+    if (handler === undefined) throw new Error(`no handler for step "${request.step}": canRun must be asked first`)
+    const { end, settled } = runHandler(handler, request, onLate)
+    const ended = await end
+    if (ended.outcome === 'uncertain' && request.direction === 'action') watch(zombieKey(request), settled)
+    return ended
+  }
+
+  function watch(key: string, settled: Promise<unknown>): void {
+    const all = Promise.all([zombies.get(key), settled])
+    zombies.set(key, all)
+    void all.then(() => {
+      if (zombies.get(key) === all) zombies.delete(key)
+    })
+  }
+
+  return {
+    handlers: Object.fromEntries(sagas.map((saga) => [saga.definition.name, [...saga.handlers.keys()]])),
+
+    canRun: (definition, id, act) => act.call.type === 'http' || handlerFor(definition, id) !== undefined,
+
+    async run(act, request, onLate) {
+      const zombie = request.direction === 'compensation' ? zombies.get(zombieKey(request)) : undefined
+      // S13: undoing what is still being done would leave it done.
+      if (zombie !== undefined && !(await endsWithin(zombie, request.timeoutMs))) return STILL_RUNNING
+      return act.call.type === 'http' ? http.call(act.call, request) : runOwn(request, onLate)
+    },
+
+    close: () => http.close(),
+  }
+}
+
+const STILL_RUNNING: AttemptEnd = {
+  outcome: 'failed',
+  error: {
+    code: 'ACTION_STILL_RUNNING',
+    message:
+      "an attempt of this step's action is past its time-out and its handler is still running in this worker: it ignores its AbortSignal",
+  },
+}
+
+function zombieKey({ sagaId, step }: AttemptRequest): string {
+  return `${sagaId} ${step}`
+}
+
+function endsWithin(promise: Promise<unknown>, timeoutMs: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(false), timeoutMs)
+    void promise.then(() => {
+      clearTimeout(timer)
+      resolve(true)
+    })
+  })
+}

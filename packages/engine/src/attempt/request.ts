@@ -1,0 +1,55 @@
+import { randomFillSync } from 'node:crypto'
+import { entryOf, type Act, type AttemptId, type Json, type SagaState } from '@backstitch/core'
+import type { AttemptRequest } from './attempt.ts'
+
+/** What a participant is told. `spilled` holds the values that do not stand in the state itself (S33). */
+export function attemptRequest(
+  state: SagaState,
+  spilled: ReadonlyMap<string, Json>,
+  id: AttemptId,
+  act: Act,
+  signal: AbortSignal,
+): AttemptRequest {
+  const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(spilled) }
+  const back = id.direction === 'compensation'
+  return {
+    sagaId: state.sagaId,
+    definition: state.definition,
+    ...id,
+    idempotencyKey: idempotencyKey(state.sagaId, id),
+    correlationId: state.correlationId,
+    traceparent: traceparent(state),
+    input: entryOf(context, 'input') ?? null,
+    context,
+    result: back ? entryOf(context, id.step) : undefined,
+    failure: back ? { step: state.failedStep, reason: state.failureReason ?? '' } : undefined,
+    timeoutMs: act.timeoutMs,
+    signal,
+  }
+}
+
+/** The generation is raised when an operator changes a step's input, since the old key would bring the old answer (S30a). */
+const GENERATION = 1
+
+/** S2: the same for every attempt of one step in one direction, over retries, workers and restarts. */
+function idempotencyKey(sagaId: string, { step, direction }: AttemptId): string {
+  return `${sagaId}:${step}:${direction}:${GENERATION}`
+}
+
+/** W3C: the trace is the caller's if the start brought one, else the saga's own id is; every attempt is a span of its own. */
+function traceparent(state: SagaState): string {
+  const trace = state.traceparent?.split('-')[1] ?? state.sagaId.replaceAll('-', '')
+  return `00-${trace}-${spanId()}-01`
+}
+
+const pool = Buffer.allocUnsafe(8 * 512)
+let used = pool.length
+
+function spanId(): string {
+  if (used === pool.length) {
+    randomFillSync(pool)
+    used = 0
+  }
+  used += 8
+  return pool.toString('hex', used - 8, used)
+}

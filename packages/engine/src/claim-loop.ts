@@ -1,0 +1,137 @@
+import type { Claims } from '@backstitch/store'
+import type { Logger } from 'pino'
+import type { Runner } from './runner.ts'
+
+/** Takes due sagas while there is room, and sleeps until the next is due, a hint arrives or the poll interval is over. */
+export type ClaimLoop = {
+  start(): void
+  /** Something may be due now. */
+  wake(): void
+  /** Something will be due at this many milliseconds from now. */
+  wakeIn(ms: number): void
+  /** Resolves when no claim is under way and none will follow. */
+  stop(): Promise<void>
+}
+
+export type ClaimLoopParts = {
+  claims: Claims
+  runner: Runner
+  queues: readonly string[]
+  concurrency: number
+  /** How long something due may go unnoticed when no hint arrives. */
+  pollMs: number
+  log: Logger
+}
+
+/** One claim takes at most this many, so that a fleet shares what there is. */
+const MAX_CLAIM = 200
+/** A suspect that has waited this long is worth an empty worker. */
+const SUSPECT_PATIENCE_MS = 5_000
+const ERROR_DELAY_MS = 500
+
+export function createClaimLoop({ claims, runner, queues, concurrency, pollMs, log }: ClaimLoopParts): ClaimLoop {
+  let stopped = false
+  let looping: Promise<void> | undefined
+  let woken = false
+  let alarm: (() => void) | undefined
+  let turn = 0
+  /** The last claim found as much as it could take: there is probably more. */
+  let backlog = false
+  /** A saga that may kill its worker is run by a worker that holds nothing else (S19). */
+  let mode: 'open' | 'emptying' | 'alone' = 'open'
+
+  async function loop(): Promise<void> {
+    while (!stopped) {
+      woken = false
+      const waitMs = await claimOnce().catch((error: unknown) => {
+        log.warn({ err: error }, 'claiming failed; trying again')
+        return ERROR_DELAY_MS
+      })
+      if (!stopped && !woken && waitMs > 0) await sleep(waitMs)
+    }
+  }
+
+  /** Answers for how long there is nothing to claim. */
+  async function claimOnce(): Promise<number> {
+    const room = concurrency - runner.holds
+    if (mode === 'alone' || room <= 0) return pollMs
+    if (mode === 'emptying') return runner.holds > 0 ? pollMs : runSuspect()
+    const limit = Math.min(room, MAX_CLAIM)
+    const claimed = await claims.claim(inTurn(), limit)
+    for (const one of claimed) void runner.run(one).then(whenRoom)
+    backlog = claimed.length === limit
+    if (backlog) return 0
+    const { dueMs = pollMs, suspectWaitingMs } = await claims.nextDueMs(queues)
+    if (suspectWaitingMs !== undefined) {
+      if (runner.holds === 0) return runSuspect()
+      if (suspectWaitingMs > SUSPECT_PATIENCE_MS) mode = 'emptying'
+    }
+    return Math.min(pollMs, Math.ceil(dueMs))
+  }
+
+  async function runSuspect(): Promise<number> {
+    mode = 'alone'
+    const end = () => {
+      if (mode !== 'alone') return
+      mode = 'open'
+      wake()
+    }
+    const [suspect] = await claims.claimSuspect(queues).catch((error: unknown) => {
+      mode = 'open'
+      throw error
+    })
+    if (suspect === undefined) {
+      mode = 'open'
+      return pollMs
+    }
+    log.warn({ sagaId: suspect.lease.sagaId, leasesLost: suspect.leasesLost }, 'running a suspect saga on its own')
+    void runner.run(suspect, { onProgress: end }).then(end)
+    return pollMs
+  }
+
+  /** Each queue comes first in turn, so that a full one does not starve the others. */
+  function inTurn(): string[] {
+    turn = (turn + 1) % Math.max(queues.length, 1)
+    return [...queues.slice(turn), ...queues.slice(0, turn)]
+  }
+
+  /** With a backlog a full worker claims again only when a good part of it is free: many sagas a claim, not one. */
+  function whenRoom(): void {
+    const { holds } = runner
+    if (holds === 0 || (backlog && concurrency - holds >= concurrency / 4)) {
+      if (backlog || mode === 'emptying') wake()
+    }
+  }
+
+  function wake(): void {
+    woken = true
+    alarm?.()
+  }
+
+  function sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(done, ms)
+      function done() {
+        clearTimeout(timer)
+        alarm = undefined
+        resolve()
+      }
+      alarm = done
+    })
+  }
+
+  return {
+    start() {
+      looping ??= loop()
+    },
+    wake,
+    wakeIn(ms) {
+      setTimeout(wake, Math.max(0, ms)).unref()
+    },
+    async stop() {
+      stopped = true
+      wake()
+      await looping
+    },
+  }
+}

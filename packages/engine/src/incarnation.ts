@@ -1,0 +1,142 @@
+import type { SagaModule } from '@backstitch/core'
+import { type Lease, openWorkerStore, type WorkerStore } from '@backstitch/store'
+import type { Logger } from 'pino'
+import { createParticipants } from './attempt/participants.ts'
+import { type ClaimLoop, createClaimLoop } from './claim-loop.ts'
+import type { Counters } from './counters.ts'
+import { createGroupCommit } from './group-commit.ts'
+import { createHeartbeat } from './heartbeat.ts'
+import { createRunner, type Runner } from './runner.ts'
+
+/**
+ * A worker under one id. It lives until it is stopped, or until it finds that it has been declared dead: then it drops
+ * everything, and the worker goes on as another incarnation with another id (S17).
+ */
+export type Incarnation = {
+  readonly workerId: string
+  readonly holds: number
+  readonly store: WorkerStore
+  /** Resolves when this incarnation is dead, with the reason; never if it is stopped first. */
+  readonly died: Promise<string>
+  /** Lets running attempts end, at most this long; releases the rest (S21). */
+  stop(graceMs: number): Promise<void>
+  /** Drops everything at once: the leases are gone. */
+  drop(): Promise<void>
+}
+
+export type IncarnationOptions = {
+  databaseUrl: string
+  sagas: readonly SagaModule[]
+  queues: readonly string[]
+  concurrency: number
+  leaseMs: number
+  pollMs: number
+  log: Logger
+  counters: Counters
+}
+
+/** How often a released saga is looked at again after the grace period, until it has been let go. */
+const LAST_WORDS_MS = 5_000
+
+export async function createIncarnation(workerId: string, options: IncarnationOptions): Promise<Incarnation> {
+  const { sagas, queues, concurrency, leaseMs, pollMs, counters } = options
+  const log = options.log.child({ workerId })
+  let claimLoop: ClaimLoop | undefined
+  const serves = new Set(queues)
+
+  const store = await openWorkerStore({
+    databaseUrl: options.databaseUrl,
+    workerId,
+    leaseMs,
+    onDue: (due) => {
+      if (due.some((queue) => serves.has(queue))) claimLoop?.wake()
+    },
+    onConnectionError: (error) => log.warn({ err: error }, 'a database connection was lost; it is replaced'),
+  })
+  const participants = createParticipants(sagas)
+  const commit = createGroupCommit(store.commits)
+  const runner = createRunner({
+    definitions: store.definitions,
+    mailbox: store.mailbox,
+    history: store.history,
+    clock: store.clock,
+    commit,
+    release: store.commits.release,
+    park: store.commits.park,
+    participants,
+    counters,
+    log,
+    onDueAt: (at) => claimLoop?.wakeIn(at - store.clock.now()),
+  })
+  try {
+    await store.session.register({ workerId, queues, handlers: participants.handlers, concurrency, leaseMs })
+  } catch (error) {
+    await Promise.all([participants.close(), store.close()])
+    throw error
+  }
+
+  const heartbeat = createHeartbeat({
+    session: store.session,
+    workerId,
+    leaseMs,
+    log,
+    holds: () => runner.holds,
+    onMail: runner.poke,
+    onFreed: () => claimLoop?.wake(),
+    onLeases: (leases) => takeAgain(store, runner, leases, log),
+  })
+  claimLoop = createClaimLoop({ claims: store.claims, runner, queues, concurrency, pollMs, log })
+  heartbeat.start()
+  claimLoop.start()
+  log.info({ queues, concurrency, leaseMs }, 'worker ready')
+
+  async function drop(): Promise<void> {
+    runner.forsake()
+    heartbeat.stop()
+    await claimLoop?.stop()
+    await participants.close()
+    await store.close()
+  }
+
+  return {
+    workerId,
+    store,
+    get holds() {
+      return runner.holds
+    },
+    died: heartbeat.died,
+    drop,
+    async stop(graceMs) {
+      await claimLoop?.stop()
+      runner.drain()
+      await until(() => runner.holds === 0, graceMs)
+      if (runner.holds > 0) {
+        log.warn({ holds: runner.holds }, 'the grace period is over; cutting running attempts short')
+        runner.interrupt()
+        await until(() => runner.holds === 0, LAST_WORDS_MS)
+      }
+      heartbeat.stop()
+      // What could not be let go is swept up by the others once this row says that the worker has ended.
+      await store.session.stop(workerId).catch((error: unknown) => log.warn({ err: error }, 'could not sign off'))
+      await drop()
+      log.info('worker stopped')
+    },
+  }
+}
+
+/** Runs what is ours in the database and in nobody's hands (F01): seen so twice in a row, not merely on its way here. */
+async function takeAgain(store: WorkerStore, runner: Runner, leases: Lease[], log: Logger): Promise<void> {
+  const orphans = leases.filter((lease) => !runner.has(lease))
+  if (orphans.length === 0) return
+  log.warn({ sagas: orphans.length }, 'taking up sagas whose claim or commit got lost with the database')
+  const dropped = new Set(orphans.filter((lease) => runner.wasDropped(lease)).map(({ sagaId }) => sagaId))
+  for (const claimed of await store.claims.takeAgain(orphans)) {
+    void runner.run(claimed, { cutShort: dropped.has(claimed.lease.sagaId) })
+  }
+}
+
+/** Looks every few milliseconds: it happens once in a worker's life. */
+async function until(isTrue: () => boolean, withinMs: number): Promise<void> {
+  const end = performance.now() + withinMs
+  while (!isTrue() && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 5))
+}

@@ -1,0 +1,417 @@
+import {
+  actOf,
+  type AttemptId,
+  type Decision,
+  decide,
+  dueNow,
+  type Event,
+  isMoving,
+  isPastDeadline,
+  isTerminal,
+  type Json,
+  next,
+  type ResolvedDefinition,
+  type SagaState,
+  stepOf,
+  wakeAt,
+} from '@backstitch/core'
+import { failureOf } from '@backstitch/store'
+import type { Claimed, DatabaseClock, Definitions, History, Lease, Letter, Mailbox, Transition } from '@backstitch/store'
+import type { Logger } from 'pino'
+import type { AttemptEnd } from './attempt/attempt.ts'
+import type { Participants } from './attempt/participants.ts'
+import { attemptRequest } from './attempt/request.ts'
+import type { Counters } from './counters.ts'
+import type { GroupCommit } from './group-commit.ts'
+
+/**
+ * Runs one claimed saga until its lease is given up: read the mail, dispatch what is due, wait for an outcome, decide,
+ * commit, and again. One transition at a time; the next is dispatched only after the commit (S1, S17a).
+ */
+export type Runner = {
+  /**
+   * Resolves when the saga is no longer this worker's. Never rejects. `cutShort`: this worker has had it before and lost
+   * its attempts with the database. `onProgress` is called when an attempt's end has been committed.
+   */
+  run(claimed: Claimed, how?: { cutShort?: boolean; onProgress?: () => void }): Promise<void>
+  /** There is mail for a saga that is held here. */
+  poke(sagaId: string): void
+  /** From now on every saga is let go at its next transition. */
+  drain(): void
+  /** Cuts running attempts short and lets their sagas go, with a word in the history (S21). */
+  interrupt(): void
+  /** The leases are gone: everything stops, and nothing more is written (S16). */
+  forsake(): void
+  /** Sagas held now. */
+  readonly holds: number
+  /** Is this lease being run here? */
+  has(lease: Lease): boolean
+  /** Was this lease dropped in the middle because the database was away? */
+  wasDropped(lease: Lease): boolean
+}
+
+export type RunnerParts = {
+  definitions: Definitions
+  mailbox: Pick<Mailbox, 'read' | 'post'>
+  history: Pick<History, 'values'>
+  clock: DatabaseClock
+  commit: GroupCommit
+  release(leases: Lease[], delayMs: number): Promise<void>
+  park(lease: Lease, reason: string): Promise<void>
+  participants: Participants
+  counters: Counters
+  log: Logger
+  /** A saga that was let go is due at this instant: a hint for whoever claims next. */
+  onDueAt(at: number): void
+}
+
+/** A saga whose step has no handler here is offered again after this long (S20). */
+const NO_HANDLER_DELAY_MS = 1_000
+
+type Signal =
+  | { is: 'ended'; id: AttemptId; end: AttemptEnd }
+  | { is: 'late'; id: AttemptId; end: AttemptEnd }
+  | { is: 'mail' }
+  | { is: 'interrupt' }
+
+/** A saga while it is held. */
+type Held = {
+  readonly lease: Lease
+  readonly definition: ResolvedDefinition
+  version: number
+  mailSeq: number
+  mailSeen: number
+  state: SagaState
+  /** Values that do not stand in the state itself. */
+  spilled: Map<string, Json>
+  /** Attempts under way, by step: until their end has been committed. */
+  underWay: Map<string, AbortController>
+  signals: Signal[]
+  notify: (() => void) | undefined
+  /** False once the row is no longer ours to write. */
+  ours: boolean
+  onProgress: (() => void) | undefined
+}
+
+export function createRunner(parts: RunnerParts): Runner {
+  const { clock, commit, counters, log, participants } = parts
+  /** By saga id; undefined while a claimed saga is being opened. */
+  const held = new Map<string, { lease: Lease; saga: Held | undefined }>()
+  const dropped = new Set<string>()
+  let draining = false
+
+  async function run(claimed: Claimed, how: { cutShort?: boolean; onProgress?: () => void } = {}): Promise<void> {
+    const { lease } = claimed
+    const place: { lease: Lease; saga: Held | undefined } = { lease, saga: undefined }
+    held.set(lease.sagaId, place)
+    try {
+      const saga = await open(claimed)
+      if (saga === undefined) return
+      place.saga = saga
+      saga.onProgress = how.onProgress
+      if (how.cutShort === true) await transition(saga, { type: 'interrupted' })
+      await drive(saga, claimed.leasesLost)
+    } catch (error) {
+      await drop(lease, error)
+    } finally {
+      if (place.saga !== undefined) abandonAttempts(place.saga)
+      // A later claim of the same saga by this worker may already stand here.
+      if (held.get(lease.sagaId) === place) held.delete(lease.sagaId)
+    }
+  }
+
+  /** Puts together what running needs; parks what nothing can be decided about. */
+  async function open(claimed: Claimed): Promise<Held | undefined> {
+    const { lease, state } = claimed
+    if ('unreadable' in state) return park(lease, state.unreadable)
+    const definition = await parts.definitions.get(claimed.definition.name, claimed.definition.version)
+    if (definition === undefined) {
+      return park(lease, `definition "${claimed.definition.name}" version ${claimed.definition.version} is not there`)
+    }
+    const unknown = Object.keys(state.attempts).find((step) => stepOf(definition.resolved, step) === undefined)
+    if (unknown !== undefined) return park(lease, `the state names step "${unknown}", which its definition does not have`)
+    return {
+      lease,
+      definition: definition.resolved,
+      version: claimed.version,
+      mailSeq: claimed.mailSeq,
+      mailSeen: claimed.mailSeen,
+      state,
+      spilled: state.spilled === undefined ? new Map() : await parts.history.values(lease.sagaId, state.spilled),
+      underWay: new Map(),
+      signals: [],
+      notify: undefined,
+      ours: true,
+      onProgress: undefined,
+    }
+  }
+
+  async function drive(saga: Held, leasesLost: number): Promise<void> {
+    if (leasesLost > (saga.state.leasesLost ?? 0)) await transition(saga, { type: 'leaseLost', leasesLost })
+    while (saga.ours) {
+      await readMail(saga)
+      if (saga.ours && isPastDeadline(saga.state, clock.now())) {
+        await transition(saga, { type: 'deadlinePassed', underWay: saga.underWay.size > 0 })
+      }
+      if (saga.ours && saga.underWay.size === 0 && !dispatch(saga)) return letGo(saga)
+      if (saga.ours) await settle(saga, await nextSignal(saga))
+    }
+  }
+
+  /** Starts the attempts that are due. False if there is none to start here. */
+  function dispatch(saga: Held): boolean {
+    const due = next(saga.state)
+    if (due.act !== 'attempt' || draining) return false
+    const now = new Set(dueNow(saga.state, clock.now()))
+    const ready = due.attempts.filter(({ step }) => now.has(step))
+    const acts = ready.map((id) => ({ id, act: actOf(saga.definition, id) }))
+    if (!acts.every(({ id, act }) => participants.canRun(saga.definition.name, id, act))) return false
+    for (const { id, act } of acts) {
+      const { step, direction, attempt } = id
+      const controller = new AbortController()
+      saga.underWay.set(step, controller)
+      const request = attemptRequest(saga.state, saga.spilled, { step, direction, attempt }, act, controller.signal)
+      const ended = (end: AttemptEnd) => signal(saga, { is: 'ended', id: { step, direction, attempt }, end })
+      participants
+        .run(act, request, (end) => hearLate(saga, { step, direction, attempt }, end))
+        .then(ended, (error: unknown) => {
+          log.fatal({ sagaId: saga.lease.sagaId, step, err: error }, 'an attempt threw: this is a bug')
+          ended({ outcome: 'uncertain', error: { code: 'INTERNAL', message: String(error) } })
+        })
+    }
+    return acts.length > 0
+  }
+
+  async function settle(saga: Held, signal: Signal): Promise<void> {
+    switch (signal.is) {
+      case 'mail':
+        // The loop reads it; that there is some is all there is to know here.
+        saga.mailSeq = Math.max(saga.mailSeq, saga.mailSeen + 1)
+        return
+      case 'interrupt':
+        if (saga.underWay.size === 0) return
+        abandonAttempts(saga)
+        return transition(saga, { type: 'interrupted' })
+      case 'late': {
+        const { id, end } = signal
+        return transition(saga, { type: 'lateResult', ...id, outcome: end.outcome })
+      }
+      case 'ended': {
+        const { id, end } = signal
+        if (!saga.underWay.has(id.step)) return
+        counters.attempt(id.direction, end.outcome)
+        await readMail(saga)
+        if (saga.ours && isPastDeadline(saga.state, clock.now())) {
+          await transition(saga, { type: 'deadlinePassed', underWay: true })
+        }
+        await transition(saga, eventOf(id, end), id.step)
+        saga.underWay.delete(id.step)
+      }
+    }
+  }
+
+  /** Decides, commits, and only then believes it. Mail that would be ended over is read first (S25). */
+  async function transition(saga: Held, event: Event, ended?: string): Promise<void> {
+    while (saga.ours) {
+      const now = clock.now()
+      const given = { definition: saga.definition, now, random: Math.random(), version: saga.version }
+      const decision = decide(saga.state, event, given)
+      if (decision.is === 'ignored') {
+        log.debug({ sagaId: saga.lease.sagaId, event: event.type, why: decision.why }, 'event ignored')
+        return
+      }
+      const { entry, state } = decision
+      const { lease, version, mailSeen } = saga
+      const then = whatThen(saga, state, now, ended)
+      const answer = await commit.submit({ lease, version, mailSeen, state, entry, then })
+      if (answer.is === 'unreadMail') {
+        saga.mailSeq = answer.mailSeq
+        await readMail(saga)
+        continue
+      }
+      if (answer.is === 'leaseLost') return loseLease(saga)
+      saga.version = answer.version
+      saga.mailSeq = answer.mailSeq
+      saga.state = state
+      if (then.is !== 'keep') saga.ours = false
+      if (then.is === 'due') parts.onDueAt(then.at)
+      tell(saga, decision)
+      return
+    }
+  }
+
+  /** What becomes of the lease: it is kept while an attempt is under way or can be started at once. */
+  function whatThen(saga: Held, state: SagaState, now: number, ended: string | undefined): Transition['then'] {
+    const others = saga.underWay.size - (ended !== undefined && saga.underWay.has(ended) ? 1 : 0)
+    if (others > 0 && isMoving(state.status)) return { is: 'keep' }
+    const at = wakeAt(state, now)
+    if (at === undefined) return { is: 'rest' }
+    return at > now || draining ? { is: 'due', at } : { is: 'keep' }
+  }
+
+  async function readMail(saga: Held): Promise<void> {
+    while (saga.ours && saga.mailSeq > saga.mailSeen) {
+      const letters = await parts.mailbox.read(saga.lease.sagaId, saga.mailSeen)
+      if (letters.length === 0) {
+        saga.mailSeq = saga.mailSeen
+        return
+      }
+      for (const { seq, letter } of letters) {
+        if (!saga.ours) return
+        saga.mailSeen = seq
+        await transition(saga, eventOfLetter(letter, saga.underWay.size > 0))
+      }
+    }
+  }
+
+  /** Nothing to dispatch, and no transition that would have said so. */
+  async function letGo(saga: Held): Promise<void> {
+    saga.ours = false
+    const at = wakeAt(saga.state, clock.now())
+    const waitMs = at === undefined ? 0 : at - clock.now()
+    const lacksHandler = at !== undefined && waitMs <= 0 && !draining
+    await parts.release([saga.lease], lacksHandler ? NO_HANDLER_DELAY_MS : Math.max(0, waitMs))
+    if (lacksHandler) log.debug({ sagaId: saga.lease.sagaId }, 'released: this worker has no handler for its step')
+  }
+
+  function hearLate(saga: Held, id: AttemptId, end: AttemptEnd): void {
+    counters.late()
+    if (saga.ours) return signal(saga, { is: 'late', id, end })
+    const letter: Letter = { kind: 'lateResult', ...id, outcome: end.outcome }
+    // Whoever has it now writes it down; a saga that has ended takes no more mail, and then the log has it.
+    parts.mailbox.post(saga.lease.sagaId, letter).catch(() => undefined)
+    log.info({ sagaId: saga.lease.sagaId, ...id, outcome: end.outcome }, 'a result came after its time-out and was not applied')
+  }
+
+  function loseLease(saga: Held): void {
+    saga.ours = false
+    abandonAttempts(saga)
+    counters.leaseLost()
+    log.warn({ sagaId: saga.lease.sagaId, epoch: saga.lease.epoch }, 'lease lost: another worker has this saga, or it has ended')
+  }
+
+  async function park(lease: Lease, reason: string): Promise<undefined> {
+    log.error({ sagaId: lease.sagaId, reason }, 'saga stuck: nothing can be decided about it')
+    await parts.park(lease, reason)
+    return undefined
+  }
+
+  /**
+   * Something failed outside the rules. If the database was away the saga is still ours and is taken up again once it is
+   * back; otherwise this saga alone is to blame and goes to a person, and the others go on (F15).
+   */
+  async function drop(lease: Lease, error: unknown): Promise<void> {
+    log.error({ sagaId: lease.sagaId, err: error }, 'a saga could not be carried on')
+    dropped.add(keyOf(lease))
+    if (isDatabaseAway(error)) return
+    try {
+      await parts.park(lease, `a worker could not carry it on: ${error instanceof Error ? error.message : String(error)}`)
+    } catch (second) {
+      log.error({ sagaId: lease.sagaId, err: second }, 'and could not be parked; it will be taken up again')
+    }
+  }
+
+  function tell(saga: Held, { entry, state }: Extract<Decision, { is: 'transition' }>): void {
+    const { sagaId } = saga.lease
+    counters.transition(entry.kind)
+    if (entry.kind === 'attemptSucceeded' && entry.spilled === true) saga.spilled.set(entry.step, entry.result)
+    if (entry.kind === 'attemptSucceeded' || entry.kind === 'attemptFailed') saga.onProgress?.()
+    if (entry.kind === 'attemptFailed') {
+      const { step, direction, attempt, outcome, error } = entry
+      log.info({ sagaId, step, direction, attempt, outcome, error }, 'attempt failed')
+    }
+    if (state.status === 'stuck' && entry.to.status === 'stuck') {
+      log.error({ sagaId, definition: state.definition.name, stuck: state.stuck }, 'saga stuck: a person must act')
+    } else if (isTerminal(state.status)) {
+      log.debug({ sagaId, definition: state.definition.name, status: state.status }, 'saga ended')
+    }
+  }
+
+  function* sagas(): Generator<Held> {
+    for (const { saga } of held.values()) if (saga !== undefined) yield saga
+  }
+
+  return {
+    run,
+    get holds() {
+      return held.size
+    },
+    has: (lease) => held.get(lease.sagaId)?.lease.epoch === lease.epoch,
+    wasDropped: (lease) => dropped.delete(keyOf(lease)),
+    poke(sagaId) {
+      const saga = held.get(sagaId)?.saga
+      if (saga !== undefined) signal(saga, { is: 'mail' })
+    },
+    drain() {
+      draining = true
+    },
+    interrupt() {
+      draining = true
+      for (const saga of sagas()) signal(saga, { is: 'interrupt' })
+    },
+    forsake() {
+      draining = true
+      for (const saga of sagas()) {
+        saga.ours = false
+        abandonAttempts(saga)
+        saga.notify?.()
+      }
+    },
+  }
+}
+
+function keyOf({ sagaId, epoch }: Lease): string {
+  return `${sagaId} ${epoch}`
+}
+
+function signal(saga: Held, one: Signal): void {
+  saga.signals.push(one)
+  saga.notify?.()
+}
+
+async function nextSignal(saga: Held): Promise<Signal> {
+  for (;;) {
+    const first = saga.signals.shift()
+    if (first !== undefined) return first
+    // Forsaken while it waited: there is nothing more to hear.
+    if (!saga.ours) return { is: 'mail' }
+    await new Promise<void>((resolve) => {
+      saga.notify = resolve
+    })
+    saga.notify = undefined
+  }
+}
+
+/** Aborts what is under way and forgets it: whatever it still answers is not listened to. */
+function abandonAttempts(saga: Held): void {
+  for (const controller of saga.underWay.values()) controller.abort()
+  saga.underWay.clear()
+}
+
+function eventOf(id: AttemptId, end: AttemptEnd): Event {
+  const { step, direction, attempt } = id
+  if (end.outcome === 'succeeded') {
+    return { type: 'attemptSucceeded', step, direction, attempt, result: end.result, resultBytes: end.resultBytes }
+  }
+  const { outcome, error, retryAfterMs } = end
+  return { type: 'attemptFailed', step, direction, attempt, outcome, error, retryAfterMs }
+}
+
+function eventOfLetter(letter: Letter, underWay: boolean): Event {
+  switch (letter.kind) {
+    case 'cancel':
+      return { type: 'cancelRequested', actor: letter.actor, reason: letter.reason, underWay }
+    case 'verb': {
+      const { kind: _, ...facts } = letter
+      return { type: 'verbRequested', ...facts }
+    }
+    case 'lateResult': {
+      const { kind: _, ...facts } = letter
+      return { type: 'lateResult', ...facts }
+    }
+  }
+}
+
+function isDatabaseAway(error: unknown): boolean {
+  return failureOf(error) !== 'statement'
+}

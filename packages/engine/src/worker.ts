@@ -1,0 +1,114 @@
+import { randomUUID } from 'node:crypto'
+import { DEFAULT_QUEUE, type Json, queueOf, type SagaModule } from '@backstitch/core'
+import type { Logger } from 'pino'
+import { type CounterSnapshot, createCounters } from './counters.ts'
+import { createIncarnation, type Incarnation } from './incarnation.ts'
+
+/**
+ * A worker for anyone's own process: give it a database and the sagas whose handlers it has, start it, stop it.
+ */
+export type WorkerOptions = {
+  databaseUrl: string
+  /** Sagas with handlers; each is registered when the worker starts, and its queue is served. */
+  sagas?: readonly SagaModule[]
+  /** Queues to serve beside those of `sagas`. Default: `default`, where definitions without handlers are. */
+  queues?: readonly string[]
+  /** Sagas held at once. Default 200. */
+  concurrency?: number
+  /** How long this worker may be silent before the others take its sagas. Default 30 000 ms. */
+  leaseMs?: number
+  /** How long something due may go unnoticed when no notification arrives. Default 500 ms. */
+  pollMs?: number
+  log: Logger
+}
+
+export type Worker = {
+  /** Connects, registers the sagas and begins to claim. Rejects if the database cannot be reached. */
+  start(): Promise<void>
+  /**
+   * Stops claiming, lets running attempts end within `graceMs` (default 25 000), lets the rest go, signs off (S21). Twice
+   * is once; before `start` it does nothing.
+   */
+  stop(graceMs?: number): Promise<void>
+  /** Changes when the worker had to go on under another id; undefined before it has started. */
+  readonly workerId: string | undefined
+  readonly holds: number
+  counters(): CounterSnapshot
+  /** Throws if the database does not answer; names the migrations it lacks. */
+  check(): Promise<{ missingMigrations: string[] }>
+}
+
+const RETRY_MS = 1_000
+
+export function createWorker(options: WorkerOptions): Worker {
+  const { databaseUrl, sagas = [], queues = [DEFAULT_QUEUE], concurrency = 200, leaseMs = 30_000, pollMs = 500, log } = options
+  const counters = createCounters()
+  const served = [...new Set([...queues, ...sagas.map(({ definition }) => queueOf(definition))])]
+  let current: Incarnation | undefined
+  let stopping: Promise<void> | undefined
+
+  function incarnate(): Promise<Incarnation> {
+    return createIncarnation(randomUUID(), {
+      databaseUrl,
+      sagas,
+      queues: served,
+      concurrency,
+      leaseMs,
+      pollMs,
+      log,
+      counters,
+    })
+  }
+
+  /** Follows one incarnation by the next for as long as the worker is wanted. */
+  async function watch(incarnation: Incarnation): Promise<void> {
+    const reason = await incarnation.died
+    if (stopping !== undefined) return
+    log.error({ workerId: incarnation.workerId, reason }, 'this worker is dead; it goes on under a new id')
+    await incarnation.drop()
+    while (stopping === undefined) {
+      try {
+        const successor = await incarnate()
+        if (stopping !== undefined) return await successor.stop(0)
+        current = successor
+        void watch(successor)
+        return
+      } catch (error) {
+        log.warn({ err: error }, 'cannot go on yet; trying again')
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+      }
+    }
+  }
+
+  return {
+    async start() {
+      if (current !== undefined || stopping !== undefined) throw new Error('a worker starts once')
+      const first = await incarnate()
+      current = first
+      for (const { definition } of sagas) await first.store.definitions.register(asSent(definition))
+      void watch(first)
+    },
+
+    stop(graceMs = 25_000) {
+      stopping ??= current?.stop(graceMs) ?? Promise.resolve()
+      return stopping
+    },
+
+    get workerId() {
+      return current?.workerId
+    },
+    get holds() {
+      return current?.holds ?? 0
+    },
+    counters: () => counters.snapshot(),
+    async check() {
+      if (current === undefined) throw new Error('the worker has not started')
+      return current.store.check()
+    },
+  }
+}
+
+/** The document as JSON: fields left undefined are not part of it. */
+function asSent(definition: SagaModule['definition']): Json {
+  return JSON.parse(JSON.stringify(definition))
+}
