@@ -115,7 +115,6 @@ export class Child {
     clearTimeout(insist)
   }
 
-
   async #run(): Promise<Ready> {
     const { name, program, env, logFile, readyWithinMs = 30_000 } = this.#spec
     const log = fs.openSync(logFile, 'a')

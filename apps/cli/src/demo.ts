@@ -1,6 +1,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { type Client, createClient } from '@backstitch/sdk'
+import { z } from 'zod'
 import type { ChildEvent } from './child.ts'
 import type { Config } from './config.ts'
 import { type Database, openDatabase } from './database.ts'
@@ -43,7 +44,11 @@ export async function demo({ config, once, narrator }: DemoOptions): Promise<num
     signal.throwIfAborted()
     const migrating = stopwatch()
     const env = { ...ownEnvironment(), DATABASE_URL: database.url }
-    const applied = await migrate(programs.migrate, env, path.join(slot.logs, 'migrate.log'))
+    const applied = await migrate(programs.migrate, {
+      env,
+      logFile: path.join(slot.logs, 'migrate.log'),
+      signal,
+    })
     narrator.up(
       'schema',
       applied.length === 0 ? 'is up to date' : `applied ${applied.join(', ')}`,
@@ -62,9 +67,10 @@ export async function demo({ config, once, narrator }: DemoOptions): Promise<num
     for (const worker of workers) names.learn(worker)
 
     const client = createClient({ url: apiUrl })
-    const version = await registerOrder(client, participantsUrl)
+    const version = await unlessAborted(signal, registerOrder(client, participantsUrl))
     const nameOf = (workerId: string) => names.of(workerId)
-    const told = await tellStories({ client, version, participantsUrl, workers, narrator, nameOf, signal })
+    const stage = { client, version, participantsUrl, workers, narrator, nameOf, signal }
+    const told = await unlessAborted(signal, tellStories(stage))
     if (once) return told.allRight ? 0 : 1
 
     const logs = path.relative(process.cwd(), slot.logs)
@@ -84,12 +90,13 @@ export async function demo({ config, once, narrator }: DemoOptions): Promise<num
   }
 }
 
-/** The document as it stands in examples/order, with the participants' address put in. */
+/** The document as it stands in examples/order, with the participants' address put in. Returns its version. */
 async function registerOrder(client: Client, participantsUrl: string): Promise<number> {
-  const document = fs.readFileSync(path.join(root, 'examples/order/order.json'), 'utf8')
-  const { version } = await client.registerDefinition(
-    JSON.parse(document.replaceAll('http://participants:9000', participantsUrl)),
-  )
+  const text = fs.readFileSync(path.join(root, 'examples/order/order.json'), 'utf8')
+  const document = z
+    .record(z.string(), z.json())
+    .parse(JSON.parse(text.replaceAll('http://participants:9000', participantsUrl)))
+  const { version } = await client.definitions.register(document)
   return version
 }
 
@@ -111,4 +118,12 @@ function stopwatch(): () => number {
 async function aborted(signal: AbortSignal): Promise<void> {
   if (!signal.aborted)
     await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+}
+
+/** What is not finished by then is left as it is: all it needs is about to be stopped. */
+async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  const end = aborted(signal).then((): never => {
+    throw new Error('stopped before it was done')
+  })
+  return await Promise.race([work, end])
 }

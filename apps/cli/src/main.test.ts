@@ -14,7 +14,10 @@ function backstitch(args: string[], env: NodeJS.ProcessEnv = {}) {
 }
 
 test('says what it can do', () => {
-  expect(backstitch(['--help'])).toMatchObject({ status: 0, stdout: expect.stringMatching(/^backstitch demo \[--once\]/) })
+  expect(backstitch(['--help'])).toMatchObject({
+    status: 0,
+    stdout: expect.stringMatching(/^backstitch demo \[--once\]/),
+  })
 })
 
 test('a command or an option that does not exist is an error, with the usage', () => {

@@ -7,9 +7,17 @@ export class MigrationFailed extends Error {
 }
 
 /** Brings the database to the schema of this version, in a process of its own. Returns what was applied. */
-export async function migrate(program: string, env: NodeJS.ProcessEnv, logFile: string): Promise<string[]> {
+export async function migrate(
+  program: string,
+  { env, logFile, signal }: { env: NodeJS.ProcessEnv; logFile: string; signal: AbortSignal },
+): Promise<string[]> {
   const log = fs.openSync(logFile, 'a')
-  const child = spawn(process.execPath, [program], { stdio: ['ignore', log, log], env, windowsHide: true })
+  const child = spawn(process.execPath, [program], {
+    stdio: ['ignore', log, log],
+    env,
+    signal,
+    windowsHide: true,
+  })
   fs.closeSync(log)
   const status = await new Promise((resolve) => child.once('error', resolve).once('exit', resolve))
   const lines = readTail(logFile)

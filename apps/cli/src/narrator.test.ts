@@ -11,9 +11,14 @@ function aStory(narrator: Narrator): void {
   narrator.title()
   narrator.up('postgres', 'embedded, port 5432', 2345)
   narrator.up('schema', `applied ${'0001_sagas, '.repeat(9)}`, 345)
-  narrator.story(2, 'The card is declined', 'A definite no is not retried: what was done before it is undone.')
+  narrator.story(
+    2,
+    'The card is declined',
+    'A definite no is not retried: what was done before it is undone.',
+  )
   narrator.moment({ mark: '✓', what: 'reserveInventory', tookMs: 31, who: 'worker 1', note: undefined })
-  const why = 'rejected: the participant answered 402 Payment Required: card-declined: the bank declined the card'
+  const why =
+    'rejected: the participant answered 402 Payment Required: card-declined: the bank declined the card'
   narrator.moment({ mark: '✗', what: 'chargePayment', tookMs: 1234, who: 'worker 2', note: why })
   narrator.moment({ mark: '↩', what: 'reserveInventory', tookMs: 8, who: 'worker 2', note: 'undone' })
   narrator.aside('worker 1 is killed', 'bad')

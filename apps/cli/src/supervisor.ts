@@ -14,18 +14,21 @@ const STOP_ORDER: { layer: Layer; withinMs: number }[] = [
 export class Supervisor {
   readonly #children: { layer: Layer; child: Child }[] = []
   readonly #tell: (event: ChildEvent) => void
+  #stopping = false
 
   constructor(tell: (event: ChildEvent) => void) {
     this.#tell = tell
   }
 
   add(layer: Layer, spec: ChildSpec): Child {
+    if (this.#stopping) throw new Error(`${spec.name} comes too late: everything is being stopped`)
     const child = new Child(spec, this.#tell)
     this.#children.push({ layer, child })
     return child
   }
 
   async stop(): Promise<void> {
+    this.#stopping = true
     for (const { layer, withinMs } of STOP_ORDER) {
       const going = this.#children.filter((one) => one.layer === layer)
       await Promise.all(going.map(({ child }) => child.stop(withinMs)))
@@ -34,6 +37,7 @@ export class Supervisor {
 
   /** At once, all of them. */
   async kill(): Promise<void> {
+    this.#stopping = true
     await Promise.all(this.#children.map(({ child }) => child.stop(0)))
   }
 }

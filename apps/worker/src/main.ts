@@ -1,1 +1,77 @@
-export {};
+import { createWorker } from '@backstitch/engine'
+import { pino } from 'pino'
+import { readConfig } from './config.ts'
+import { serveHealth } from './health.ts'
+import { loadSagas } from './load-sagas.ts'
+import { createMetrics } from './metrics.ts'
+
+/** A process around the engine: configuration, saga modules, a health port, shutdown. */
+
+const RETRY_MS = 1_000
+
+const read = readConfig(process.env)
+if (!read.ok) {
+  for (const problem of read.problems) console.error(problem)
+  process.exit(1)
+}
+const { config } = read
+const log = pino({ level: config.LOG_LEVEL, base: { app: 'worker', pid: process.pid } })
+
+const sagas = await loadSagas(config.SAGAS).catch((error: unknown) => {
+  log.fatal({ err: error }, 'cannot start')
+  process.exit(1)
+})
+
+function newWorker() {
+  return createWorker({
+    databaseUrl: config.DATABASE_URL,
+    sagas,
+    queues: config.QUEUES,
+    concurrency: config.CONCURRENCY,
+    leaseMs: config.LEASE_MS,
+    pollMs: config.POLL_MS,
+    log,
+  })
+}
+
+let worker = newWorker()
+let stopping = false
+
+/** A second signal ends the process at once: whatever it held is taken over, nothing is lost (S21). */
+async function stop(why: string, status: number): Promise<void> {
+  if (stopping) process.exit(1)
+  stopping = true
+  log.info({ why, holds: worker.holds }, 'stopping')
+  await worker.stop(config.GRACE_MS).catch((error: unknown) => log.error({ err: error }, 'stopping failed'))
+  process.exit(status)
+}
+
+process.on('SIGTERM', () => void stop('SIGTERM', 0))
+process.on('SIGINT', () => void stop('SIGINT', 0))
+// Started by a supervisor that is gone: nobody would ever stop us.
+process.on('disconnect', () => void stop('the supervisor is gone', 0))
+// Something was left unhandled, most likely in a handler: this process can no longer be trusted to be in order (F92).
+for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
+  process.on(event, (error: unknown) => {
+    log.fatal({ err: error }, `${event}: draining and exiting`)
+    void stop(event, 1)
+  })
+}
+
+// The database may come up after us.
+for (;;) {
+  try {
+    await worker.start()
+    break
+  } catch (error) {
+    if (stopping) break
+    log.warn({ err: error }, `cannot start yet; trying again in ${RETRY_MS} ms`)
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+    worker = newWorker()
+  }
+}
+if (config.HEALTH_PORT !== undefined) {
+  const server = await serveHealth(worker, createMetrics(worker), config.HOST, config.HEALTH_PORT)
+  log.info({ address: server.address() }, 'health port open')
+}
+process.send?.({ type: 'ready', workerId: worker.workerId })

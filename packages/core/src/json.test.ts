@@ -1,6 +1,7 @@
+import { isDeepStrictEqual } from 'node:util'
 import vm from 'node:vm'
 import fc from 'fast-check'
-import { afterAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import {
   byteLength,
   canonicalJson,
@@ -15,90 +16,12 @@ import {
 
 const MEBIBYTE = 1024 * 1024
 
-function problemIn(verdict: JsonVerdict) {
-  if (verdict.ok) throw new Error(`accepted: ${JSON.stringify(verdict.value)}`)
-  return verdict.problem
-}
+/** On what the hostile tests feed, linear work takes some milliseconds and quadratic work takes minutes. */
+const SOON = { timeout: 4000 }
 
-function valueOf(verdict: JsonVerdict): Json {
-  if (!verdict.ok) throw new Error(`refused: ${JSON.stringify(verdict.problem)}`)
-  return verdict.value
-}
-
-function parsed(text: string): unknown {
-  return JSON.parse(text)
-}
-
-function nested(depth: number): string {
-  return '['.repeat(depth) + ']'.repeat(depth)
-}
-
-/** Quadratic work on this many units takes minutes, linear work a few milliseconds. */
-function expectSoon(work: () => void) {
-  const start = performance.now()
-  work()
-  expect(performance.now() - start).toBeLessThan(3000)
-}
-
-/** Keys which have broken something somewhere: pollution, reordering, pointers, escapes. */
-const awkwardKey = fc.constantFrom(
-  '',
-  '__proto__',
-  'constructor',
-  'prototype',
-  'toJSON',
-  'length',
-  '0',
-  '10',
-  '-1',
-  'a/b',
-  '~1',
-  '"',
-  '\\',
-  '\\u0000',
-  '\n',
-  '\u2028',
-  'é',
-  'e\u0301',
-  '😀',
-)
-
-const storableText = fc.string({ unit: 'binary' }).map((text) => text.replaceAll('\0', 'nul'))
-
-const storableNumber = fc
-  .oneof(fc.integer(), fc.maxSafeInteger(), fc.double({ noNaN: true, noDefaultInfinity: true }))
-  .map((number) => (number === 0 ? 0 : number))
-
-/** All of I-JSON that can be stored, with `__proto__` as an own property. */
-const iJson: fc.Arbitrary<Json> = fc.letrec<{ value: Json; object: Json; array: readonly Json[] }>((tie) => ({
-  value: fc.oneof(
-    { maxDepth: 6, depthIdentifier: 'json' },
-    fc.constantFrom<Json>(null, true, false),
-    storableNumber,
-    storableText,
-    tie('object'),
-    tie('array'),
-  ),
-  object: fc
-    .array(fc.tuple(fc.oneof(awkwardKey, storableText), tie('value')), {
-      maxLength: 6,
-      depthIdentifier: 'json',
-    })
-    .map((members) => Object.fromEntries(members)),
-  array: fc.array(tie('value'), { maxLength: 6, depthIdentifier: 'json' }),
-})).value
-
-/** A string literal in which each character is escaped or not, as `choices` has it. */
-function spelled(text: string, choices: readonly boolean[]): string {
-  const units = text.split('').map((unit, index) => {
-    const escaped = `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`
-    if (choices[index % choices.length]) return escaped
-    return /["\\]/.test(unit) || unit < ' ' ? escaped : unit
-  })
-  return `"${units.join('')}"`
-}
-
-const spelling = fc.array(fc.boolean(), { minLength: 1, maxLength: 5 })
+const NUL = 'found a NUL character (U+0000), expected text without any'
+const HALF_PAIR = 'found half a surrogate pair, expected well-formed Unicode'
+const REPEATED = 'found this key a second time, expected every key of an object once'
 
 describe('parseJson', () => {
   describe('accepts', () => {
@@ -119,7 +42,7 @@ describe('parseJson', () => {
       '{"e\u0301":1,"\u00e9":2}',
       '{"a":{"x":1},"b":{"x":1}}',
     ])('%j, as JSON.parse reads it', (text) => {
-      expect(valueOf(parseJson(text))).toStrictEqual(parsed(text))
+      expectEqual(valueOf(parseJson(text)), JSON.parse(text))
     })
 
     it('a pair of surrogates of which only one half is escaped', () => {
@@ -143,6 +66,7 @@ describe('parseJson', () => {
       ['1.7976931348623157e308', Number.MAX_VALUE],
       ['2.2250738585072014e-308', 2.2250738585072014e-308],
       ['5e-324', Number.MIN_VALUE],
+      ['1.5e-323', 1.5e-323],
       ['0.30000000000000004', 0.30000000000000004],
       ['0.300000000000000040000000', 0.30000000000000004],
       ['0e999999999999', 0],
@@ -152,26 +76,26 @@ describe('parseJson', () => {
     })
 
     it.each(['-0', '-0.0', '-0e5', '-0.000000000000000000000', '-0e-999'])(
-      '%s as 0, wherever it stands',
+      '%s as 0, at any place',
       (zero) => {
         expect(valueOf(parseJson(zero))).toBe(0)
         const value = valueOf(parseJson(`{"a":[1,${zero}],"__proto__":${zero},"b":{"c":${zero}},"d":-0.5}`))
-        expect(value).toStrictEqual(parsed('{"a":[1,0],"__proto__":0,"b":{"c":0},"d":-0.5}'))
+        expectEqual(value, JSON.parse('{"a":[1,0],"__proto__":0,"b":{"c":0},"d":-0.5}'))
       },
     )
 
     it('keys that name the prototype, as properties like any other', () => {
       const text = '{"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}},"prototype":1}'
       const value = valueOf(parseJson(text))
-      expect(Object.keys(value ?? {})).toEqual(['__proto__', 'constructor', 'prototype'])
-      expect(Object.getPrototypeOf(value)).toBe(Object.prototype)
       expect(JSON.stringify(value)).toBe(text)
+      expect(Object.getPrototypeOf(value)).toBe(Object.prototype)
+      expect(Reflect.get({}, 'polluted')).toBeUndefined()
     })
 
     it('sixty-four levels', () => {
-      expect(parseJson(nested(MAX_DEPTH))).toMatchObject({ ok: true })
-      expect(parseJson('{"a":['.repeat(32) + '1' + ']}'.repeat(32))).toMatchObject({ ok: true })
-      expect(parseJson('7', { maxDepth: 0 })).toMatchObject({ ok: true })
+      expect(parseJson(nested(MAX_DEPTH)).ok).toBe(true)
+      expect(parseJson(`${'{"a":['.repeat(32)}1${']}'.repeat(32)}`).ok).toBe(true)
+      expect(parseJson('7', { maxDepth: 0 }).ok).toBe(true)
     })
 
     it('a text of exactly the bytes allowed', () => {
@@ -179,106 +103,79 @@ describe('parseJson', () => {
     })
   })
 
-  describe('refuses, with the place and the reason,', () => {
+  describe('refuses', () => {
     it.each([
-      ['', '', 'malformed JSON at line 1, column 1: found the end of the text, expected a value'],
-      ['  ', '', 'malformed JSON at line 1, column 3: found the end of the text, expected a value'],
-      ['nul', '', 'malformed JSON at line 1, column 1: found "n", expected a value'],
-      ['NaN', '', 'malformed JSON at line 1, column 1: found "N", expected a value'],
-      ['[Infinity]', '/0', 'malformed JSON at line 1, column 2: found "I", expected a value'],
-      ["'a'", '', 'malformed JSON at line 1, column 1: found "\'", expected a value'],
-      ['\ufeff1', '', 'malformed JSON at line 1, column 1: found U+FEFF, expected a value'],
-      ['\u00a01', '', 'malformed JSON at line 1, column 1: found U+00A0, expected a value'],
-      ['\0', '', 'malformed JSON at line 1, column 1: found U+0000, expected a value'],
-      ['\ud800', '', 'malformed JSON at line 1, column 1: found U+D800, expected a value'],
-      ['1 2', '', 'malformed JSON at line 1, column 3: found "2", expected the end of the text'],
-      ['{} x', '', 'malformed JSON at line 1, column 4: found "x", expected the end of the text'],
-      ['01', '', 'malformed JSON at line 1, column 2: found "1", expected the end of the text'],
-      ['-', '', 'malformed JSON at line 1, column 2: found the end of the text, expected a digit'],
-      ['+1', '', 'malformed JSON at line 1, column 1: found "+", expected a value'],
-      ['.5', '', 'malformed JSON at line 1, column 1: found ".", expected a value'],
-      ['[1.]', '/0', 'malformed JSON at line 1, column 4: found "]", expected a digit'],
-      ['[1e]', '/0', 'malformed JSON at line 1, column 4: found "]", expected a digit'],
-      ['[1e+]', '/0', 'malformed JSON at line 1, column 5: found "]", expected a digit'],
-      ['0x10', '', 'malformed JSON at line 1, column 2: found "x", expected the end of the text'],
-      ['[', '/0', 'malformed JSON at line 1, column 2: found the end of the text, expected a value'],
-      ['[1,\n 2,\n]', '/2', 'malformed JSON at line 3, column 1: found "]", expected a value'],
-      ['[1 2]', '', 'malformed JSON at line 1, column 4: found "2", expected "," or "]"'],
-      ['[1}', '', 'malformed JSON at line 1, column 3: found "}", expected "," or "]"'],
-      [
-        '{',
-        '',
-        'malformed JSON at line 1, column 2: found the end of the text, expected a key in double quotes',
-      ],
-      ['{a:1}', '', 'malformed JSON at line 1, column 2: found "a", expected a key in double quotes'],
-      ['{"a":1,}', '', 'malformed JSON at line 1, column 8: found "}", expected a key in double quotes'],
-      ['{"a" 1}', '/a', 'malformed JSON at line 1, column 6: found "1", expected ":"'],
-      ['{"a":}', '/a', 'malformed JSON at line 1, column 6: found "}", expected a value'],
-      ['{"a":1 "b":2}', '', 'malformed JSON at line 1, column 8: found """, expected "," or "}"'],
-      [
-        '{"a":{"b":[0,{"c":tru}]}}',
-        '/a/b/1/c',
-        'malformed JSON at line 1, column 19: found "t", expected a value',
-      ],
-      ['"a', '', 'malformed JSON at line 1, column 3: found the end of the text, expected a closing quote'],
-      ['{"a', '', 'malformed JSON at line 1, column 4: found the end of the text, expected a closing quote'],
-      ['"a\nb"', '', 'malformed JSON at line 1, column 3: found U+000A, expected control characters escaped'],
-      [
-        '["a\0b"]',
-        '/0',
-        'malformed JSON at line 1, column 4: found U+0000, expected control characters escaped',
-      ],
-      [
-        '"\\x"',
-        '',
-        'malformed JSON at line 1, column 3: found "x", expected an escape such as \\n or \\u000a',
-      ],
-      [
-        '"\\u00g0"',
-        '',
-        'malformed JSON at line 1, column 3: found "u", expected an escape such as \\n or \\u000a',
-      ],
-      [
-        '"\\',
-        '',
-        'malformed JSON at line 1, column 3: found the end of the text, expected an escape such as \\n or \\u000a',
-      ],
-      [
-        '"\\u12',
-        '',
-        'malformed JSON at line 1, column 3: found "u", expected an escape such as \\n or \\u000a',
-      ],
-      ['1 /* one */', '', 'malformed JSON at line 1, column 3: found "/", expected the end of the text'],
-    ])('malformed %j', (text, pointer, detail) => {
-      expect(() => parsed(text)).toThrow(SyntaxError)
-      expect(problemIn(parseJson(text))).toStrictEqual({ pointer, detail })
-    })
-
-    it.each([
-      ['"a\\u0000"', ''],
-      ['{"a":["x","\\u0000"]}', '/a/1'],
-      ['{"a":{"b\\u0000":1}}', '/a/b\ufffd'],
-      ['{"\\u0000":{"b":[}', '/\ufffd'],
-    ])('a NUL in %j', (text, pointer) => {
-      expect(problemIn(parseJson(text))).toStrictEqual({
+      ['', '', '1:1', 'the end of the text', 'a value'],
+      ['  ', '', '1:3', 'the end of the text', 'a value'],
+      ['nul', '', '1:1', '"n"', 'a value'],
+      ['NaN', '', '1:1', '"N"', 'a value'],
+      ['[Infinity]', '/0', '1:2', '"I"', 'a value'],
+      ["'a'", '', '1:1', '"\'"', 'a value'],
+      ['\ufeff1', '', '1:1', 'U+FEFF', 'a value'],
+      ['\u00a01', '', '1:1', 'U+00A0', 'a value'],
+      ['\0', '', '1:1', 'U+0000', 'a value'],
+      ['\ud800', '', '1:1', 'U+D800', 'a value'],
+      ['1 2', '', '1:3', '"2"', 'the end of the text'],
+      ['{} x', '', '1:4', '"x"', 'the end of the text'],
+      ['01', '', '1:2', '"1"', 'the end of the text'],
+      ['0x10', '', '1:2', '"x"', 'the end of the text'],
+      ['1 /* one */', '', '1:3', '"/"', 'the end of the text'],
+      ['-', '', '1:2', 'the end of the text', 'a digit'],
+      ['+1', '', '1:1', '"+"', 'a value'],
+      ['.5', '', '1:1', '"."', 'a value'],
+      ['[1.]', '/0', '1:4', '"]"', 'a digit'],
+      ['[1e]', '/0', '1:4', '"]"', 'a digit'],
+      ['[1e+]', '/0', '1:5', '"]"', 'a digit'],
+      ['[', '/0', '1:2', 'the end of the text', 'a value'],
+      ['[1,\n 2,\n]', '/2', '3:1', '"]"', 'a value'],
+      ['[1 2]', '', '1:4', '"2"', '"," or "]"'],
+      ['[1}', '', '1:3', '"}"', '"," or "]"'],
+      ['{', '', '1:2', 'the end of the text', 'a key in double quotes'],
+      ['{a:1}', '', '1:2', '"a"', 'a key in double quotes'],
+      ['{"a":1,}', '', '1:8', '"}"', 'a key in double quotes'],
+      ['{"a" 1}', '/a', '1:6', '"1"', '":"'],
+      ['{"a":}', '/a', '1:6', '"}"', 'a value'],
+      ['{"a":1 2}', '', '1:8', '"2"', '"," or "}"'],
+      ['{"a":{"b":[0,{"c":tru}]}}', '/a/b/1/c', '1:19', '"t"', 'a value'],
+      ['"a', '', '1:3', 'the end of the text', 'a closing quote'],
+      ['{"a', '', '1:4', 'the end of the text', 'a closing quote'],
+      ['"a\nb"', '', '1:3', 'U+000A', 'control characters escaped'],
+      ['["a\0b"]', '/0', '1:4', 'U+0000', 'control characters escaped'],
+      ['"\\x"', '', '1:3', '"x"', 'an escape such as \\n or \\u000a'],
+      ['"\\u00g0"', '', '1:3', '"u"', 'an escape such as \\n or \\u000a'],
+      ['"\\u12', '', '1:3', '"u"', 'an escape such as \\n or \\u000a'],
+      ['"\\', '', '1:3', 'the end of the text', 'an escape such as \\n or \\u000a'],
+    ])('malformed %j at %j, naming line and column', (text, pointer, place, found, expected) => {
+      const [line, column] = place.split(':')
+      expect(() => JSON.parse(text)).toThrow(SyntaxError)
+      expect(problemOf(parseJson(text))).toStrictEqual({
         pointer,
-        detail: 'found a NUL character (U+0000), expected text without any',
+        detail: `malformed JSON at line ${line}, column ${column}: found ${found}, expected ${expected}`,
       })
     })
 
     it.each([
-      ['"\\ud800"', ''],
-      ['"\ud800"', ''],
-      ['["ok","\\ude00\\ud83d"]', '/1'],
-      ['{"a":[{"b":"\ude00x"}]}', '/a/0/b'],
-      ['{"a":{"k\\uD83D":1}}', '/a/k\ufffd'],
-      ['{"a":{"k\ud83d":1}}', '/a/k\ufffd'],
-      ['["\ud83d","\ude00"]', '/0'],
-    ])('half a surrogate pair in %j', (text, pointer) => {
-      expect(problemIn(parseJson(text))).toStrictEqual({
-        pointer,
-        detail: 'found half a surrogate pair, expected well-formed Unicode',
-      })
+      ['"a\\u0000"', '', NUL],
+      ['{"a":["x","\\u0000"]}', '/a/1', NUL],
+      ['{"a":{"b\\u0000":1}}', '/a/b\ufffd', NUL],
+      ['{"\\u0000":{"b":[}', '/\ufffd', NUL],
+      ['"\\ud800"', '', HALF_PAIR],
+      ['"\ud800"', '', HALF_PAIR],
+      ['["ok","\\ude00\\ud83d"]', '/1', HALF_PAIR],
+      ['{"a":[{"b":"\ude00x"}]}', '/a/0/b', HALF_PAIR],
+      ['{"a":{"k\\uD83D":1}}', '/a/k\ufffd', HALF_PAIR],
+      ['{"a":{"k\ud83d":1}}', '/a/k\ufffd', HALF_PAIR],
+      ['["\ud83d","\ude00"]', '/0', HALF_PAIR],
+      ['{"a":1,"a":1}', '/a', REPEATED],
+      ['{"a":1,"b":{"c":[{"d":1,"e":2,"d":3}]}}', '/b/c/0/d', REPEATED],
+      ['{"a":1,"\\u0061":2}', '/a', REPEATED],
+      ['{"":0,"":0}', '/', REPEATED],
+      ['{"a/b~":0,"a\\/b~":0}', '/a~1b~0', REPEATED],
+      ['{"__proto__":0,"__proto__":0}', '/__proto__', REPEATED],
+      ['{"7":0,"7":0}', '/7', REPEATED],
+      ['[{"x":1},{"x":1,"x":1}]', '/1/x', REPEATED],
+    ])('%j at %j: %s', (text, pointer, detail) => {
+      expect(problemOf(parseJson(text))).toStrictEqual({ pointer, detail })
     })
 
     it.each([
@@ -294,49 +191,22 @@ describe('parseJson', () => {
       ['1e-400', '0'],
       ['-1e-400', '0'],
       ['1e-99999999999999999999', '0'],
-      ['2.5e-324', '5e-324'],
-      ['1.5e-323', '1.5e-323'],
-    ])('the number %s unless a double keeps it', (number, kept) => {
-      for (const [text, pointer] of [
-        [number, ''],
-        [`{"a":[0,${number}]}`, '/a/1'],
-        [`{"b/c":{"~":${number} }}`, '/b~1c/~0'],
-      ] as const) {
-        if (number === kept) {
-          expect(parseJson(text)).toMatchObject({ ok: true })
-        } else {
-          expect(problemIn(parseJson(text))).toStrictEqual({
-            pointer,
-            detail: `found the number ${number}, which a double keeps as ${kept}: expected one it keeps unchanged, or a string`,
-          })
-        }
-      }
-    })
-
-    it.each([
-      ['{"a":1,"a":1}', '/a'],
-      ['{"a":1,"b":{"c":[{"d":1,"e":2,"d":3}]}}', '/b/c/0/d'],
-      ['{"a":1,"\\u0061":2}', '/a'],
-      ['{"":0,"":0}', '/'],
-      ['{"a/b~":0,"a\\/b~":0}', '/a~1b~0'],
-      ['{"__proto__":0,"__proto__":0}', '/__proto__'],
-      ['{"7":0,"7":0}', '/7'],
-      ['[{"x":1},{"x":1,"x":1}]', '/1/x'],
-    ])('the second of two keys in %j', (text, pointer) => {
-      expect(problemIn(parseJson(text))).toStrictEqual({
-        pointer,
-        detail: 'found this key a second time, expected every key of an object once',
-      })
+      ['3e-324', '5e-324'],
+    ])('the number %s, which a double keeps as %s', (number, kept) => {
+      const detail = `found the number ${number}, which a double keeps as ${kept}: expected one it keeps unchanged, or a string`
+      expect(problemOf(parseJson(number))).toStrictEqual({ pointer: '', detail })
+      expect(problemOf(parseJson(`{"a":[0,${number}]}`))).toStrictEqual({ pointer: '/a/1', detail })
+      expect(problemOf(parseJson(`{"b/c":{"~":${number} }}`))).toStrictEqual({ pointer: '/b~1c/~0', detail })
     })
 
     it('the sixty-fifth level, before anything is built', () => {
       const detail = 'found an array or object 65 levels deep, expected at most 64'
-      expect(problemIn(parseJson(nested(65)))).toStrictEqual({ pointer: '/0'.repeat(64), detail })
-      expect(problemIn(parseJson('{"a":'.repeat(5_000_000)))).toStrictEqual({
+      expect(problemOf(parseJson(nested(65)))).toStrictEqual({ pointer: '/0'.repeat(64), detail })
+      expect(problemOf(parseJson('{"a":'.repeat(5_000_000)))).toStrictEqual({
         pointer: '/a'.repeat(64),
         detail,
       })
-      expect(problemIn(parseJson('[0,{"a":[]}]', { maxDepth: 2 }))).toStrictEqual({
+      expect(problemOf(parseJson('[0,{"a":[]}]', { maxDepth: 2 }))).toStrictEqual({
         pointer: '/1/a',
         detail: 'found an array or object 3 levels deep, expected at most 2',
       })
@@ -344,161 +214,140 @@ describe('parseJson', () => {
 
     it('a text over the bytes allowed', () => {
       const detail = 'found 8 bytes of JSON, expected at most 7'
-      expect(problemIn(parseJson('"é😀"', { maxBytes: 7 }))).toStrictEqual({ pointer: '', detail })
-      expect(parseJson('x'.repeat(11), { maxBytes: 10 })).toMatchObject({ ok: false })
+      expect(problemOf(parseJson('"é😀"', { maxBytes: 7 }))).toStrictEqual({ pointer: '', detail })
     })
 
-    it('with a problem that can itself be stored, however long the keys and numbers are', () => {
-      const long = problemIn(parseJson(`{"${'kæ'.repeat(5000)}":{"\\u0000":${'9'.repeat(9000)}}}`))
-      const number = problemIn(parseJson('9'.repeat(9000)))
-      for (const { pointer, detail } of [long, number]) {
-        expect(byteLength(pointer)).toBeLessThanOrEqual(2048)
-        expect(byteLength(detail)).toBeLessThan(1024)
-      }
+    it('with a problem that is itself fit to be stored, however long keys and numbers are', () => {
+      const long = problemOf(parseJson(`{"${'kæ'.repeat(5000)}":{"\\u0000":0}}`))
       expect(long.pointer).toMatch(/^\/kækæ.*… \(\d+ bytes more\)$/)
+      expect(byteLength(long.pointer)).toBeLessThanOrEqual(2048)
+      expect(byteLength(problemOf(parseJson('9'.repeat(9000))).detail)).toBeLessThan(1024)
     })
   })
 
-  describe('answers hostile text of megabytes soon:', () => {
+  describe('soon answers megabytes of', () => {
     const list = (item: string) => `[${Array(200_000).fill(item).join(',')}]`
+    const manyKeys = Array.from({ length: 200_000 }, (_, index) => `"${index}":1`).join(',')
     const zeros = '0'.repeat(2 * MEBIBYTE)
 
     it.each<[string, string, boolean]>([
       ['open brackets', '['.repeat(2 * MEBIBYTE), false],
       ['nested arrays', nested(MEBIBYTE), false],
       ['one key a million times', `{${Array(1_000_000).fill('"a":1').join(',')}}`, false],
-      ['different keys', `{${Array.from({ length: 200_000 }, (_, i) => `"${i}":1`).join(',')},"7":1}`, false],
-      ['a long number', '9'.repeat(2 * MEBIBYTE), false],
-      ['a fraction of many zeros', `0.${zeros}1`, false],
-      ['many zeros between two digits', `1.${zeros}1`, false],
-      ['many zeros which cancel out', `0.${zeros}1e${zeros.length + 1}`, true],
-      ['a long exponent', `1e${'9'.repeat(2 * MEBIBYTE)}`, false],
+      ['different keys', `{${manyKeys}}`, true],
+      ['different keys of which the last is not', `{${manyKeys},"7":1}`, false],
+      ['long keys inside each other', `{"${'k'.repeat(30_000)}":`.repeat(64), false],
+      ['one number', '9'.repeat(2 * MEBIBYTE), false],
+      ['zeros before a digit', `0.${zeros}1`, false],
+      ['zeros between two digits', `1.${zeros}1`, false],
+      ['zeros which cancel out', `0.${zeros}1e${zeros.length + 1}`, true],
+      ['exponent', `1e${'9'.repeat(2 * MEBIBYTE)}`, false],
       ['numbers of seventeen digits', list('0.123456789012345660'), true],
       ['minus zeros', list('-0'), true],
       ['escapes', list('"\\u0041"'), true],
-      ['one string of escapes', `"${'\\u0041'.repeat(400_000)}"`, true],
+      ['escapes in one string', `"${'\\u0041'.repeat(400_000)}"`, true],
       ['backslashes', `"${'\\\\'.repeat(MEBIBYTE)}"`, true],
-      ['an open string of backslashes', `"${'\\\\'.repeat(MEBIBYTE)}`, false],
+      ['backslashes without a closing quote', `"${'\\\\'.repeat(MEBIBYTE)}`, false],
       ['spaces', ' '.repeat(2 * MEBIBYTE), false],
       ['lines', `${'\n'.repeat(2 * MEBIBYTE)}x`, false],
-      ['long keys inside each other', `{"${'k'.repeat(30_000)}":`.repeat(64), false],
-    ])('%s', (_name, text, ok) => {
-      expectSoon(() => expect(parseJson(text).ok).toBe(ok))
+    ])('%s', SOON, (_name, text, ok) => {
+      expect(parseJson(text).ok).toBe(ok)
     })
   })
 
-  describe('holds these laws:', () => {
-    it('it accepts every storable I-JSON value as JSON.stringify writes it, and gives back its equal', () => {
+  describe('by law', () => {
+    it('accepts every storable value as JSON.stringify writes it, and gives back its equal', () => {
       fc.assert(
-        fc.property(iJson, (value) => {
-          expect(valueOf(parseJson(JSON.stringify(value)))).toStrictEqual(value)
-        }),
+        fc.property(iJson(), (value) => expectEqual(valueOf(parseJson(JSON.stringify(value))), value)),
         { numRuns: 1000 },
       )
       fc.assert(
-        fc.property(fc.jsonValue({ stringUnit: 'binary', maxDepth: MAX_DEPTH }), (value) => {
+        fc.property(fc.jsonValue({ stringUnit: 'binary', maxDepth: 20 }), (value) => {
           const text = JSON.stringify(value)
           fc.pre(!text.includes('\\u0000'))
-          expect(valueOf(parseJson(text))).toStrictEqual(parsed(text))
+          expectEqual(valueOf(parseJson(text)), JSON.parse(text))
         }),
         { numRuns: 1000 },
       )
     })
 
-    it('whatever it accepts can be written, and reads back as its equal', () => {
+    it('accepts only what JSON.parse accepts, as the same value, and what can be written again', () => {
+      let accepted = 0
       fc.assert(
-        fc.property(fc.oneof(nearlyJson, fc.json({ stringUnit: 'binary' })), (text) => {
+        fc.property(nearlyJson(), (text) => {
           const verdict = parseJson(text)
-          if (verdict.ok) expect(parsed(JSON.stringify(verdict.value))).toStrictEqual(verdict.value)
+          if (!verdict.ok) return
+          accepted++
+          expectEqual(verdict.value, JSON.parse(JSON.stringify(JSON.parse(text))))
+          expectEqual(verdict.value, JSON.parse(JSON.stringify(verdict.value)))
         }),
-        { numRuns: 5000 },
+        { numRuns: 20_000 },
       )
+      expect(accepted).toBeGreaterThan(1000)
     })
 
-    it('it calls a text malformed exactly when JSON.parse does, and never reads another value', () => {
+    it('calls malformed only what JSON.parse does', () => {
       fc.assert(
-        fc.property(nearlyJson, (text) => {
+        fc.property(nearlyJson(), (text) => {
           const verdict = parseJson(text)
-          if (verdict.ok) expect(verdict.value).toEqual(withoutMinusZeros(parsed(text)))
-          else if (verdict.problem.detail.startsWith('malformed'))
-            expect(() => parsed(text)).toThrow(SyntaxError)
-          else expect(() => parsed(text)).not.toThrow()
+          if (verdict.ok || !verdict.problem.detail.startsWith('malformed')) return
+          expect(() => JSON.parse(text)).toThrow(SyntaxError)
         }),
         { numRuns: 20_000 },
       )
     })
 
-    it('how a text is spaced and escaped does not change the verdict', () => {
+    it('does not care how a text is spaced and escaped', () => {
+      const indent = fc.constantFrom<string | number>(1, 4, '\t', '\r\n ')
       fc.assert(
-        fc.property(
-          iJson,
-          fc.constantFrom<string | number>(1, 4, '\t', '\r\n '),
-          spelling,
-          (value, indent, choices) => {
-            const pretty = JSON.stringify(value, null, indent)
-            expect(valueOf(parseJson(pretty))).toStrictEqual(value)
-            expect(valueOf(parseJson(respelled(value, choices)))).toStrictEqual(value)
-          },
-        ),
+        fc.property(iJson(), indent, spelling(), (value, space, choices) => {
+          expectEqual(valueOf(parseJson(JSON.stringify(value, null, space))), value)
+          expectEqual(valueOf(parseJson(respelled(value, choices))), value)
+        }),
         { numRuns: 1000 },
       )
-    })
-
-    it('spacing does not change a refusal either', () => {
       fc.assert(
-        fc.property(unstorable, fc.constantFrom<string | number>(1, '\t'), (value, indent) => {
-          const problem = problemIn(parseJson(JSON.stringify(value)))
-          expect(problemIn(parseJson(JSON.stringify(value, null, indent)))).toStrictEqual(problem)
+        fc.property(unstorable(), indent, (value, space) => {
+          const problem = problemOf(parseJson(JSON.stringify(value)))
+          expectEqual(problemOf(parseJson(JSON.stringify(value, null, space))), problem)
         }),
         { numRuns: 1000 },
       )
     })
 
-    it('a key repeated anywhere in a document is refused, with its own pointer', () => {
-      const spot = fc.record({
-        object: fc.nat(),
-        key: fc.nat(),
-        after: fc.nat(),
-        choices: spelling,
-        value: iJson,
-      })
+    it('refuses a key repeated anywhere in a document, with its own pointer', () => {
       fc.assert(
-        fc.property(iJson, spot, (value, where) => {
-          const doubled = withRepeatedKey(value, where)
-          fc.pre(doubled !== null)
-          expect(problemIn(parseJson(doubled.text))).toStrictEqual({
-            pointer: doubled.pointer,
-            detail: 'found this key a second time, expected every key of an object once',
-          })
+        fc.property(iJson(), spot(), (value, where) => {
+          const repeated = withRepeatedKey(value, where)
+          fc.pre(repeated !== null)
+          expectEqual(problemOf(parseJson(repeated.text)), { pointer: repeated.pointer, detail: REPEATED })
         }),
         { numRuns: 2000 },
       )
     })
 
-    it('it accepts a number exactly when its decimal value is that of the number written back', () => {
+    it('accepts a number exactly when it is the decimal number that will be written', () => {
       fc.assert(
-        fc.property(numeral, (text) => {
-          const written = String(Number(text))
-          const kept = Number.isFinite(Number(text)) && sameDecimal(text, written)
-          expect(parseJson(`[${text}]`).ok).toBe(kept)
+        fc.property(numeral(), (text) => {
+          const isKept = Number.isFinite(Number(text)) && isSameDecimal(text, String(Number(text)))
+          expect(parseJson(`[${text}]`).ok).toBe(isKept)
         }),
         { numRuns: 20_000 },
       )
     })
 
-    it('100,000 random texts of UTF-16 units, quoted or not, never make it throw', () => {
-      let accepted = 0
-      for (const text of randomTexts(100_000)) {
-        for (const each of [text, `"${text}"`, `{"${text}":0}`]) if (parseJson(each).ok) accepted++
-      }
-      expect(accepted).toBeGreaterThan(1000)
+    it('throws for none of 100,000 random texts of UTF-16 units, bare, quoted or as a key', () => {
+      const verdicts = randomTexts(100_000).flatMap((text) =>
+        [text, `"${text}"`, `{"${text}":0}`].map(isAccepted),
+      )
+      expect(verdicts.filter(Boolean).length).toBeGreaterThan(1000)
     })
   })
 })
 
 describe('checkJson', () => {
   describe('accepts', () => {
-    it('plain values, as a copy that is theirs alone', () => {
+    it('plain values, as a copy of its own', () => {
       const value = { a: [1, 'two', null, { b: true }], c: {} }
       const copy = valueOf(checkJson(value))
       expect(copy).toStrictEqual(value)
@@ -510,319 +359,212 @@ describe('checkJson', () => {
       expect(checkJson(undefined)).toStrictEqual({ ok: true, value: null })
     })
 
-    it('properties that are undefined, by leaving them out', () => {
-      expect(valueOf(checkJson({ a: undefined, b: { c: undefined, d: 1 } }))).toStrictEqual({ b: { d: 1 } })
-    })
-
-    it('properties that are not enumerable, by leaving them out', () => {
-      expect(valueOf(checkJson(Object.defineProperty({ a: 1 }, 'b', { value: 2 })))).toStrictEqual({ a: 1 })
+    it('properties that are undefined or not enumerable, by leaving them out', () => {
+      const value = Object.defineProperty({ b: undefined, c: { d: 1, e: undefined } }, 'hidden', { value: 1 })
+      expect(valueOf(checkJson(value))).toStrictEqual({ c: { d: 1 } })
     })
 
     it('-0 as 0', () => {
       expect(valueOf(checkJson([-0, { a: -0 }]))).toStrictEqual([0, { a: 0 }])
     })
 
-    it('objects without a prototype, frozen ones, and the same object in two places', () => {
+    it('frozen objects, objects without a prototype, and one object in two places', () => {
       const shared = Object.freeze({ x: 1 })
-      const bare = Object.assign(Object.create(null), { shared })
+      const bare: unknown = Object.assign(Object.create(null), { shared })
       expect(valueOf(checkJson([shared, bare]))).toStrictEqual([{ x: 1 }, { shared: { x: 1 } }])
     })
 
     it('getters and proxies that behave, reading each property once', () => {
       let reads = 0
-      const value = {
-        get once() {
-          return ++reads
-        },
-      }
-      expect(valueOf(checkJson(value))).toStrictEqual({ once: 1 })
+      const value = { get: Object.defineProperty({}, 'once', { get: () => ++reads, enumerable: true }) }
+      expect(valueOf(checkJson(value))).toStrictEqual({ get: { once: 1 } })
       expect(valueOf(checkJson(new Proxy({ a: new Proxy([1], {}) }, {})))).toStrictEqual({ a: [1] })
     })
 
     it('keys that name the prototype, as properties like any other', () => {
       const text = '{"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}}}'
-      const copy = valueOf(checkJson(parsed(text)))
+      const copy = valueOf(checkJson(JSON.parse(text)))
       expect(JSON.stringify(copy)).toBe(text)
       expect(Object.getPrototypeOf(copy)).toBe(Object.prototype)
+      expect(Reflect.get({}, 'polluted')).toBeUndefined()
     })
 
     it('sixty-four levels', () => {
-      expect(checkJson(parsed(nested(64)))).toMatchObject({ ok: true })
+      expect(checkJson(JSON.parse(nested(64))).ok).toBe(true)
     })
   })
 
-  describe('refuses, with the place and the reason,', () => {
-    class Order {
-      readonly id = 1
-    }
-    class Teapot extends Error {}
+  describe('refuses', () => {
     const cycle: { a: unknown[] } = { a: [] }
     cycle.a.push({ b: cycle })
-    const match = /b/.exec('abc')
+    const hole = 'a hole in an array, expected a JSON value: write null'
+    const toJson = 'an object with a toJSON function, expected plain values: return what toJSON() gives'
 
     it.each<[string, unknown, string, string]>([
-      ['NaN', { a: [0, NaN] }, '/a/1', 'found NaN, expected a finite number'],
-      ['Infinity', Infinity, '', 'found Infinity, expected a finite number'],
-      ['-Infinity', [-Infinity], '/0', 'found -Infinity, expected a finite number'],
+      ['NaN', { a: [0, NaN] }, '/a/1', 'NaN, expected a finite number'],
+      ['Infinity', Infinity, '', 'Infinity, expected a finite number'],
+      ['-Infinity', [-Infinity], '/0', '-Infinity, expected a finite number'],
+      ['a BigInt', { n: 1n }, '/n', 'a BigInt, expected a JSON value: write it as a string, with String(n)'],
+      ['a function', { f: () => 1 }, '/f', 'a function, expected a JSON value'],
+      ['a symbol', Symbol('s'), '', 'a symbol, expected a JSON value'],
+      ['undefined in an array', [1, undefined], '/1', 'undefined, expected a JSON value: write null'],
+      ['a hole', { a: Object.assign([1], { 2: 3 }) }, '/a/1', hole],
+      ['four thousand million holes', Object.assign([], { length: 2 ** 32 - 1 }), '/0', hole],
+      ['a symbol for a key', [{ [Symbol('k')]: 1 }], '/0', 'the key Symbol(k), expected strings for keys'],
+      ['toJSON', { a: { toJSON: () => 1 } }, '/a', toJson],
+      ['a hidden toJSON', Object.defineProperty([], 'toJSON', { value: () => 1 }), '', toJson],
+      ['a cycle', cycle, '/a/0/b', 'a cycle: this object holds itself, expected a tree of plain values'],
       [
-        'a BigInt',
-        { n: 1n },
-        '/n',
-        'found a BigInt, expected a JSON value: write it as a string, with String(n)',
-      ],
-      ['a function', { f: () => 1 }, '/f', 'found a function, expected a JSON value'],
-      ['a class', [Order], '/0', 'found a function, expected a JSON value'],
-      ['a symbol', Symbol('s'), '', 'found a symbol, expected a JSON value'],
-      [
-        'undefined in an array',
-        { a: [1, undefined] },
-        '/a/1',
-        'found undefined, expected a JSON value: write null',
-      ],
-      // biome-ignore lint/suspicious/noSparseArray: that is the point
-      ['a hole', { a: [1, , 3] }, '/a/1', 'found a hole in an array, expected a JSON value: write null'],
-      [
-        'a huge hole',
-        new Array(2 ** 32 - 1),
-        '/0',
-        'found a hole in an array, expected a JSON value: write null',
-      ],
-      [
-        'a symbol key',
-        { a: { [Symbol('k')]: 1 } },
-        '/a',
-        'found the key Symbol(k), expected strings for keys',
-      ],
-      [
-        'a Date',
-        { at: new Date(0) },
-        '/at',
-        'found a Date, expected plain values: return date.toISOString()',
-      ],
-      [
-        'an invalid Date',
-        new Date(NaN),
-        '',
-        'found a Date, expected plain values: return date.toISOString()',
-      ],
-      ['a Map', [new Map()], '/0', 'found a Map, expected plain values: return Object.fromEntries(map)'],
-      ['a Set', { s: new Set() }, '/s', 'found a Set, expected plain values: return [...set]'],
-      ['a Promise', { p: Promise.resolve() }, '/p', 'found a Promise, expected plain values: await it'],
-      [
-        'an Error',
-        new Teapot(),
-        '',
-        'found a Teapot, expected plain values: throw it, or return its message',
-      ],
-      ['a RegExp', [/x/], '/0', 'found a RegExp, expected plain values: return its source'],
-      [
-        'an instance',
-        { o: new Order() },
-        '/o',
-        'found an Order, expected plain values: return a plain object, such as { ...object }',
-      ],
-      ['a String object', Object('x'), '', 'found a String, expected plain values: return its valueOf()'],
-      ['a Number object', Object(1), '', 'found a Number, expected plain values: return its valueOf()'],
-      ['a Boolean object', Object(true), '', 'found a Boolean, expected plain values: return its valueOf()'],
-      ['a BigInt object', Object(1n), '', 'found a BigInt, expected plain values: return it as a string'],
-      [
-        'a typed array',
-        { b: new Uint8Array(2) },
-        '/b',
-        'found an Uint8Array, expected plain values: return its bytes as base64 text, or its numbers as [...array]',
-      ],
-      [
-        'a Buffer',
-        Buffer.from('x'),
-        '',
-        'found a Buffer, expected plain values: return its bytes as base64 text, or its numbers as [...array]',
-      ],
-      [
-        'an ArrayBuffer',
-        new ArrayBuffer(1),
-        '',
-        'found an ArrayBuffer, expected plain values: return its bytes as base64 text',
-      ],
-      [
-        'a kind of array',
-        new (class Rows extends Array {})(),
-        '',
-        'found a Rows, expected plain values: return [...array]',
-      ],
-      [
-        'a nameless class',
-        new (class {})(),
-        '',
-        'found an object of some class, expected plain values: return a plain object, such as { ...object }',
-      ],
-      [
-        'inherited data',
-        Object.create({ a: 1 }),
-        '',
-        'found an Object, expected plain values: return a plain object, such as { ...object }',
-      ],
-      [
-        'toJSON',
-        { a: { toJSON: () => 1 } },
-        '/a',
-        'found an object with a toJSON function, expected plain values: return what toJSON() gives',
-      ],
-      [
-        'hidden toJSON',
-        Object.defineProperty([], 'toJSON', { value: () => 1 }),
-        '',
-        'found an object with a toJSON function, expected plain values: return what toJSON() gives',
-      ],
-      [
-        'a match',
-        { m: match },
-        '/m',
-        'found an array with the property index, expected nothing but its items',
-      ],
-      [
-        'a cycle',
-        cycle,
-        '/a/0/b',
-        'found a cycle: this object holds itself, expected a tree of plain values',
+        'an array with properties',
+        { match: /b/.exec('abc') },
+        '/match',
+        'an array with the property index, expected nothing but its items',
       ],
       [
         '65 levels',
-        parsed(nested(65)),
+        JSON.parse(nested(65)),
         '/0'.repeat(64),
-        'found an array or object 65 levels deep, expected at most 64',
+        'an array or object 65 levels deep, expected at most 64',
       ],
-      ['a NUL', { 'a/b': ['\0'] }, '/a~1b/0', 'found a NUL character (U+0000), expected text without any'],
-      [
-        'a NUL in a key',
-        { a: { '\0': 1 } },
-        '/a/\ufffd',
-        'found a NUL character (U+0000), expected text without any',
-      ],
-      ['half a pair', ['\ud800'], '/0', 'found half a surrogate pair, expected well-formed Unicode'],
-      [
-        'half a pair in a key',
-        [{ '~\udc00': 1 }],
-        '/0/~0\ufffd',
-        'found half a surrogate pair, expected well-formed Unicode',
-      ],
-    ])('%s', (_name, value, pointer, detail) => {
-      expect(problemIn(checkJson(value))).toStrictEqual({ pointer, detail })
+    ])('%s', (_name, value, pointer, found) => {
+      expect(problemOf(checkJson(value))).toStrictEqual({ pointer, detail: `found ${found}` })
     })
 
-    it('values over the bytes allowed, as JSON.stringify would write them', () => {
-      expect(checkJson(['é', 1], { maxBytes: 8 })).toMatchObject({ ok: true })
-      expect(problemIn(checkJson(['é', 1], { maxBytes: 7 }))).toStrictEqual({
-        pointer: '',
-        detail: 'found more than 7 bytes of JSON, expected no more',
-      })
-      expect(checkJson('x'.repeat(MAX_CHECKED_BYTES))).toMatchObject({ ok: false, problem: { pointer: '' } })
+    it.each([
+      ['a string', { 'a/b': ['\0'] }, '/a~1b/0', NUL],
+      ['a key', { a: { '\0': 1 } }, '/a/\ufffd', NUL],
+      ['a string', ['\ud800'], '/0', HALF_PAIR],
+      ['a key', [{ '~\udc00': 1 }], '/0/~0\ufffd', HALF_PAIR],
+    ])('%s of %j at %j: %s', (_name, value, pointer, detail) => {
+      expect(problemOf(checkJson(value))).toStrictEqual({ pointer, detail })
     })
 
-    it('an object that doubles at every level, instead of writing it out', () => {
+    class Order {
+      readonly id = 1
+    }
+    class Rows extends Array {}
+    class Teapot extends Error {}
+    const bytes = 'return its bytes as base64 text'
+    const numbers = `${bytes}, or its numbers as [...array]`
+    const plain = 'return a plain object, such as { ...object }'
+
+    it.each<[string, unknown, string]>([
+      ['a Date', new Date(0), 'return date.toISOString()'],
+      ['a Date', new Date(NaN), 'return date.toISOString()'],
+      ['a Map', new Map(), 'return Object.fromEntries(map)'],
+      ['a Set', new Set(), 'return [...set]'],
+      ['a Promise', Promise.resolve(), 'await it'],
+      ['a Teapot', new Teapot(), 'throw it, or return its message'],
+      ['a RegExp', /x/, 'return its source'],
+      ['a String', Object('x'), 'return its valueOf()'],
+      ['a Number', Object(1), 'return its valueOf()'],
+      ['a Boolean', Object(true), 'return its valueOf()'],
+      ['a BigInt', Object(1n), 'return it as a string'],
+      ['an Uint8Array', new Uint8Array(2), numbers],
+      ['a Buffer', Buffer.from('x'), numbers],
+      ['an ArrayBuffer', new ArrayBuffer(1), bytes],
+      ['a Rows', new Rows(), 'return [...array]'],
+      ['an Order', new Order(), plain],
+      ['an Object', Object.create({ inherited: 1 }), plain],
+      ['an object of some class', new (class {})(), plain],
+      // Its prototype is not this realm's, so it cannot be told from an instance.
+      ['an Object', vm.runInNewContext('({ a: 1 })'), plain],
+    ])('%s, with a hint', (found, value, hint) => {
+      const detail = `found ${found}, expected plain values: ${hint}`
+      expect(problemOf(checkJson({ a: [value] }))).toStrictEqual({ pointer: '/a/0', detail })
+    })
+
+    it('a value over the bytes allowed, counted as JSON.stringify would write it', () => {
+      const detail = 'found more than 7 bytes of JSON, expected no more'
+      expect(checkJson(['é', 1], { maxBytes: 8 }).ok).toBe(true)
+      expect(problemOf(checkJson(['é', 1], { maxBytes: 7 }))).toStrictEqual({ pointer: '', detail })
+      expect(checkJson('x'.repeat(MAX_CHECKED_BYTES - 2)).ok).toBe(true)
+      expect(checkJson('x'.repeat(MAX_CHECKED_BYTES - 1)).ok).toBe(false)
+    })
+
+    it('an object that doubles at every level, without writing it out', SOON, () => {
       let value: unknown = []
       for (let level = 1; level < MAX_DEPTH; level++) value = [value, value]
-      expectSoon(() => expect(checkJson(value, { maxBytes: MEBIBYTE }).ok).toBe(false))
+      expect(checkJson(value, { maxBytes: MEBIBYTE }).ok).toBe(false)
     })
   })
 
-  describe('is not thrown off by', () => {
-    function fail(): never {
+  describe('does not throw for', () => {
+    const fail = () => {
       throw new Error('boo\0')
     }
     const unreadable = 'found something that cannot be read (boo\ufffd), expected plain values'
-    const failing = (trap: keyof ProxyHandler<object>) => ({ p: [new Proxy({ a: 1 }, { [trap]: fail })] })
     const revoked = Proxy.revocable({}, {})
     revoked.revoke()
 
     it('a getter that throws', () => {
-      const value = [
-        {
-          ok: 1,
-          get a() {
-            return fail()
-          },
-        },
-      ]
-      expect(problemIn(checkJson(value))).toStrictEqual({ pointer: '/0/a', detail: unreadable })
+      const value = [Object.defineProperty({ ok: 1 }, 'a', { get: fail, enumerable: true })]
+      expect(problemOf(checkJson(value))).toStrictEqual({ pointer: '/0/a', detail: unreadable })
     })
 
-    it.each(['ownKeys', 'getPrototypeOf', 'getOwnPropertyDescriptor', 'get'] as const)(
+    it.each(['ownKeys', 'getPrototypeOf', 'getOwnPropertyDescriptor', 'get'])(
       'a proxy whose %s throws',
       (trap) => {
-        expect(problemIn(checkJson(failing(trap)))).toStrictEqual({ pointer: '/p/0', detail: unreadable })
+        const value = { p: [new Proxy({ a: 1 }, { [trap]: fail })] }
+        expect(problemOf(checkJson(value))).toStrictEqual({ pointer: '/p/0', detail: unreadable })
       },
     )
 
     it('a revoked proxy', () => {
-      expect(problemIn(checkJson({ r: revoked.proxy })).pointer).toBe('/r')
+      expect(problemOf(checkJson({ r: revoked.proxy })).pointer).toBe('/r')
     })
 
     it.each<[string, unknown]>([
-      ['a throwing message', Object.defineProperty(new Error('x'), 'message', { get: fail })],
-      [
-        'a message that is no string',
-        Object.defineProperty(new Error('x'), 'message', { value: Object.create(null) }),
-      ],
-      ['no way to a string', Object.create(null)],
-      ['a revoked proxy', revoked.proxy],
-      ['a symbol', Symbol('x')],
-      ['a megabyte', 'x'.repeat(MEBIBYTE)],
-    ])('an error with %s', (_name, error) => {
-      const value = {
-        get a() {
-          throw error
-        },
+      ['whose message throws', Object.defineProperty(new Error('x'), 'message', { get: fail })],
+      ['whose message is no string', Object.assign(new Error('x'), { message: Object.create(null) })],
+      ['that has no way to a string', Object.create(null)],
+      ['that is a revoked proxy', revoked.proxy],
+      ['that is a symbol', Symbol('x')],
+      ['of a megabyte', 'x'.repeat(MEBIBYTE)],
+    ])('an error %s', (_name, error) => {
+      const get = () => {
+        throw error
       }
-      const { pointer, detail } = problemIn(checkJson(value))
+      const { pointer, detail } = problemOf(
+        checkJson(Object.defineProperty({}, 'a', { get, enumerable: true })),
+      )
       expect(pointer).toBe('/a')
       expect(byteLength(detail)).toBeLessThan(1024)
     })
 
-    it.each<[string, unknown]>([
-      ['endless', new Proxy([], { get: (_target, key) => (key === 'length' ? Infinity : 1) })],
-      ['bigint', new Proxy([], { get: (_target, key) => (key === 'length' ? 1n : 1) })],
-      ['absent', new Proxy([], { get: () => undefined })],
-    ])('an array whose length is %s', (_name, value) => {
-      expectSoon(() => expect(checkJson(value, { maxBytes: MEBIBYTE }).ok).toBe(false))
+    it.each([Infinity, 1n, -1, NaN, 'x', null])('an array which says its length is %s', SOON, (length) => {
+      const value = new Proxy([1], { get: (_target, key) => (key === 'length' ? length : 1) })
+      expect(checkJson(value, { maxBytes: MEBIBYTE }).ok).toBe(false)
     })
 
-    it('a name or constructor that is none', () => {
-      for (const constructor of [
-        null,
-        { name: 'x' },
-        Object.defineProperty(class {}, 'name', { get: fail }),
-      ]) {
-        expect(checkJson(Object.create({ constructor })).ok).toBe(false)
+    it('a constructor which is none or hides its name', () => {
+      const nameless = Object.defineProperty(class {}, 'name', { get: fail })
+      for (const fake of [null, { name: 'x' }, nameless]) {
+        expect(checkJson(Object.create({ constructor: fake })).ok).toBe(false)
       }
-    })
-
-    it('an object of another realm, which it refuses like any object of some class', () => {
-      expect(problemIn(checkJson(vm.runInNewContext('({ a: 1 })'))).detail).toContain('found an Object')
     })
   })
 
-  describe('holds these laws:', () => {
-    it('it accepts every storable value, as its equal', () => {
+  describe('by law', () => {
+    it('accepts every storable value, as its equal', () => {
       fc.assert(
-        fc.property(iJson, (value) => {
-          expect(valueOf(checkJson(value))).toStrictEqual(value)
+        fc.property(iJson(), (value) => expectEqual(valueOf(checkJson(value)), value)),
+        { numRuns: 1000 },
+      )
+    })
+
+    it('gives the same refusal as parseJson gives for the text', () => {
+      fc.assert(
+        fc.property(unstorable(), (value) => {
+          expectEqual(problemOf(checkJson(value)), problemOf(parseJson(JSON.stringify(value))))
         }),
         { numRuns: 1000 },
       )
     })
 
-    it('it agrees with parseJson about what is written', () => {
+    it('allows exactly the bytes that JSON.stringify writes', () => {
       fc.assert(
-        fc.property(unstorable, (value) => {
-          expect(checkJson(value)).toStrictEqual(parseJson(JSON.stringify(value)))
-        }),
-        { numRuns: 1000 },
-      )
-    })
-
-    it('it allows exactly the bytes that JSON.stringify writes', () => {
-      fc.assert(
-        fc.property(iJson, (value) => {
+        fc.property(iJson(), (value) => {
           const bytes = Buffer.byteLength(JSON.stringify(value))
           expect(checkJson(value, { maxBytes: bytes }).ok).toBe(true)
           expect(checkJson(value, { maxBytes: bytes - 1 }).ok).toBe(false)
@@ -831,58 +573,42 @@ describe('checkJson', () => {
       )
     })
 
-    it('what it makes of anything is written by JSON.stringify and read by parseJson as its equal', () => {
-      const anything = fc.anything({
-        withBigInt: true,
-        withBoxedValues: true,
-        withDate: true,
-        withMap: true,
-        withSet: true,
-        withNullPrototype: true,
-        withSparseArray: true,
-        withTypedArray: true,
-        withObjectString: true,
-      })
+    it('makes of anything a value which is written and read as its equal, or a refusal', () => {
+      let accepted = 0
       fc.assert(
-        fc.property(anything, (value) => {
+        fc.property(anything(), (value) => {
           const verdict = checkJson(value)
-          if (verdict.ok)
-            expect(valueOf(parseJson(JSON.stringify(verdict.value)))).toStrictEqual(verdict.value)
+          if (!verdict.ok) return
+          accepted++
+          expectEqual(valueOf(parseJson(JSON.stringify(verdict.value))), verdict.value)
         }),
         { numRuns: 5000 },
       )
+      expect(accepted).toBeGreaterThan(100)
     })
   })
 })
 
 describe('canonicalJson', () => {
   it('writes no spaces, and sorts keys by their UTF-16 units at every depth', () => {
-    const value = {
-      '\u20ac': 1,
-      '\r': 2,
-      '\ufb33': 3,
-      '1': 4,
-      '😀': 5,
-      '\u0080': 6,
-      ö: [{ b: 1e21, a: -0 }, '\u2028"'],
-    }
+    const inner = [{ b: 1e21, a: -0 }, '\u2028"']
+    const value = { '\u20ac': 1, '\r': 2, '\ufb33': 3, '1': 4, '😀': 5, '\u0080': 6, ö: inner }
     expect(canonicalJson(value)).toBe(
       '{"\\r":2,"1":4,"\u0080":6,"ö":[{"a":0,"b":1e+21},"\u2028\\""],"\u20ac":1,"😀":5,"\ufb33":3}',
     )
   })
 
   it('keeps __proto__ as a key', () => {
-    expect(canonicalJson(valueOf(parseJson('{"b":1,"__proto__":{"a":[]}}')))).toBe(
-      '{"__proto__":{"a":[]},"b":1}',
-    )
+    const value = valueOf(parseJson('{"b":1,"__proto__":{"a":[]}}'))
+    expect(canonicalJson(value)).toBe('{"__proto__":{"a":[]},"b":1}')
   })
 
   it('is one text for all orders of the keys, and loses nothing', () => {
     fc.assert(
-      fc.property(iJson, (value) => {
+      fc.property(iJson(), (value) => {
         const text = canonicalJson(value)
-        expect(canonicalJson(reversed(value))).toBe(text)
-        expect(parsed(text)).toStrictEqual(value)
+        expect(canonicalJson(withKeysReversed(value))).toBe(text)
+        expectEqual(JSON.parse(text), value)
       }),
       { numRuns: 1000 },
     )
@@ -891,13 +617,13 @@ describe('canonicalJson', () => {
 
 describe('byteLength', () => {
   it('counts the bytes of UTF-8', () => {
-    expect(['', 'a', 'é', '€', '😀', '\ud800', '\ude00\ud83d', 'a\0\uffff'].map(byteLength)).toEqual([
-      0, 1, 2, 3, 4, 3, 6, 5,
-    ])
+    const texts = ['', 'a', 'é', '€', '😀', '\ud800', '\ude00\ud83d', 'a\0\uffff']
+    expect(texts.map(byteLength)).toEqual([0, 1, 2, 3, 4, 3, 6, 5])
   })
 
-  it('agrees with the encoder on every text', () => {
-    for (const text of randomTexts(10_000)) expect(byteLength(text)).toBe(Buffer.byteLength(text))
+  it('agrees with the encoder on random texts', () => {
+    const texts = randomTexts(10_000)
+    expect(texts.map(byteLength)).toEqual(texts.map((text) => Buffer.byteLength(text)))
   })
 })
 
@@ -905,6 +631,7 @@ describe('sanitizeText', () => {
   it('leaves ordinary text alone', () => {
     expect(sanitizeText('out of stock: café 😀', 8192)).toBe('out of stock: café 😀')
     expect(sanitizeText('', 0)).toBe('')
+    expect(sanitizeText('x'.repeat(50), 50)).toBe('x'.repeat(50))
   })
 
   it('replaces NUL and lone surrogates', () => {
@@ -912,9 +639,8 @@ describe('sanitizeText', () => {
   })
 
   it('cuts a long text and says how much is missing', () => {
-    expect(sanitizeText('x'.repeat(100), 50)).toBe(`${'x'.repeat(31)}… (69 bytes more)`)
-    expect(sanitizeText('x'.repeat(50), 50)).toBe('x'.repeat(50))
-    expect(sanitizeText('é'.repeat(50), 50)).toBe(`${'é'.repeat(15)}… (70 bytes more)`)
+    expect(sanitizeText('x'.repeat(90), 50)).toBe(`${'x'.repeat(31)}… (59 bytes more)`)
+    expect(sanitizeText('é'.repeat(40), 50)).toBe(`${'é'.repeat(15)}… (50 bytes more)`)
   })
 
   it('never splits a character', () => {
@@ -927,129 +653,154 @@ describe('sanitizeText', () => {
     expect(sanitizeText('abcdefgh', 3)).toBe('abc')
     expect(sanitizeText('a😀', 3)).toBe('a')
     expect(sanitizeText('\0\0', 2)).toBe('')
-    expect(
-      ['x'].map((text) => [sanitizeText(text, 0), sanitizeText(text, -5), sanitizeText(text, NaN)]),
-    ).toEqual([['', '', '']])
+    expect([0, -5, NaN].map((maxBytes) => sanitizeText('x', maxBytes))).toEqual(['', '', ''])
   })
 
-  it('of any text makes one that can be stored, fits, and is its beginning', () => {
+  it('makes of any text one that fits, can be stored, and is its beginning', () => {
     fc.assert(
-      fc.property(fc.constantFrom(...randomTexts(3000)), fc.nat(120), (text, maxBytes) => {
+      fc.property(fc.constantFrom(...randomTexts(3000)), fc.nat(80), (text, maxBytes) => {
         const result = sanitizeText(text, maxBytes)
         expect(Buffer.byteLength(result)).toBeLessThanOrEqual(maxBytes)
         expect(valueOf(checkJson(result))).toBe(result)
-        const [, kept = '', missing] = /^(.*?)(?:… \((\d+) bytes more\))?$/su.exec(result) ?? []
+        const [mark, missing] = /… \((\d+) bytes more\)$/.exec(result) ?? ['']
+        const kept = result.slice(0, result.length - mark.length)
         expect(text.replaceAll('\0', '\ufffd').toWellFormed().startsWith(kept)).toBe(true)
-        if (missing) expect(Buffer.byteLength(text.slice(kept.length))).toBe(Number(missing))
+        expect(missing ?? '0').toBe(mark === '' ? '0' : String(Buffer.byteLength(text.slice(kept.length))))
       }),
       { numRuns: 5000 },
     )
   })
 
-  it('is quick with a text of megabytes', () => {
-    expectSoon(() => sanitizeText('\0\ud800é'.repeat(MEBIBYTE), 8192))
+  it('is quick with megabytes', SOON, () => {
+    expect(byteLength(sanitizeText('\0\ud800é'.repeat(MEBIBYTE), 8192))).toBeLessThanOrEqual(8192)
   })
 })
 
-afterAll(() => {
-  expect(Reflect.get({}, 'polluted')).toBeUndefined()
-})
+// ── What the tests are made of ───────────────────────────────────────────────────────────────────────────────────
 
-// ── What the laws are made of ────────────────────────────────────────────────────────────────────────────────────
+function valueOf(verdict: JsonVerdict): Json {
+  if (!verdict.ok) throw new Error(`refused: ${JSON.stringify(verdict.problem)}`)
+  return verdict.value
+}
+
+function problemOf(verdict: JsonVerdict) {
+  if (verdict.ok) throw new Error('accepted')
+  return verdict.problem
+}
+
+function isAccepted(text: string): boolean {
+  return parseJson(text).ok
+}
+
+/** Vitest's own equality takes a key named `constructor` for the class. */
+function expectEqual(actual: unknown, expected: unknown) {
+  if (isDeepStrictEqual(actual, expected)) return
+  throw new Error(`not equal: ${JSON.stringify(actual)} and ${JSON.stringify(expected)}`)
+}
+
+function nested(depth: number): string {
+  return '['.repeat(depth) + ']'.repeat(depth)
+}
+
+/** Keys which have broken something somewhere: pollution, reordering, pointers, escapes. */
+function awkwardKey() {
+  const names = ['__proto__', 'constructor', 'prototype', 'toJSON', 'length', '0', '10', '-1']
+  return fc.constantFrom(
+    '',
+    ...names,
+    'a/b',
+    '~1',
+    '"',
+    '\\',
+    '\\u0000',
+    '\n',
+    '\u2028',
+    'é',
+    'e\u0301',
+    '😀',
+  )
+}
+
+/** Any value which can be stored, `__proto__` being an own property where it is a key. */
+function iJson(): fc.Arbitrary<Json> {
+  const text = fc.string({ unit: 'binary' }).map((each) => each.replaceAll('\0', 'nul'))
+  const number = fc
+    .oneof(fc.integer(), fc.maxSafeInteger(), fc.double({ noNaN: true, noDefaultInfinity: true }))
+    .map((each) => (each === 0 ? 0 : each))
+  const size = { maxLength: 6, depthIdentifier: 'json' }
+  return fc.letrec<{ value: Json }>((tie) => ({
+    value: fc.oneof(
+      { maxDepth: 6, depthIdentifier: 'json' },
+      fc.constantFrom(null, true, false),
+      number,
+      text,
+      fc
+        .array(fc.tuple(fc.oneof(awkwardKey(), text), tie('value')), size)
+        .map((members) => Object.fromEntries(members)),
+      fc.array(tie('value'), size),
+    ),
+  })).value
+}
+
+/** A value with a NUL, half a pair or too many levels in some place. */
+function unstorable(): fc.Arbitrary<Json> {
+  const tooDeep: Json = JSON.parse(nested(MAX_DEPTH + 1))
+  const bad = fc.constantFrom<Json>('\0', 'x\ud800', { '\udc00\0': 1 }, { k: ['\0'] }, tooDeep)
+  return fc
+    .tuple(iJson(), bad, fc.array(awkwardKey()))
+    .map(([sibling, place, path]) =>
+      path.reduce<Json>(
+        (inner, key, index) => (index % 2 ? [sibling, inner] : Object.fromEntries([[key, inner]])),
+        place,
+      ),
+    )
+}
 
 /** JSON text with up to three of its characters exchanged, removed or added. */
-const nearlyJson = fc
-  .tuple(
-    fc.oneof(
-      iJson.map((value) => JSON.stringify(value)),
-      iJson.map((value) => JSON.stringify(value, null, 1)),
-    ),
-    fc.array(
-      fc.record({
-        at: fc.nat(),
-        removed: fc.nat(2),
-        added: fc.constantFrom(
-          ...[
-            '',
-            ' ',
-            '\n',
-            '{',
-            '}',
-            '[',
-            ']',
-            '"',
-            ',',
-            ':',
-            '\\',
-            '\\u',
-            '0',
-            '1',
-            '-',
-            '-0',
-            '.',
-            'e',
-            'E+',
-            '\t',
-          ],
-          ...[
-            '\0',
-            '\ud800',
-            '\udc00',
-            '\\u0000',
-            '\\ud83d',
-            '\\ude00',
-            'true',
-            'null',
-            '""',
-            '"a":1,',
-            '\u00a0',
-          ],
-        ),
-      }),
-      { maxLength: 3 },
-    ),
-  )
-  .map(([text, edits]) => {
-    let edited = text
-    for (const { at, removed, added } of edits) {
-      const place = at % (edited.length + 1)
-      edited = edited.slice(0, place) + added + edited.slice(place + removed)
-    }
-    return edited
+function nearlyJson(): fc.Arbitrary<string> {
+  const structure = [' ', '\n', '\t', '{', '}', '[', ']', ',', ':', '"', '""', '"a":1,', 'true', 'null']
+  const numbers = ['0', '1', '-', '-0', '.', 'e', 'E+', '99999999999999999']
+  const units = ['\\', '\\u', '\0', '\ud800', '\udc00', '\\u0000', '\\ud83d', '\\ude00', '\u00a0']
+  const added = fc.constantFrom('', ...structure, ...numbers, ...units)
+  const edit = fc.record({ at: fc.nat(), removed: fc.nat(2), added })
+  return fc
+    .tuple(iJson(), fc.constantFrom(0, 1), fc.array(edit, { maxLength: 3 }))
+    .map(([value, indent, edits]) =>
+      edits.reduce(
+        (text, { at, removed, added }) => {
+          const place = at % (text.length + 1)
+          return text.slice(0, place) + added + text.slice(place + removed)
+        },
+        JSON.stringify(value, null, indent),
+      ),
+    )
+}
+
+function anything(): fc.Arbitrary<unknown> {
+  return fc.anything({
+    withBigInt: true,
+    withBoxedValues: true,
+    withDate: true,
+    withMap: true,
+    withSet: true,
+    withNullPrototype: true,
+    withSparseArray: true,
+    withTypedArray: true,
+    withObjectString: true,
   })
-
-/** A value with a NUL, half a pair, or too many levels in some place. */
-const unstorable: fc.Arbitrary<Json> = fc
-  .tuple(
-    iJson,
-    fc.constantFrom<Json>('\0', 'x\ud800', { '\udc00\0': 1 }, { k: ['\0'] }, bottomless()),
-    fc.array(awkwardKey),
-  )
-  .map(([before, bad, path]) =>
-    path.reduce<Json>(
-      (inner, key, index) => (index % 2 ? [before, inner] : Object.fromEntries([[key, inner]])),
-      bad,
-    ),
-  )
-
-function bottomless(): Json {
-  let value: Json = 0
-  for (let level = 0; level <= MAX_DEPTH; level++) value = level % 2 ? [value] : { a: value }
-  return value
 }
 
-function withoutMinusZeros(value: unknown): unknown {
-  return JSON.parse(JSON.stringify(value))
+/** Which characters of a string are escaped, in turns. */
+function spelling(): fc.Arbitrary<boolean[]> {
+  return fc.array(fc.boolean(), { minLength: 1, maxLength: 5 })
 }
 
-function reversed(value: Json): Json {
-  if (value === null || typeof value !== 'object') return value
-  if (Array.isArray(value)) return value.map(reversed)
-  return Object.fromEntries(
-    Object.entries(value)
-      .reverse()
-      .map(([key, item]) => [key, reversed(item)]),
-  )
+function spelled(text: string, choices: readonly boolean[]): string {
+  const units = text.split('').map((unit, index) => {
+    const isEscaped = choices[index % choices.length] || unit === '"' || unit === '\\' || unit < ' '
+    return isEscaped ? `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}` : unit
+  })
+  return `"${units.join('')}"`
 }
 
 function respelled(value: Json, choices: readonly boolean[]): string {
@@ -1062,84 +813,101 @@ function respelled(value: Json, choices: readonly boolean[]): string {
   return `{\r\n${members.join(', ')} }`
 }
 
-type Spot = { object: number; key: number; after: number; choices: readonly boolean[]; value: Json }
+function withKeysReversed(value: Json): Json {
+  if (value === null || typeof value !== 'object') return value
+  if (Array.isArray(value)) return value.map(withKeysReversed)
+  const members = Object.entries(value).reverse()
+  return Object.fromEntries(members.map(([key, item]) => [key, withKeysReversed(item)]))
+}
 
-/** The text of `root` in which one of its objects has one of its keys twice, or null when no object has a key. */
-function withRepeatedKey(root: Json, spot: Spot): { text: string; pointer: string } | null {
-  const objects: { object: object; path: string }[] = []
+/** Picks one of the objects in a document, one of its keys, and the place where this is repeated. */
+type Spot = { object: number; key: number; place: number; choices: boolean[]; value: Json }
+
+function spot(): fc.Arbitrary<Spot> {
+  return fc.record({ object: fc.nat(), key: fc.nat(), place: fc.nat(), choices: spelling(), value: iJson() })
+}
+
+/** The document's text with the repeated key, and the pointer to it; null when no object has a key. */
+function withRepeatedKey(root: Json, at: Spot): { text: string; pointer: string } | null {
+  const objects: { object: Json; path: string }[] = []
   const collect = (value: Json, path: string) => {
     if (value === null || typeof value !== 'object') return
     if (!Array.isArray(value) && Object.keys(value).length > 0) objects.push({ object: value, path })
-    for (const [key, item] of Object.entries(value)) collect(item, path + token(key))
+    for (const [key, item] of Object.entries(value)) collect(item, path + tokenOf(key))
   }
   collect(root, '')
-  const chosen = objects[spot.object % objects.length]
+  const chosen = objects[at.object % objects.length]
   if (chosen === undefined) return null
-  const keys = Object.keys(chosen.object)
-  const key = keys[spot.key % keys.length] ?? ''
-  const repeated = `${spelled(key, spot.choices)}:${JSON.stringify(spot.value)}`
+  const keys = Object.keys(chosen.object ?? {})
+  const key = keys[at.key % keys.length] ?? ''
 
   const write = (value: Json): string => {
     if (value === null || typeof value !== 'object') return JSON.stringify(value)
     if (Array.isArray(value)) return `[${value.map(write).join(',')}]`
     const members = Object.entries(value).map(([name, item]) => `${JSON.stringify(name)}:${write(item)}`)
-    if (value === chosen.object) members.splice(spot.after % (members.length + 1), 0, repeated)
+    if (value === chosen.object) {
+      const repeated = `${spelled(key, at.choices)}:${JSON.stringify(at.value)}`
+      members.splice(at.place % (members.length + 1), 0, repeated)
+    }
     return `{${members.join(',')}}`
   }
-  return { text: write(root), pointer: chosen.path + token(key) }
+  return { text: write(root), pointer: chosen.path + tokenOf(key) }
 }
 
-function token(key: string): string {
+function tokenOf(key: string): string {
   return `/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`
 }
 
-const digits = (maxLength: number) =>
-  fc.array(fc.constantFrom(...'00001234567899'), { minLength: 1, maxLength }).map((each) => each.join(''))
-
-const numeral = fc.oneof(
-  fc
-    .record({
-      sign: fc.constantFrom('', '-'),
-      whole: digits(20).map((each) => each.replace(/^0+(?=.)/, '')),
-      fraction: fc.option(digits(22), { nil: null }),
-      exponent: fc.option(fc.integer({ min: -345, max: 320 }), { nil: null }),
-    })
-    .map(
-      ({ sign, whole, fraction, exponent }) =>
-        sign + whole + (fraction === null ? '' : `.${fraction}`) + (exponent === null ? '' : `e${exponent}`),
+/** Numbers as JSON may spell them, on both sides of what a double keeps. */
+function numeral(): fc.Arbitrary<string> {
+  const double = fc.double({ noNaN: true, noDefaultInfinity: true })
+  const small = fc.double({ noNaN: true, min: -1e6, max: 1e6 })
+  const digits = (maxLength: number) => fc.stringMatching(new RegExp(`^[0-9]{1,${maxLength}}$`))
+  const spelledOut = fc.record({
+    sign: fc.constantFrom('', '-'),
+    whole: digits(20).map((each) => each.replace(/^0+(?=.)/, '')),
+    fraction: fc.oneof(
+      fc.constant(''),
+      digits(22).map((each) => `.${each}`),
     ),
-  fc.double({ noNaN: true, noDefaultInfinity: true }).map(String),
-  fc.double({ noNaN: true, noDefaultInfinity: true }).map((number) => number.toExponential()),
-  fc
-    .double({ noNaN: true, noDefaultInfinity: true, min: -1e6, max: 1e6 })
-    .map((number) => number.toFixed(17)),
-  fc.bigInt({ min: -(2n ** 70n), max: 2n ** 70n }).map(String),
-)
+    exponent: fc.oneof(
+      fc.constant(''),
+      fc.integer({ min: -345, max: 320 }).map((each) => `e${each}`),
+    ),
+  })
+  return fc.oneof(
+    spelledOut.map(({ sign, whole, fraction, exponent }) => sign + whole + fraction + exponent),
+    double.map(String),
+    double.map((number) => number.toExponential()),
+    small.map((number) => number.toFixed(17)),
+    fc.bigInt({ min: -(2n ** 70n), max: 2n ** 70n }).map(String),
+  )
+}
 
-/** Exact, by whole numbers: each numeral times the same power of ten. */
-function sameDecimal(a: string, b: string): boolean {
+/** Exactly, in whole numbers: both times the same power of ten. */
+function isSameDecimal(a: string, b: string): boolean {
   const scaled = (text: string) => {
-    const [mantissa = '', exponent = '0'] = text.split(/e/i)
+    const [mantissa = '', exponent = '0'] = text.split('e')
     const [whole = '', fraction = ''] = mantissa.split('.')
     return BigInt(whole + fraction) * 10n ** BigInt(800 + Number(exponent) - fraction.length)
   }
   return scaled(a) === scaled(b)
 }
 
-/** Short texts of UTF-16 units, with many surrogates, controls and characters that mean something in JSON. */
+/** The same texts in every run, with many surrogates, controls and characters that mean something in JSON. */
 function randomTexts(count: number): string[] {
-  const pick = fc.sample(fc.integer({ min: 0, max: 0x7fffffff }), { numRuns: 1, seed: 20_261_120 })[0] ?? 1
-  let state = pick
+  let state = 20_261_120
   const next = (below: number) => {
     state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fffffff
     return (state >> 8) % below
   }
   const special = '{}[]",:\\/bfnrtu0123456789eE+-. \t\n\0truefalsn'
-  const unit = () => {
-    const kind = next(4)
-    if (kind === 0) return special.charCodeAt(next(special.length))
-    if (kind === 1) return 0xd800 + next(0x800)
-    return kind === 2 ? next(0x80) : next(0x10000)
-  }
+  const kinds = [
+    () => special.charCodeAt(next(special.length)),
+    () => 0xd800 + next(0x800),
+    () => next(0x80),
+    () => next(0x10000),
+  ]
+  const unit = () => kinds[next(kinds.length)]?.() ?? 0
   return Array.from({ length: count }, () => String.fromCharCode(...Array.from({ length: next(24) }, unit)))
 }

@@ -52,8 +52,7 @@ export function parseJson(text: string, limits: Partial<JsonLimits> = {}): JsonV
   const scanner = new Scanner(text, maxDepth)
   if (!scanner.scan()) return scanner.refusal()
 
-  const parsed: unknown = JSON.parse(text)
-  const value = scanner.negativeZero ? withoutMinusZeros(parsed) : parsed
+  const value = scanner.build()
   if (isComplete(value, scanner.members)) return { ok: true, value }
 
   const keyWatcher = new Scanner(text, maxDepth, true)
@@ -164,6 +163,13 @@ const CLOSE_BRACE = 0x7d
 const SAFE_LENGTH = 15
 const SAFE_EXPONENT_LENGTH = 2
 
+/**
+ * V8's `JSON.parse` mistakes a key with an escape for another key it met before: having read `{"a":1,"\":2}`, it may
+ * read `{"a":1,"\"":2}` as `{"a":1,"\":2}` (nodejs/node#63785; Node 24 and 26). So such keys are given aliases, which
+ * need no escape, and get their names back afterwards. Half a surrogate pair cannot begin a key of the text's own.
+ */
+const ALIAS_MARK = '\ud800'
+
 type PathToken = string | number
 
 /**
@@ -176,17 +182,22 @@ type PathToken = string | number
 class Scanner {
   /** How many `"key": value` the text holds. */
   members = 0
-  /** Whether a number is `-0`, in whatever spelling. */
-  negativeZero = false
-
   private readonly text: string
   private readonly maxDepth: number
   private readonly watchKeys: boolean
   /** Lone surrogates can then come from `\u` escapes only. */
   private readonly wellFormed: boolean
   private at = 0
-  /** Whether the string last read had `\u` in it. */
+  /** Whether the string last read had a `\` in it, and whether one before a `u`. */
+  private escape = false
   private unicodeEscape = false
+  /** Whether a number is `-0`, in whatever spelling. */
+  private minusZero = false
+  /** The text up to the last key with an escape, all such keys replaced by aliases. */
+  private aliased = ''
+  private aliasedUpTo = 0
+  /** What the aliases stand for. */
+  private readonly escapedKeys: string[] = []
   private detail = ''
   private readonly trail: PathToken[] = []
 
@@ -202,6 +213,13 @@ class Scanner {
     if (!this.value(0)) return false
     this.skipSpace()
     return this.at === this.text.length || this.malformed('the end of the text')
+  }
+
+  /** The value of a text in which no fault was found. */
+  build(): unknown {
+    const { text, escapedKeys } = this
+    const value: unknown = JSON.parse(this.aliased + text.slice(this.aliasedUpTo))
+    return this.minusZero || escapedKeys.length > 0 ? mended(value, escapedKeys) : value
   }
 
   refusal(): JsonVerdict {
@@ -232,6 +250,7 @@ class Scanner {
       if (!this.skipString()) return false
       const end = this.at
       this.members++
+      if (this.escape) this.alias(start, end)
       const good =
         this.isWholesome(start) &&
         (seen === null || this.isNew(start, seen)) &&
@@ -243,6 +262,12 @@ class Scanner {
       if (!this.skip(COMMA)) return this.malformed('"," or "}"')
       this.skipSpace()
     }
+  }
+
+  private alias(start: number, end: number): void {
+    this.aliased += `${this.text.slice(this.aliasedUpTo, start)}"${ALIAS_MARK}${this.escapedKeys.length}"`
+    this.aliasedUpTo = end
+    this.escapedKeys.push(this.decoded(start, end))
   }
 
   private array(depth: number): boolean {
@@ -281,6 +306,7 @@ class Scanner {
   private skipString(): boolean {
     const { text } = this
     let at = this.at + 1
+    this.escape = false
     this.unicodeEscape = false
     for (;;) {
       const unit = text.charCodeAt(at)
@@ -291,6 +317,7 @@ class Scanner {
       if (unit === BACKSLASH) {
         const length = escapeLength(text, at)
         if (length === 0) return this.malformedAt(at + 1, 'an escape such as \\n or \\u000a')
+        this.escape = true
         if (length > 2) this.unicodeEscape = true
         at += length
       } else if (unit >= 0x20) {
@@ -329,7 +356,7 @@ class Scanner {
       if (!survivesDouble(numeral)) return this.fault(doubleWouldChange(numeral))
     }
     // Looked at last: here a zero is a zero, not a number too small for a double.
-    if (negative && leadingZero && Number(this.text.slice(start, this.at)) === 0) this.negativeZero = true
+    if (negative && leadingZero && Number(this.text.slice(start, this.at)) === 0) this.minusZero = true
     return true
   }
 
@@ -479,16 +506,20 @@ function countMembers(value: unknown): number {
   return members
 }
 
-/** `0` for `-0`, at all depths of a value known to be shallow and to be nobody else's: it is changed in place. */
-function withoutMinusZeros(value: unknown): unknown {
+/** Puts `0` for `-0` and keys for their aliases, at all depths of a value known to be shallow and nobody else's. */
+function mended(value: unknown, keys: readonly string[]): unknown {
   if (value === 0) return 0
   if (typeof value !== 'object' || value === null) return value
   if (isUnknownArray(value)) {
-    for (let index = 0; index < value.length; index++) value[index] = withoutMinusZeros(value[index])
-  } else {
-    for (const [key, item] of Object.entries(value)) Reflect.set(value, key, withoutMinusZeros(item))
+    for (let index = 0; index < value.length; index++) value[index] = mended(value[index], keys)
+    return value
   }
-  return value
+  const copy: Record<string, unknown> = {}
+  for (const [name, item] of Object.entries(value)) {
+    const key = name.startsWith(ALIAS_MARK) ? keys[Number(name.slice(1))] : name
+    if (key !== undefined) put(copy, key, mended(item, keys))
+  }
+  return copy
 }
 
 // ── Checking values ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -653,15 +684,6 @@ class Copier {
   }
 }
 
-/** Assigning to `__proto__` would change the prototype instead. */
-function put(object: Record<string, Json>, key: string, value: Json): void {
-  if (key === '__proto__') {
-    Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true })
-  } else {
-    object[key] = value
-  }
-}
-
 /** The bytes a string takes as `JSON.stringify` writes it. */
 function quotedLength(text: string): number {
   let bytes = byteLength(text) + 2
@@ -757,6 +779,15 @@ function tooLarge(bytes: number, maxBytes: number): string {
 
 function bytesExpected(maxBytes: number): string {
   return `${maxBytes} bytes of JSON, expected no more`
+}
+
+/** Assigning to `__proto__` would change the prototype instead. */
+function put<T>(object: Record<string, T>, key: string, value: T): void {
+  if (key === '__proto__') {
+    Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true })
+  } else {
+    object[key] = value
+  }
 }
 
 function isJsonArray(value: Json): value is readonly Json[] {

@@ -56,7 +56,7 @@ export type RunnerParts = {
   history: Pick<History, 'values'>
   clock: DatabaseClock
   commit: GroupCommit
-  release(leases: Lease[], delayMs: number): Promise<void>
+  release(lease: Lease, delayMs: number): Promise<void>
   park(lease: Lease, reason: string): Promise<void>
   participants: Participants
   counters: Counters
@@ -270,7 +270,7 @@ export function createRunner(parts: RunnerParts): Runner {
     const at = wakeAt(saga.state, clock.now())
     const waitMs = at === undefined ? 0 : at - clock.now()
     const lacksHandler = at !== undefined && waitMs <= 0 && !draining
-    await parts.release([saga.lease], lacksHandler ? NO_HANDLER_DELAY_MS : Math.max(0, waitMs))
+    await parts.release(saga.lease, lacksHandler ? NO_HANDLER_DELAY_MS : Math.max(0, waitMs))
     if (lacksHandler) log.debug({ sagaId: saga.lease.sagaId }, 'released: this worker has no handler for its step')
   }
 

@@ -2,7 +2,7 @@ import { type Entry, isTerminal, type SagaState } from '@backstitch/core'
 import * as binary from './binary.ts'
 import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
 import { flushWithRecovery } from './flush.ts'
-import type { Settled } from './gather.ts'
+import { createGatherer, type Settled } from './gather.ts'
 import { createLane, type Lane, type LaneOptions, type Statement } from './lane.ts'
 
 /** The only writer of state. Every write names epoch and version, and changes nothing if either has moved on (S16, S17a). */
@@ -25,6 +25,8 @@ export type Transition = {
   then: { is: 'keep' } | { is: 'due'; at: number } | { is: 'rest' }
 }
 
+type Release = { lease: Lease; delayMs: number }
+
 export type CommitAnswer =
   | { is: 'committed'; version: number; mailSeq: number }
   /** This would have ended the saga, and there is mail to read first (S25). Nothing was written. */
@@ -35,8 +37,8 @@ export type CommitAnswer =
 export type Commits = {
   /** One statement for many sagas. Each transition is answered on its own; a bad one fails alone. */
   commit(transitions: Transition[], lane: number): Promise<Settled<CommitAnswer>[]>
-  /** Gives leases up without a word in the history: nothing was dispatched, or nothing can be done here. */
-  release(leases: Lease[], delayMs: number): Promise<void>
+  /** Gives a lease up without a word in the history: nothing was dispatched, or nothing can be done here. */
+  release(lease: Lease, delayMs: number): Promise<void>
   /** For a saga about which nothing can be decided: it goes to a person as it is (S29). */
   park(lease: Lease, reason: string): Promise<void>
   readonly lanes: number
@@ -52,6 +54,23 @@ export function createCommits(options: LaneOptions & { workerId: string; leaseMs
   // After a whole lease without the database the leases are gone, and with them the right to write.
   const mayWait = (sinceMs: number) => sinceMs < options.leaseMs
 
+  const releases = createGatherer<Release, undefined>({
+    lanes: 1,
+    maxItems: 1_000,
+    maxBytes: 1_000,
+    bytesOf: () => 1,
+    flush: (some) =>
+      flushWithRecovery(
+        some,
+        async (batch) => {
+          const delays = binary.int8Array(batch.map(({ delayMs }) => Math.round(delayMs)))
+          await others.query(RELEASE, [...leaseArrays(batch.map(({ lease }) => lease)), delays])
+          return batch.map(() => ({ ok: true, answer: undefined }))
+        },
+        mayWait,
+      ),
+  })
+
   return {
     lanes: LANES,
 
@@ -61,10 +80,7 @@ export function createCommits(options: LaneOptions & { workerId: string; leaseMs
       return flushWithRecovery(transitions, (some) => send(lane, some, options.workerId, clock), mayWait)
     },
 
-    async release(leases, delayMs) {
-      if (leases.length === 0) return
-      await others.query(RELEASE, [...leaseArrays(leases), delayMs])
-    },
+    release: (lease, delayMs) => releases.submit({ lease, delayMs }),
 
     async park(lease, reason) {
       await others.query(PARK, [lease.bucket, lease.sagaId, lease.epoch, options.workerId, reason])
@@ -194,8 +210,8 @@ UPDATE sagas s SET
   owner = NULL,
   due_at = CASE WHEN s.status = 'stuck' AND s.mail_seq = s.mail_seen THEN NULL
                 WHEN s.mail_seq > s.mail_seen THEN now()
-                ELSE now() + $4::float8 * interval '1 millisecond' END
-FROM unnest($1::int2[], $2::uuid[], $3::int8[]) AS i(bucket, saga_id, epoch)
+                ELSE now() + i.delay_ms * interval '1 millisecond' END
+FROM unnest($1::int2[], $2::uuid[], $3::int8[], $4::int8[]) AS i(bucket, saga_id, epoch, delay_ms)
 WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch AND s.owner IS NOT NULL AND s.ended_at IS NULL`,
 }
 

@@ -38,6 +38,8 @@ type Connection = { client: pg.Client; pooled: boolean }
 export function createLane(options: LaneOptions): Lane {
   const { silenceMs = 15_000 } = options
   let connecting: Promise<Connection> | undefined
+  /** The statement before: the next goes out when it has been answered. */
+  let last: Promise<unknown> = Promise.resolve()
   let closed = false
 
   function connection(): Promise<Connection> {
@@ -50,23 +52,33 @@ export function createLane(options: LaneOptions): Lane {
     return connecting
   }
 
-  return {
-    async query(statement, values) {
-      if (closed) throw new ConnectionLost('the lane is closed')
-      const { client, pooled } = await connection()
-      const silence = setTimeout(() => destroy(client), silenceMs)
-      try {
-        const named = pooled ? {} : { name: statement.name }
-        const { rows } = await client.query({ ...named, text: statement.text, values: [...values], rowMode: 'array' })
-        return rows
-      } catch (error) {
-        if (failureOf(error) !== 'connection') throw error
+  async function send(statement: Statement, values: readonly unknown[]): Promise<unknown[][]> {
+    if (closed) throw new ConnectionLost('the lane is closed')
+    const { client, pooled } = await connection()
+    const silence = setTimeout(() => destroy(client), silenceMs)
+    try {
+      const named = pooled ? {} : { name: statement.name }
+      const { rows } = await client.query({ ...named, text: statement.text, values: [...values], rowMode: 'array' })
+      return rows
+    } catch (error) {
+      if (failureOf(error) === 'connection') {
         connecting = undefined
         destroy(client)
-        throw error
-      } finally {
-        clearTimeout(silence)
       }
+      throw error
+    } finally {
+      clearTimeout(silence)
+    }
+  }
+
+  return {
+    query(statement, values) {
+      const answer = last.then(
+        () => send(statement, values),
+        () => send(statement, values),
+      )
+      last = answer
+      return answer
     },
 
     async close() {

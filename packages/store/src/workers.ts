@@ -77,7 +77,17 @@ export function createSession(options: LaneOptions, clock: DatabaseClock, onDue:
     return connecting
   }
 
-  async function query<T>(shape: z.ZodType<T>, text: string, values: unknown[]): Promise<T[]> {
+  let last: Promise<unknown> = Promise.resolve()
+
+  /** One statement at a time, each after the one before. */
+  function query<T>(shape: z.ZodType<T>, text: string, values: unknown[]): Promise<T[]> {
+    const send = () => ask(shape, text, values)
+    const answer = last.then(send, send)
+    last = answer
+    return answer
+  }
+
+  async function ask<T>(shape: z.ZodType<T>, text: string, values: unknown[]): Promise<T[]> {
     const { client } = await connection()
     const silence = setTimeout(() => {
       connecting = undefined

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Saga } from '@backstitch/sdk'
+import type { SagaSnapshot } from '@backstitch/sdk'
 import type { Check } from '../narrator.ts'
 
 /** A claim about how things ended, and whether it holds. */
@@ -12,7 +12,7 @@ export function holds(claim: string, truth: boolean, found: unknown): Check {
 }
 
 /** What must be so at the end of any story: the saga ended, with nothing uncertain. */
-export function endedAs(saga: Saga, status: Saga['status']): Check[] {
+export function endedAs(saga: SagaSnapshot, status: SagaSnapshot['status']): Check[] {
   return [
     is(`the saga's status should be ${status}`, saga.status, status),
     is('no step should be uncertain', saga.uncertainSteps, []),

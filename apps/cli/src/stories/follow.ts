@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { HistoryItem, Saga } from '@backstitch/sdk'
+import type { HistoryItem, SagaSnapshot } from '@backstitch/sdk'
 import { momentOf } from '../timeline.ts'
 import type { Stage } from './story.ts'
 
@@ -7,7 +7,6 @@ import type { Stage } from './story.ts'
 export class Follower {
   readonly #stage: Stage
   readonly #sagaId: string
-  #told = 0
   #last: HistoryItem | undefined
 
   constructor(stage: Stage, sagaId: string) {
@@ -16,11 +15,14 @@ export class Follower {
   }
 
   /** Until `enough` says so, the saga has ended or needs a person, or the time is up. */
-  async until(enough: (saga: Saga) => boolean | Promise<boolean>, withinMs: number): Promise<Saga> {
+  async until(
+    enough: (saga: SagaSnapshot) => boolean | Promise<boolean>,
+    withinMs: number,
+  ): Promise<SagaSnapshot> {
     const { client, signal } = this.#stage
     const deadline = performance.now() + withinMs
     for (;;) {
-      const saga = await client.getSaga(this.#sagaId)
+      const saga = await client.sagas.get(this.#sagaId, { signal })
       await this.#tellNews()
       const over = saga.next.act !== 'attempt'
       if (over || (await enough(saga)) || performance.now() > deadline) return saga
@@ -28,18 +30,17 @@ export class Follower {
     }
   }
 
-  async toTheEnd(withinMs: number): Promise<Saga> {
+  async toTheEnd(withinMs: number): Promise<SagaSnapshot> {
     return await this.until(() => false, withinMs)
   }
 
   async #tellNews(): Promise<void> {
-    const { client, narrator, nameOf } = this.#stage
-    const history = await client.history(this.#sagaId)
-    for (const item of history) {
-      if (item.seq <= this.#told) continue
+    const { client, narrator, nameOf, signal } = this.#stage
+    const history = client.sagas.history(this.#sagaId, { limit: 200, signal })
+    for await (const item of history) {
+      if (item.seq <= (this.#last?.seq ?? 0)) continue
       const moment = momentOf(item, this.#last, nameOf)
       if (moment !== undefined) narrator.moment(moment)
-      this.#told = item.seq
       this.#last = item
     }
   }

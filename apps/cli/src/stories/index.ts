@@ -1,6 +1,6 @@
 import { completes } from './completes.ts'
 import { declined } from './declined.ts'
-import type { Stage, Story } from './story.ts'
+import type { Stage, Story, Told } from './story.ts'
 import { takeover } from './takeover.ts'
 
 const stories: readonly Story[] = [completes, declined, takeover]
@@ -17,7 +17,7 @@ export async function tellStories(
   return { allRight: ends.every(({ right }) => right), lastSagaId: ends.at(-1)?.sagaId }
 }
 
-async function tell(story: Story, stage: Stage): Promise<Awaited<ReturnType<Story['tell']>>> {
+async function tell(story: Story, stage: Stage): Promise<Told> {
   try {
     return await story.tell(stage)
   } catch (error) {

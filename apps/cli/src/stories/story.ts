@@ -1,4 +1,4 @@
-import type { Client, Saga } from '@backstitch/sdk'
+import type { Client, SagaSnapshot } from '@backstitch/sdk'
 import type { Child } from '../child.ts'
 import type { Narrator } from '../narrator.ts'
 
@@ -19,9 +19,11 @@ export type Stage = {
 export type Story = {
   title: string
   about: string
-  /** Whether it ended as it should, and the saga it was about. */
-  tell(stage: Stage): Promise<{ right: boolean; sagaId: string | undefined }>
+  tell(stage: Stage): Promise<Told>
 }
+
+/** Whether it ended as it should have, and the saga it was about. */
+export type Told = { right: boolean; sagaId: string | undefined }
 
 export const CARDS = { good: '4242-4242-4242-4242', declined: '4000-0000-0000-0002' } as const
 
@@ -48,11 +50,14 @@ export function order(orderId: string, more: Partial<OrderInput> = {}): OrderInp
   }
 }
 
-export async function startOrder({ client, version }: Stage, input: OrderInput): Promise<Saga> {
-  return await client.startSaga({ definition: 'order', version, input })
+export async function startOrder(
+  { client, version, signal }: Stage,
+  input: OrderInput,
+): Promise<SagaSnapshot> {
+  return await client.sagas.start('order', input, { version, signal })
 }
 
 /** From its start to its end, by the saga's own clock. */
-export function lifetimeMs({ startedAt, endedAt }: Saga): number {
+export function lifetimeMs({ startedAt, endedAt }: SagaSnapshot): number {
   return endedAt === undefined ? 0 : Date.parse(endedAt) - Date.parse(startedAt)
 }

@@ -1,10 +1,10 @@
-import type { Saga } from '@backstitch/sdk'
+import type { SagaSnapshot } from '@backstitch/sdk'
 import type { Child } from '../child.ts'
 import { seconds } from '../narrator.ts'
 import { endedAs, holds, is } from './check.ts'
 import { Follower } from './follow.ts'
 import { operations, readLedger } from './ledger.ts'
-import { lifetimeMs, order, type Stage, type Story, startOrder } from './story.ts'
+import { lifetimeMs, order, type Stage, type Story, startOrder, type Told } from './story.ts'
 
 const STEPS = ['reserveInventory', 'chargePayment', 'shipOrder', 'sendConfirmation']
 /** Others may run workers on the same database, and theirs are not ours to kill: then another order is tried. */
@@ -22,37 +22,44 @@ export const takeover: Story = {
       narrator.ending('', [holds('a worker of ours should hold the order at shipOrder', false, 'none did')])
       return { right: false, sagaId: undefined }
     }
-    const { sagaId, follower, victim, victimId } = scene
-    const { name, pid } = victim
-    await victim.killAndHold()
-    const killedAt = performance.now()
-    narrator.aside(`✗ ${name} is killed: SIGKILL to process ${pid}, while the carrier is at work`, 'bad')
-
-    const isAnother = ({ next }: Saga) => next.worker !== undefined && next.worker !== victimId
-    const taken = await follower.until(isAnother, 30_000)
-    const heir = taken.next.worker
-    if (heir !== undefined && heir !== victimId) {
-      const after = seconds(performance.now() - killedAt)
-      narrator.aside(`✓ ${stage.nameOf(heir)} takes over ${after} after the kill, at the same step`, 'good')
+    try {
+      return await killedWorker(stage, scene)
+    } finally {
+      await scene.victim.revive()
     }
-    const saga = await follower.toTheEnd(30_000)
-    const entries = await readLedger(stage, sagaId)
-    const received = operations(entries, 'received').filter((operation) => operation === 'shipOrder')
-    const checks = [
-      ...endedAs(saga, 'completed'),
-      is('every step should be completed, in order', saga.completedSteps, STEPS),
-      holds('another worker should have taken over', heir !== undefined && heir !== victimId, heir ?? 'none'),
-      holds('the carrier should have been asked twice', received.length >= 2, `${received.length} calls`),
-      is('the ledger should show every effect once, in order', operations(entries, 'applied'), STEPS),
-    ]
-    const took = seconds(lifetimeMs(saga))
-    narrator.ending(
-      `Completed in ${took}. The carrier was asked ${times(received.length)}; the ledger shows exactly one shipment.`,
-      checks,
-    )
-    await victim.revive()
-    return { right: checks.every((check) => check.holds), sagaId }
   },
+}
+
+async function killedWorker(stage: Stage, { sagaId, follower, victim, victimId }: Scene): Promise<Told> {
+  const { narrator, nameOf } = stage
+  const { name, pid } = victim
+  await victim.killAndHold()
+  const killedAt = performance.now()
+  narrator.aside(`✗ ${name} is killed: SIGKILL to process ${pid}, while the carrier is at work`, 'bad')
+
+  const isAnother = ({ next }: SagaSnapshot) => next.worker !== undefined && next.worker !== victimId
+  const taken = await follower.until(isAnother, 30_000)
+  const heir = taken.next.worker
+  if (heir !== undefined && heir !== victimId) {
+    const after = seconds(performance.now() - killedAt)
+    narrator.aside(`✓ ${nameOf(heir)} takes over ${after} after the kill, at the same step`, 'good')
+  }
+  const saga = await follower.toTheEnd(30_000)
+  const entries = await readLedger(stage, sagaId)
+  const received = operations(entries, 'received').filter((operation) => operation === 'shipOrder')
+  const checks = [
+    ...endedAs(saga, 'completed'),
+    is('every step should be completed, in order', saga.completedSteps, STEPS),
+    holds('another worker should have taken over', heir !== undefined && heir !== victimId, heir ?? 'none'),
+    holds('the carrier should have been asked twice', received.length >= 2, `${received.length} calls`),
+    is('the ledger should show every effect once, in order', operations(entries, 'applied'), STEPS),
+  ]
+  const took = seconds(lifetimeMs(saga))
+  narrator.ending(
+    `Completed in ${took}. The carrier was asked ${times(received.length)}; the ledger shows exactly one shipment.`,
+    checks,
+  )
+  return { right: checks.every((check) => check.holds), sagaId }
 }
 
 type Scene = { sagaId: string; follower: Follower; victim: Child; victimId: string }
@@ -69,7 +76,7 @@ async function atTheCarrier(stage: Stage): Promise<Scene | undefined> {
       operations(await readLedger(stage, sagaId), 'received').includes('shipOrder')
     const saga = await follower.until(isShipping, 15_000)
     const holder = saga.next.worker
-    const { items: alive } = await stage.client.workers()
+    const alive = await stage.client.workers({ signal: stage.signal }).toArray()
     const pid = alive.find(({ workerId }) => workerId === holder)?.pid
     const victim = stage.workers.find((worker) => worker.pid !== undefined && worker.pid === pid)
     if (holder !== undefined && victim !== undefined) return { sagaId, follower, victim, victimId: holder }

@@ -1,0 +1,37 @@
+import { z } from 'zod'
+
+/** The worker's whole configuration: environment variables, all checked at once. */
+const Environment = z.object({
+  DATABASE_URL: z.string().regex(/^postgres(ql)?:\/\//, 'must be the address of a database, postgres://…'),
+  /** Modules with an export `sagas`, separated by commas. */
+  SAGAS: list(),
+  /** Queues to serve beside those of SAGAS, separated by commas. */
+  QUEUES: list('default'),
+  CONCURRENCY: z.coerce.number().int().min(1).max(100_000).default(200),
+  LEASE_MS: z.coerce.number().int().min(1_000).max(3_600_000).default(30_000),
+  POLL_MS: z.coerce.number().int().min(10).max(60_000).default(500),
+  GRACE_MS: z.coerce.number().int().min(0).max(3_600_000).default(25_000),
+  HOST: z.string().min(1).default('127.0.0.1'),
+  /** Where /livez, /readyz and /metrics are served; none if absent, any free port if 0. */
+  HEALTH_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
+  LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+})
+export type Config = z.infer<typeof Environment>
+
+function list(absent = '') {
+  return z
+    .string()
+    .transform((text) => text.split(',').map((item) => item.trim()).filter((item) => item !== ''))
+    .prefault(absent)
+}
+
+/** The configuration, or one sentence for each variable that is wrong. An empty variable is an absent one. */
+export function readConfig(environment: NodeJS.ProcessEnv): { ok: true; config: Config } | { ok: false; problems: string[] } {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
+  const parsed = Environment.safeParse(given)
+  if (parsed.success) return { ok: true, config: parsed.data }
+  return {
+    ok: false,
+    problems: parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`),
+  }
+}

@@ -1,0 +1,50 @@
+import type { Worker } from '@backstitch/engine'
+import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
+
+/** The worker's counters as Prometheus shows them: read when asked, nothing kept twice. */
+export function createMetrics(worker: Worker): Registry {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  const registers = [registry]
+  new Gauge({
+    name: 'backstitch_sagas_held',
+    help: 'Sagas this worker holds a lease on',
+    registers,
+    collect() {
+      this.set(worker.holds)
+    },
+  })
+  new Counter({
+    name: 'backstitch_attempts_total',
+    help: 'Attempts that have ended, by direction and outcome',
+    labelNames: ['direction', 'outcome'],
+    registers,
+    collect() {
+      this.reset()
+      for (const [key, count] of Object.entries(worker.counters().attempts)) {
+        const [direction = '', outcome = ''] = key.split(' ')
+        this.inc({ direction, outcome }, count)
+      }
+    },
+  })
+  new Counter({
+    name: 'backstitch_transitions_total',
+    help: 'Transitions committed, by the kind of their history entry',
+    labelNames: ['kind'],
+    registers,
+    collect() {
+      this.reset()
+      for (const [kind, count] of Object.entries(worker.counters().transitions)) this.inc({ kind }, count)
+    },
+  })
+  new Counter({
+    name: 'backstitch_leases_lost_total',
+    help: 'Commits refused because another worker had the saga, or it had ended',
+    registers,
+    collect() {
+      this.reset()
+      this.inc(worker.counters().leasesLost)
+    },
+  })
+  return registry
+}
