@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config'
 const standalone = [
   'packages/{core,sdk,local-postgres}/src/**/*.test.ts',
   'examples/*/src/**/*.test.ts',
-  'tests/architecture.test.ts',
+  'tests/{architecture,bootstrap}.test.ts',
 ]
 
 export default defineConfig({

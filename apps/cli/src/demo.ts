@@ -74,7 +74,9 @@ export async function demo({ config, once, narrator }: DemoOptions): Promise<num
     if (once) return told.allRight ? 0 : 1
 
     const logs = path.relative(process.cwd(), slot.logs)
-    pointOut(narrator, { apiUrl, participantsUrl, version, sagaId: told.lastSagaId, logs, workers })
+    const highest = (await unlessAborted(signal, client.definitions.get('order'))).version
+    const named = version === highest ? undefined : version
+    pointOut(narrator, { apiUrl, participantsUrl, version: named, sagaId: told.lastSagaId, logs, workers })
     await aborted(signal)
     return 0
   } catch (error) {

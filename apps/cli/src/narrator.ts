@@ -9,7 +9,7 @@ import type { Moment } from './timeline.ts'
 const WIDTH = 80
 const INDENT = '    '
 /** Where the note of a moment begins. */
-const NOTE_AT = 43
+const NOTE_AT = 44
 
 export type Check = { claim: string; holds: boolean; found: string }
 
@@ -49,10 +49,10 @@ export class Narrator {
   moment({ mark, what, tookMs, who = '', note = '' }: Moment): void {
     const { green, yellow, red, dim } = this.#colour
     const paint = { '✓': green, '↩': yellow, '✗': red, '!': yellow, '·': dim }[mark]
-    const took = tookMs === undefined ? '' : tookMs < 1000 ? `${tookMs} ms` : seconds(tookMs)
-    const head = `${paint(mark)} ${what.padEnd(18)}${dim(took.padStart(8))}  ${dim(fit(who, 10).padEnd(10))}`
+    const took = tookMs === undefined ? '' : duration(tookMs)
+    const head = `${paint(mark)} ${what.padEnd(18)}${dim(took.padStart(8))}  ${dim(fit(who, 8).padEnd(8))}`
     const [first = '', ...more] = wrap(note, WIDTH - NOTE_AT)
-    this.#line(`${INDENT}${head} ${first}`)
+    this.#line(`${INDENT}${head}  ${first}`)
     for (const line of more) this.#line(`${' '.repeat(NOTE_AT)}${line}`)
   }
 
@@ -116,6 +116,10 @@ export class Narrator {
 
 export function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(1)} s`
+}
+
+export function duration(ms: number): string {
+  return ms < 1000 ? `${Math.round(ms)} ms` : seconds(ms)
 }
 
 function fit(text: string, width: number): string {

@@ -30,7 +30,7 @@ export function momentOf(
         : { mark: '↩', what: item.step, tookMs, who, note: 'undone' }
     case 'attemptFailed': {
       const again = item.to.attempts?.[item.step] === item.attempt + 1
-      const note = `${item.outcome}: ${item.error.message}`
+      const note = `${item.outcome}: ${item.error.message.replace(/^the participant answered /, '')}`
       return again
         ? { mark: '!', what: item.step, tookMs, who, note: `${note}; will be tried again` }
         : { mark: '✗', what: item.step, tookMs, who, note }

@@ -111,7 +111,7 @@ describe('an idempotency key', () => {
     const service = participants()
     await post(service, '/mail/confirmations', { key: 'k' })
     const other = await post(service, '/mail/confirmations', { key: 'k', sagaId: 'saga-2' })
-    expect(other).toMatchObject({ status: 422, body: { title: 'key-reused' } })
+    expect(other).toMatchObject({ status: 422, body: { title: 'Key reused' } })
   })
 
   test('is remembered over a restart, and so is the stock', async () => {
@@ -147,7 +147,7 @@ describe('an undo', () => {
     })
     expect(await post(service, '/payments/charges')).toMatchObject({
       status: 409,
-      body: { title: 'already-undone' },
+      body: { title: 'Already undone' },
     })
     expect(eventsOf(service)).toEqual([
       'received refundPayment',
@@ -162,7 +162,7 @@ describe('an undo', () => {
     const shipment = post(service, '/shipping/shipments', { input: { shipping: 'slow' } })
     await expect.poll(() => service.ledger.entries()).toHaveLength(1)
     expect(await post(service, '/shipping/cancellations')).toMatchObject({ body: { nothingToUndo: true } })
-    expect(await shipment).toMatchObject({ status: 409, body: { title: 'already-undone' } })
+    expect(await shipment).toMatchObject({ status: 409, body: { title: 'Already undone' } })
   })
 
   test('of another saga changes nothing', async () => {
@@ -180,7 +180,7 @@ describe('the order decides', () => {
       type: expect.stringContaining('application/problem+json'),
       body: {
         type: 'urn:order:card-declined',
-        title: 'card-declined',
+        title: 'Card declined',
         status: 402,
         detail: 'the bank declined the card ending in 0002',
       },

@@ -147,6 +147,7 @@ export function ok(body: Answer['body']): Answer {
 }
 
 /** A definite no, as problem JSON (RFC 9457). */
-export function refusal(status: number, title: string, detail: string): Answer {
-  return { status, body: { type: `urn:order:${title}`, title, status, detail } }
+export function refusal(status: number, kind: string, detail: string): Answer {
+  const title = kind.charAt(0).toUpperCase() + kind.slice(1).replaceAll('-', ' ')
+  return { status, body: { type: `urn:order:${kind}`, title, status, detail } }
 }

@@ -20,7 +20,8 @@ export const Tags = z
   .record(z.string(), z.string().max(255))
   .superRefine((tags, context) => {
     const names = Object.keys(tags)
-    if (names.length > 20) context.addIssue({ code: 'custom', message: `${names.length} tags; the most is 20` })
+    if (names.length > 20)
+      context.addIssue({ code: 'custom', message: `${names.length} tags; the most is 20` })
     for (const name of names) {
       if (!/^[A-Za-z0-9_.-]{1,64}$/.test(name)) {
         const message = 'a tag is named with 1 to 64 letters, digits, "_", "." or "-"'
@@ -35,10 +36,16 @@ export const StartSaga = z
     definition: Name,
     version: z.int().min(1).optional().meta({ description: 'the highest, if absent' }),
     input: JsonValue.default(null).meta({ description: 'any JSON value, checked against the inputSchema' }),
-    sagaKey: CallerKey.optional().meta({ description: "the caller's own name for this saga, unique within the definition" }),
+    sagaKey: CallerKey.optional().meta({
+      description: "the caller's own name for this saga, unique within the definition",
+    }),
     correlationId: CallerKey.optional(),
     tags: Tags.optional(),
-    deadlineMs: z.int().min(1).max(366 * 86_400_000).optional(),
+    deadlineMs: z
+      .int()
+      .min(1)
+      .max(366 * 86_400_000)
+      .optional(),
   })
   .meta({ id: 'StartSaga' })
 export type StartSaga = z.infer<typeof StartSaga>
@@ -50,7 +57,9 @@ export const NextAct = z
   .object({
     act: z.enum(['nothing', 'waitForOperator', 'attempt']),
     attempts: z
-      .array(z.object({ step: z.string(), direction: Direction, attempt: z.int(), dueAt: z.string().optional() }))
+      .array(
+        z.object({ step: z.string(), direction: Direction, attempt: z.int(), dueAt: z.string().optional() }),
+      )
       .optional(),
     /** The worker that holds the saga now. */
     worker: z.string().optional(),
@@ -179,7 +188,9 @@ export const DefinitionVersion = DefinitionSummary.extend({
 export type DefinitionVersion = z.infer<typeof DefinitionVersion>
 
 /** The answer of `POST /v1/definitions/validate` to what could be registered; to what could not it is a problem. */
-export const ValidatedDefinition = RegisteredDefinition.pick({ warnings: true }).meta({ id: 'ValidatedDefinition' })
+export const ValidatedDefinition = RegisteredDefinition.pick({ warnings: true }).meta({
+  id: 'ValidatedDefinition',
+})
 export type ValidatedDefinition = z.infer<typeof ValidatedDefinition>
 
 /** The dry run of a definition, as `plan.ts` makes it (S28). */
@@ -187,7 +198,9 @@ export const DefinitionPlan = z
   .object({
     definition: z.object({ name: z.string(), version: z.int() }),
     failAt: z.string().optional(),
-    acts: z.array(z.object({ step: z.string(), direction: Direction, outcome: z.enum(['succeeded', 'rejected']) })),
+    acts: z.array(
+      z.object({ step: z.string(), direction: Direction, outcome: z.enum(['succeeded', 'rejected']) }),
+    ),
     ends: Status,
   })
   .meta({ id: 'DefinitionPlan' })
@@ -219,7 +232,11 @@ export function pageOf<Item extends z.ZodType>(item: Item) {
 }
 export type Page<T> = { items: T[]; nextCursor?: string | undefined }
 
-const Percentiles = z.object({ p50: z.number().nullable(), p90: z.number().nullable(), p99: z.number().nullable() })
+const Percentiles = z.object({
+  p50: z.number().nullable(),
+  p90: z.number().nullable(),
+  p99: z.number().nullable(),
+})
 
 export const Stats = z
   .object({
@@ -245,4 +262,3 @@ export type SagaFilter = {
   createdBefore?: string | undefined
   updatedBefore?: string | undefined
 }
-

@@ -164,11 +164,12 @@ const SAFE_LENGTH = 15
 const SAFE_EXPONENT_LENGTH = 2
 
 /**
- * V8's `JSON.parse` mistakes a key with an escape for another key it met before: having read `{"a":1,"\":2}`, it may
- * read `{"a":1,"\"":2}` as `{"a":1,"\":2}` (nodejs/node#63785; Node 24 and 26). So such keys are given aliases, which
- * need no escape, and get their names back afterwards. Half a surrogate pair cannot begin a key of the text's own.
+ * V8's `JSON.parse` mistakes a key with an escape for another key it met before: after `{"a":[],"\\":0}` it
+ * may read the key `"\""` of `{"a":1,"\"":2}` as `"\\"` (nodejs/node#63785; Node 24 and 26). So such keys are given
+ * aliases, which need no escape, and get their names back afterwards. No key of the text's own
+ * begins with the second half of a surrogate pair.
  */
-const ALIAS_MARK = '\ud800'
+const ALIAS_MARK = '\udc00'
 
 type PathToken = string | number
 

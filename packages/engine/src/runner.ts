@@ -173,7 +173,7 @@ export function createRunner(parts: RunnerParts): Runner {
       const request = attemptRequest(saga.state, saga.spilled, { step, direction, attempt }, act, controller.signal)
       const ended = (end: AttemptEnd) => signal(saga, { is: 'ended', id: { step, direction, attempt }, end })
       participants
-        .run(act, request, (end) => hearLate(saga, { step, direction, attempt }, end))
+        .run(act, request, () => controller.abort(), (end) => hearLate(saga, { step, direction, attempt }, end))
         .then(ended, (error: unknown) => {
           log.fatal({ sagaId: saga.lease.sagaId, step, err: error }, 'an attempt threw: this is a bug')
           ended({ outcome: 'uncertain', error: { code: 'INTERNAL', message: String(error) } })

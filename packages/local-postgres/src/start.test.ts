@@ -1,7 +1,6 @@
 import { type ChildProcess, type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,6 +8,7 @@ import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type LocalPostgres, type LocalPostgresOptions, startLocalPostgres } from './index.ts'
 import { readPostmaster } from './postmaster.ts'
+import { scratchPlace } from './scratch.ts'
 
 const settings = { fsync: false, max_connections: 20 }
 
@@ -17,7 +17,7 @@ let started: LocalPostgres[]
 let children: ChildProcess[]
 
 beforeEach(() => {
-  const parent = fs.mkdtempSync(path.join(os.tmpdir(), 'local postgres '))
+  const parent = fs.mkdtempSync(path.join(scratchPlace(), 'local postgres '))
   fs.chmodSync(parent, 0o755)
   directory = path.join(parent, "it's here")
   started = []

@@ -3,6 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { inject } from 'vitest'
 
+export { scratchPlace } from './scratch.ts'
+
 /** What the test run's global setup provides: a server, and on it a database with every migration applied. */
 export type TestServer = { adminUrl: string; template: string }
 
@@ -14,6 +16,8 @@ declare module 'vitest' {
 
 export type TestDatabase = {
   url: string
+  /** One statement on a connection of its own: for looking behind the curtain. */
+  query: (sql: string, values?: readonly unknown[]) => Promise<Record<string, unknown>[]>
   /** Also closes whatever is still connected to it. */
   drop: () => Promise<void>
 }
@@ -26,11 +30,16 @@ export async function createTestDatabase(options: { empty?: boolean } = {}): Pro
   const { adminUrl, template } = inject('testServer')
   const name = `${template}_${randomBytes(6).toString('hex')}`
   await createDatabase(adminUrl, name, options.empty ? 'template0' : template)
-  return { url: urlOf(adminUrl, name), drop: () => dropDatabase(adminUrl, name) }
+  const url = urlOf(adminUrl, name)
+  return {
+    url,
+    query: (sql, values) => queryOnce(url, sql, values),
+    drop: () => dropDatabase(adminUrl, name),
+  }
 }
 
 export async function createDatabase(adminUrl: string, name: string, template: string): Promise<void> {
-  // Measured, fsync off: in memory 15 ms by file copy and 25 through the log; on a disk 110 either way.
+  // Measured, fsync off: in memory 15 ms by file copy and 25 ms through the log; on a disk 110 ms either way.
   const sql = `CREATE DATABASE "${name}" TEMPLATE "${template}" STRATEGY file_copy`
   for (let attempt = 1; ; attempt++) {
     try {
@@ -55,10 +64,19 @@ export function urlOf(adminUrl: string, database: string): string {
 }
 
 async function asAdmin(adminUrl: string, sql: string): Promise<void> {
-  const client = new pg.Client(adminUrl)
+  await queryOnce(adminUrl, sql)
+}
+
+async function queryOnce(
+  url: string,
+  sql: string,
+  values: readonly unknown[] = [],
+): Promise<Record<string, unknown>[]> {
+  const client = new pg.Client(url)
   await client.connect()
   try {
-    await client.query(sql)
+    const { rows } = await client.query(sql, [...values])
+    return rows
   } finally {
     await client.end()
   }

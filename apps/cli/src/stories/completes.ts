@@ -1,4 +1,4 @@
-import { seconds } from '../narrator.ts'
+import { duration } from '../narrator.ts'
 import { endedAs, is } from './check.ts'
 import { Follower } from './follow.ts'
 import { operations, readLedger } from './ledger.ts'
@@ -8,7 +8,7 @@ const STEPS = ['reserveInventory', 'chargePayment', 'shipOrder', 'sendConfirmati
 
 export const completes: Story = {
   title: 'An order completes',
-  about: 'Four services, four steps. What a step returns is saved before the next one starts.',
+  about: 'Four steps, four services; each result is saved before the next step runs.',
   async tell(stage) {
     const { sagaId } = await startOrder(stage, order('ord-1'))
     const saga = await new Follower(stage, sagaId).toTheEnd(15_000)
@@ -18,7 +18,7 @@ export const completes: Story = {
       is('every step should be completed, in order', saga.completedSteps, STEPS),
       is('the ledger should show every effect once, in order', operations(entries, 'applied'), STEPS),
     ]
-    const took = seconds(lifetimeMs(saga))
+    const took = duration(lifetimeMs(saga))
     stage.narrator.ending(`Completed in ${took}. The ledger agrees: four effects, each exactly once.`, checks)
     return { right: checks.every(({ holds }) => holds), sagaId }
   },

@@ -1,4 +1,4 @@
-import { seconds } from '../narrator.ts'
+import { duration } from '../narrator.ts'
 import { endedAs, is } from './check.ts'
 import { Follower } from './follow.ts'
 import { operations, readLedger } from './ledger.ts'
@@ -27,9 +27,9 @@ export const declined: Story = {
         'releaseInventory',
       ]),
     ]
-    const took = seconds(lifetimeMs(saga))
+    const took = duration(lifetimeMs(saga))
     stage.narrator.ending(
-      `Failed and clean in ${took}. The ledger agrees: goods back on the shelf, no money taken, no parcel sent.`,
+      `Failed and clean in ${took}. The ledger agrees: no money taken, goods put back.`,
       checks,
     )
     return { right: checks.every(({ holds }) => holds), sagaId }

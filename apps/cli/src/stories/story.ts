@@ -50,11 +50,11 @@ export function order(orderId: string, more: Partial<OrderInput> = {}): OrderInp
   }
 }
 
-export async function startOrder(
-  { client, version, signal }: Stage,
-  input: OrderInput,
-): Promise<SagaSnapshot> {
-  return await client.sagas.start('order', input, { version, signal })
+export async function startOrder(stage: Stage, input: OrderInput): Promise<SagaSnapshot> {
+  const { client, version, narrator, signal } = stage
+  const saga = await client.sagas.start('order', input, { version, signal })
+  narrator.aside(`order ${input.orderId}, saga ${saga.sagaId}`)
+  return saga
 }
 
 /** From its start to its end, by the saga's own clock. */

@@ -1,6 +1,6 @@
 import type { SagaSnapshot } from '@backstitch/sdk'
 import type { Child } from '../child.ts'
-import { seconds } from '../narrator.ts'
+import { duration, seconds } from '../narrator.ts'
 import { endedAs, holds, is } from './check.ts'
 import { Follower } from './follow.ts'
 import { operations, readLedger } from './ledger.ts'
@@ -13,8 +13,8 @@ const ORDERS = 10
 export const takeover: Story = {
   title: 'A worker is killed in the middle of a step',
   about:
-    'The carrier is slow. While it has the parcel, the worker is killed with SIGKILL: it cannot clean up, or tell ' +
-    'anybody. Another takes over where it was, with the same idempotency key.',
+    'The carrier is slow. Meanwhile the worker is killed: it can neither clean up nor tell anybody. Another one ' +
+    'repeats the step it was in, under the same idempotency key.',
   async tell(stage) {
     const { narrator } = stage
     const scene = await atTheCarrier(stage)
@@ -35,7 +35,7 @@ async function killedWorker(stage: Stage, { sagaId, follower, victim, victimId }
   const { name, pid } = victim
   await victim.killAndHold()
   const killedAt = performance.now()
-  narrator.aside(`✗ ${name} is killed: SIGKILL to process ${pid}, while the carrier is at work`, 'bad')
+  narrator.aside(`✗ ${name} is killed (SIGKILL, process ${pid}) in the middle of shipOrder`, 'bad')
 
   const isAnother = ({ next }: SagaSnapshot) => next.worker !== undefined && next.worker !== victimId
   const taken = await follower.until(isAnother, 30_000)
@@ -54,9 +54,9 @@ async function killedWorker(stage: Stage, { sagaId, follower, victim, victimId }
     holds('the carrier should have been asked twice', received.length >= 2, `${received.length} calls`),
     is('the ledger should show every effect once, in order', operations(entries, 'applied'), STEPS),
   ]
-  const took = seconds(lifetimeMs(saga))
+  const took = duration(lifetimeMs(saga))
   narrator.ending(
-    `Completed in ${took}. The carrier was asked ${times(received.length)}; the ledger shows exactly one shipment.`,
+    `Completed in ${took}. The carrier was asked ${times(received.length)}, and shipped exactly once.`,
     checks,
   )
   return { right: checks.every((check) => check.holds), sagaId }

@@ -6,24 +6,27 @@ export const MAX_RESULT_BYTES = 1024 * 1024
 
 /**
  * Runs a TypeScript handler. Never throws. After the time-out the attempt has ended, whatever the handler still does: what
- * it returns then is told to `onLate` and applied to nothing (S4). `settled` resolves when the handler itself has ended.
+ * it returns then is told to `onLate` and applied to nothing (S4); `abort` fires its signal. `settled` resolves when the handler itself has ended.
  */
 export function runHandler(
   handler: Handler,
   request: AttemptRequest,
+  abort: () => void,
   onLate: (end: AttemptEnd) => void,
 ): { end: Promise<AttemptEnd>; settled: Promise<unknown> } {
   const running = call(handler, request)
   const end = new Promise<AttemptEnd>((resolve) => {
     let over = false
     const stop = (code: string, message: string) => {
+      if (over) return
       over = true
+      clearTimeout(timer)
       resolve({ outcome: 'uncertain', error: { code, message } })
     }
-    const timer = setTimeout(
-      () => stop('TIMEOUT', `the handler had not returned after ${request.timeoutMs} ms`),
-      request.timeoutMs,
-    )
+    const timer = setTimeout(() => {
+      stop('TIMEOUT', `the handler had not returned after ${request.timeoutMs} ms`)
+      abort()
+    }, request.timeoutMs)
     const onAbort = () => stop('ABORTED', 'the attempt was aborted')
     request.signal.addEventListener('abort', onAbort, { once: true })
     void running.then((result) => {

@@ -5,7 +5,7 @@ import { createServer as createTlsServer } from 'node:tls'
 import { gzipSync } from 'node:zlib'
 import type { HttpAction } from '@backstitch/core'
 import fc from 'fast-check'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { AttemptEnd, AttemptRequest } from './attempt.ts'
 import { createHttpCaller, type HttpCaller } from './http.ts'
 
@@ -381,6 +381,7 @@ describe('a status', () => {
   it.each([
     ['🧵'.repeat(20_000)],
     [`a${'🧵'.repeat(20_000)}`],
+    [`ab${'    🧵'.repeat(5000)}`],
     ['\0'.repeat(8192)],
     ['['.repeat(60_000)],
     [`{"message":"${'no '.repeat(30_000)}"}`],
@@ -505,12 +506,22 @@ describe('a time-out', () => {
   })
 
   it('may be as long as a year', async () => {
-    const { caller, url } = await serve(async (_request, response) => {
-      await sleep(50)
-      response.end()
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    let arrived = () => {}
+    const arrival = new Promise<void>((resolve) => {
+      arrived = resolve
     })
-    const end = await caller.call(act(url), ask({ timeoutMs: 366 * 86_400_000 }))
-    expect(end).toMatchObject({ outcome: 'succeeded' })
+    const { caller, url } = await serve(() => arrived())
+    const day = 86_400_000
+    const ends: AttemptEnd[] = []
+    const calling = caller.call(act(url), ask({ timeoutMs: 366 * day })).then((end) => ends.push(end))
+    await arrival
+    await vi.advanceTimersByTimeAsync(366 * day - 1)
+    expect(ends).toEqual([])
+    await vi.advanceTimersByTimeAsync(1)
+    await calling
+    expect(ends).toMatchObject([{ outcome: 'uncertain', error: { code: 'TIMEOUT' } }])
   })
 
   it('before there is a connection is a failure: nothing was sent', async () => {

@@ -83,8 +83,7 @@ export function createHttpCaller({ connections = 128 }: { connections?: number }
 
   return {
     call(action, request) {
-      if (closed !== undefined)
-        return Promise.resolve(ended('failed', 'CLOSED', 'this worker is shutting down'))
+      if (closed !== undefined) return Promise.resolve(ended('failed', 'CLOSED', 'this worker is stopping'))
       const prepared = prepare(action, request)
       if ('outcome' in prepared) return Promise.resolve(prepared)
 

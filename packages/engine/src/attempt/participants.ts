@@ -7,8 +7,8 @@ import { createHttpCaller } from './http.ts'
 export type Participants = {
   /** Can this worker carry it out at all (S20)? */
   canRun(definition: string, id: AttemptId, act: Act): boolean
-  /** Never rejects. `onLate` hears of a result that came after the attempt had ended (S4). */
-  run(act: Act, request: AttemptRequest, onLate: (end: AttemptEnd) => void): Promise<AttemptEnd>
+  /** Never rejects. `abort` fires the request's signal. `onLate` hears of a result that came after the attempt had ended (S4). */
+  run(act: Act, request: AttemptRequest, abort: () => void, onLate: (end: AttemptEnd) => void): Promise<AttemptEnd>
   /** Which handlers there are, by definition. */
   readonly handlers: Readonly<Record<string, readonly string[]>>
   close(): Promise<void>
@@ -25,10 +25,14 @@ export function createParticipants(sagas: readonly SagaModule[]): Participants {
     return saga && handlerOf(saga, step, direction)
   }
 
-  async function runOwn(request: AttemptRequest, onLate: (end: AttemptEnd) => void): Promise<AttemptEnd> {
+  async function runOwn(
+    request: AttemptRequest,
+    abort: () => void,
+    onLate: (end: AttemptEnd) => void,
+  ): Promise<AttemptEnd> {
     const handler = handlerFor(request.definition.name, request)
     if (handler === undefined) throw new Error(`no handler for step "${request.step}": canRun must be asked first`)
-    const { end, settled } = runHandler(handler, request, onLate)
+    const { end, settled } = runHandler(handler, request, abort, onLate)
     const ended = await end
     if (ended.outcome === 'uncertain' && request.direction === 'action') watch(zombieKey(request), settled)
     return ended
@@ -47,11 +51,11 @@ export function createParticipants(sagas: readonly SagaModule[]): Participants {
 
     canRun: (definition, id, act) => act.call.type === 'http' || handlerFor(definition, id) !== undefined,
 
-    async run(act, request, onLate) {
+    async run(act, request, abort, onLate) {
       const zombie = request.direction === 'compensation' ? zombies.get(zombieKey(request)) : undefined
       // S13: undoing what is still being done would leave it done.
       if (zombie !== undefined && !(await endsWithin(zombie, request.timeoutMs))) return STILL_RUNNING
-      return act.call.type === 'http' ? http.call(act.call, request) : runOwn(request, onLate)
+      return act.call.type === 'http' ? http.call(act.call, request) : runOwn(request, abort, onLate)
     },
 
     close: () => http.close(),

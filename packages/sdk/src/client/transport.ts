@@ -59,6 +59,8 @@ export type Transport = <T>(request: ApiRequest, schema: z.ZodType<T>, options?:
 
 const DEFAULT_RETRY: Retry = { maxAttempts: 4, initialDelayMs: 200, factor: 2, maxDelayMs: 10_000 }
 const DEFAULT_TIMEOUT_MS = 30_000
+/** What a timer can hold; a longer one would fire at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
 /** Answers of gateways and of a server that is going down: the request may have arrived. */
 const MAYBE_ARRIVED = [502, 503, 504]
 /** Of a body that is not what was expected, so much is shown. */
@@ -73,7 +75,8 @@ export function createTransport(client: ClientOptions): Transport {
     const { signal } = options
     const url = `${base}/v1/${request.path.map(segment).join('/')}${queryOf(request.query)}`
     const body = request.body === undefined ? undefined : JSON.stringify(request.body)
-    const timeoutMs = (options.timeoutMs ?? client.timeoutMs ?? DEFAULT_TIMEOUT_MS) + (request.heldMs ?? 0)
+    const ownMs = options.timeoutMs ?? client.timeoutMs ?? DEFAULT_TIMEOUT_MS
+    const timeoutMs = Math.min(Math.ceil(ownMs + (request.heldMs ?? 0)), LONGEST_TIMER_MS)
 
     for (let attempt = 1; ; attempt++) {
       try {

@@ -1,0 +1,31 @@
+import { expect, test } from 'vitest'
+import { Narrator } from './narrator.ts'
+import { pointOut } from './pointers.ts'
+
+const sights = {
+  apiUrl: 'http://127.0.0.1:8080',
+  participantsUrl: 'http://127.0.0.1:40425',
+  version: undefined,
+  sagaId: '8c9b15c8-6578-44db-a101-e4101248b919',
+  logs: '.backstitch/logs',
+  workers: [
+    { name: 'worker 1', pid: 15_855 },
+    { name: 'worker 2', pid: 16_200 },
+  ],
+}
+
+function told(changes: Partial<typeof sights> | { version: number }): string {
+  let text = ''
+  pointOut(new Narrator((more) => (text += more), false), { ...sights, ...changes })
+  return text
+}
+
+test('reads as it should', () => {
+  expect(told({})).toMatchSnapshot()
+})
+
+test('the body of the curl line is JSON, also over its line breaks', () => {
+  const body = (text: string) => JSON.parse(/-d '([^']*)'/.exec(text)?.[1] ?? '')
+  expect(body(told({}))).toMatchObject({ definition: 'order', input: { orderId: 'ord-4' } })
+  expect(body(told({ version: 3 }))).toMatchObject({ definition: 'order', version: 3 })
+})
