@@ -6,12 +6,12 @@ import { expect, test } from 'vitest'
 
 const bootstrap = path.resolve(import.meta.dirname, '../scripts/bootstrap.mjs')
 
-/** Says its pid and each signal it gets, and ends half a second after SIGTERM. */
+/** Says that it is there, then each signal it gets, and ends half a second after SIGTERM. */
 const child = `
-  console.log('pid', process.pid)
   process.on('SIGTERM', () => { console.log('got SIGTERM'); setTimeout(() => process.exit(7), 500) })
   process.on('SIGINT', () => console.log('got SIGINT'))
-  setInterval(() => {}, 1000)`
+  setInterval(() => {}, 1000)
+  console.log('ready')`
 
 type Running = { process: ChildProcessByStdio<null, Readable, null>; said: () => string }
 
@@ -40,7 +40,7 @@ test('the command gets the right Node, and its exit status is the exit status', 
 })
 
 test('a SIGTERM reaches the command, which has the time to end in its own way', async () => {
-  const { process: started, said } = await run([...exec, '-e', child], /pid \d+/)
+  const { process: started, said } = await run([...exec, '-e', child], /ready/)
   started.kill('SIGTERM')
   const [status] = await once(started, 'exit')
   expect(status).toBe(7)
@@ -48,9 +48,9 @@ test('a SIGTERM reaches the command, which has the time to end in its own way', 
 })
 
 test('without a terminal a SIGINT is passed on, once', async () => {
-  const { process: started, said } = await run([...exec, '-e', child], /pid \d+/)
+  const { process: started, said } = await run([...exec, '-e', child], /ready/)
   started.kill('SIGINT')
-  await expect.poll(said).toContain('got SIGINT')
+  await expect.poll(said, { timeout: 5000 }).toContain('got SIGINT')
   started.kill('SIGTERM')
   await once(started, 'exit')
   expect(said().match(/got SIGINT/g)).toHaveLength(1)
@@ -59,7 +59,7 @@ test('without a terminal a SIGINT is passed on, once', async () => {
 test('the command does not outlive whoever started it', async () => {
   // The shell stands for the one that npm puts in between, and ends without a word to us.
   const shell = ['sh', '-c', '"$@" & wait', 'sh']
-  const { process: started, said } = await run([...shell, ...exec, '-e', child], /pid \d+/)
+  const { process: started, said } = await run([...shell, ...exec, '-e', child], /ready/)
   started.kill('SIGKILL')
   await expect.poll(said, { timeout: 5000 }).toContain('got SIGTERM')
   await once(started.stdout, 'close') // nobody holds the pipe any more: all of them are gone

@@ -5,16 +5,25 @@ export type Database = {
   url: string
   /** For a person: without the password. */
   where: string
+  /** How long it took to start; undefined if it is not ours. */
+  tookMs: number | undefined
   stop(): Promise<void>
 }
 
 /** The database given, which is not ours to start or stop; or an embedded Postgres in this directory. */
 export async function openDatabase(databaseUrl: string | undefined, directory: string): Promise<Database> {
   if (databaseUrl !== undefined) {
-    return { url: databaseUrl, where: withoutPassword(databaseUrl), stop: () => Promise.resolve() }
+    return {
+      url: databaseUrl,
+      where: withoutPassword(databaseUrl),
+      tookMs: undefined,
+      stop: () => Promise.resolve(),
+    }
   }
+  const startedAt = performance.now()
   const postgres = await startOwn(directory)
-  return { url: postgres.url, where: `embedded, port ${postgres.port}`, stop: () => postgres.stop() }
+  const tookMs = performance.now() - startedAt
+  return { url: postgres.url, where: `embedded, port ${postgres.port}`, tookMs, stop: () => postgres.stop() }
 }
 
 /**

@@ -11,7 +11,7 @@ import { migrate } from './migrate.ts'
 import { type Narrator, seconds } from './narrator.ts'
 import { pointOut } from './pointers.ts'
 import { ensureFree } from './port.ts'
-import { takeSlot } from './slot.ts'
+import { type Slot, takeSlot } from './slot.ts'
 import { tellStories } from './stories/index.ts'
 import { Supervisor } from './supervisor.ts'
 import { WorkerNames } from './worker-names.ts'
@@ -34,53 +34,33 @@ export async function demo({ config, once, narrator }: DemoOptions): Promise<num
   })
   const { signal } = interrupt
   let database: Database | undefined
+  let broken = false
 
   try {
     narrator.title()
     freshLogs(slot.logs)
-    const opening = stopwatch()
     database = await openDatabase(config.databaseUrl, slot.postgres)
-    narrator.up('postgres', database.where, opening())
-    signal.throwIfAborted()
-    const migrating = stopwatch()
-    const env = { ...ownEnvironment(), DATABASE_URL: database.url }
-    const applied = await migrate(programs.migrate, {
-      env,
-      logFile: path.join(slot.logs, 'migrate.log'),
-      signal,
-    })
-    narrator.up(
-      'schema',
-      applied.length === 0 ? 'is up to date' : `applied ${applied.join(', ')}`,
-      migrating(),
-    )
-    signal.throwIfAborted()
-
-    const up = narrator.up.bind(narrator)
-    const { apiUrl, participantsUrl, workers } = await install(supervisor, {
-      config,
-      slot,
-      databaseUrl: database.url,
-      up,
-    })
-    signal.throwIfAborted()
+    await raiseSchema(database, slot, narrator, signal)
+    const site = { config, slot, databaseUrl: database.url, up: narrator.up.bind(narrator) }
+    const { apiUrl, participantsUrl, workers } = await unlessAborted(signal, install(supervisor, site))
     for (const worker of workers) names.learn(worker)
 
     const client = createClient({ url: apiUrl })
     const version = await unlessAborted(signal, registerOrder(client, participantsUrl))
     const nameOf = (workerId: string) => names.of(workerId)
     const stage = { client, version, participantsUrl, workers, narrator, nameOf, signal }
-    const told = await unlessAborted(signal, tellStories(stage))
-    if (once) return told.allRight ? 0 : 1
+    const { allRight, lastSagaId } = await unlessAborted(signal, tellStories(stage))
+    if (once) return allRight ? 0 : 1
 
     const logs = path.relative(process.cwd(), slot.logs)
-    const highest = (await unlessAborted(signal, client.definitions.get('order'))).version
-    const named = version === highest ? undefined : version
-    pointOut(narrator, { apiUrl, participantsUrl, version: named, sagaId: told.lastSagaId, logs, workers })
+    const highest = await unlessAborted(signal, client.definitions.get('order', { signal }))
+    const named = version === highest.version ? undefined : version
+    pointOut(narrator, { apiUrl, participantsUrl, version: named, sagaId: lastSagaId, logs, workers })
     await aborted(signal)
     return 0
   } catch (error) {
-    if (!signal.aborted) throw error
+    broken = !signal.aborted
+    if (broken) throw error
     return once ? interrupt.status() : 0
   } finally {
     const stopping = stopwatch()
@@ -88,8 +68,30 @@ export async function demo({ config, once, narrator }: DemoOptions): Promise<num
     await database?.stop()
     slot.release()
     interrupt.end()
-    narrator.stopped(seconds(stopping()))
+    if (!broken) narrator.stopped(seconds(stopping()))
   }
+}
+
+/** A database of somebody else's is known to be there only when this has been done. */
+async function raiseSchema(
+  { url, where, tookMs }: Database,
+  slot: Slot,
+  narrator: Narrator,
+  signal: AbortSignal,
+) {
+  signal.throwIfAborted()
+  const ours = tookMs !== undefined
+  if (ours) narrator.up('postgres', where, tookMs)
+  const migrating = stopwatch()
+  const env = { ...ownEnvironment(), DATABASE_URL: url }
+  const applied = await migrate(programs.migrate, {
+    env,
+    logFile: path.join(slot.logs, 'migrate.log'),
+    signal,
+  })
+  if (!ours) narrator.up('postgres', where)
+  narrator.up('schema', applied.length === 0 ? 'is up to date' : `applied ${applied.join(', ')}`, migrating())
+  signal.throwIfAborted()
 }
 
 /** The document as it stands in examples/order, with the participants' address put in. Returns its version. */

@@ -67,6 +67,8 @@ export async function install(
       DATABASE_URL: databaseUrl,
       SAGAS: programs.sagas,
       PARTICIPANTS_URL: participantsUrl,
+      // Less than the supervisor allows, so that it has not to insist.
+      GRACE_MS: '5000',
     })),
   )
   const hiredAt = performance.now()

@@ -21,6 +21,9 @@ export async function migrate(
   fs.closeSync(log)
   const status = await new Promise((resolve) => child.once('error', resolve).once('exit', resolve))
   const lines = readTail(logFile)
-  if (status !== 0) throw new MigrationFailed(['the database could not be migrated', ...lines].join('\n'))
+  if (status !== 0)
+    throw new MigrationFailed(
+      ['The database could not be brought to the schema of this version:', ...lines].join('\n'),
+    )
   return lines.filter((line) => line.startsWith('applied ')).map((line) => line.slice('applied '.length))
 }

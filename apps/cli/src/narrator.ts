@@ -30,10 +30,10 @@ export class Narrator {
   }
 
   /** Part of the installation is up. */
-  up(what: string, where: string, tookMs: number): void {
+  up(what: string, where: string, tookMs?: number): void {
     const { green, dim } = this.#colour
     this.#line(
-      `  ${green('✓')} ${what.padEnd(14)}${fit(where, 50).padEnd(50)}${dim(seconds(tookMs).padStart(10))}`,
+      `  ${green('✓')} ${what.padEnd(14)}${fit(where, 50).padEnd(50)}${dim((tookMs === undefined ? '' : seconds(tookMs)).padStart(10))}`,
     )
   }
 

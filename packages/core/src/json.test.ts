@@ -97,7 +97,8 @@ describe('parseJson', () => {
       const keys = ['"', '\\', '\n', '"a', '\\a', '\\"', 'a', '0', '\u{10000}', '__proto__']
       for (const first of keys) {
         for (const second of keys.filter((key) => key !== first)) {
-          const members = `${JSON.stringify(first)}:1,${JSON.stringify(second)}:[{${JSON.stringify(first)}:2}]`
+          const [one, other] = [JSON.stringify(first), JSON.stringify(second)]
+          const members = `${one}:1,${other}:[{${one}:2}]`
           const value = Object.fromEntries<Json>([
             [first, 1],
             [second, [Object.fromEntries([[first, 2]])]],
@@ -210,7 +211,8 @@ describe('parseJson', () => {
       ['1e-99999999999999999999', '0'],
       ['3e-324', '5e-324'],
     ])('the number %s, which a double keeps as %s', (number, kept) => {
-      const detail = `found the number ${number}, which a double keeps as ${kept}: expected one it keeps unchanged, or a string`
+      const found = `found the number ${number}, which a double keeps as ${kept}`
+      const detail = `${found}: expected one it keeps unchanged, or a string`
       expect(refusalOf(parseJson(number))).toStrictEqual({ pointer: '', detail })
       expect(refusalOf(parseJson(`{"a":[0,${number}]}`))).toStrictEqual({ pointer: '/a/1', detail })
       expect(refusalOf(parseJson(`{"b/c":{"~":${number} }}`))).toStrictEqual({ pointer: '/b~1c/~0', detail })
@@ -694,7 +696,7 @@ describe('sanitizeText', () => {
   })
 })
 
-// ── What the tests are made of ───────────────────────────────────────────────────────────────────────────────────
+// ── What the tests are made of ─────────────────────────────────────────────────────────────────────────────
 
 function accepted(verdict: JsonVerdict): Json {
   if (!verdict.ok) throw new Error(`refused: ${JSON.stringify(verdict.problem)}`)

@@ -1,9 +1,9 @@
 /**
  * The JSON this engine takes in and hands out: I-JSON (RFC 7493), which reads back exactly as it was written.
  *
- * 1. What is accepted round-trips: `JSON.parse(JSON.stringify(value))` equals `value`.
+ * 1. What is accepted round-trips: what `JSON.stringify` writes of it, `parseJson` reads as its equal.
  * 2. What is refused is refused with a JSON pointer to the place and a sentence.
- * 3. Nothing here throws or overflows the stack, and time is linear in the size of what is given.
+ * 3. Neither door throws or overflows the stack, and each takes time linear in what it is given.
  * 4. A problem is itself safe to store: its texts are bounded, well-formed and free of NUL.
  */
 
@@ -12,13 +12,16 @@ export type Json = null | boolean | number | string | readonly Json[] | { readon
 /**
  * Why a text or a value was refused.
  *
- * `pointer` is an RFC 6901 pointer to the place, `''` being the root. Keys which no database text can hold are
- * shown with U+FFFD, and a pointer over 2 KiB is cut, with a mark; all others resolve as they stand.
+ * `pointer` is an RFC 6901 pointer to the place, `''` being the root. Keys which no database text can hold
+ * are shown with U+FFFD, and a pointer over 2 KiB is cut, with a mark; all others resolve as they stand.
  * `detail` says what was found and what was expected.
  */
 export type JsonProblem = { pointer: string; detail: string }
 
-/** `maxBytes` counts UTF-8 bytes of JSON text, `maxDepth` counts nested arrays and objects (keep it below 1,000). */
+/**
+ * `maxBytes` counts UTF-8 bytes of JSON text, `maxDepth` counts arrays and objects inside each other. Keep it
+ * below 1,000, as the reading recurses that far.
+ */
 export type JsonLimits = { maxBytes: number; maxDepth: number }
 
 export type JsonVerdict = { ok: true; value: Json } | { ok: false; problem: JsonProblem }
@@ -27,8 +30,9 @@ export type JsonVerdict = { ok: true; value: Json } | { ok: false; problem: Json
 export const MAX_DEPTH = 64
 
 /**
- * What `checkJson` allows when its caller names no `maxBytes`: 16 MiB. There must be some limit, as sixty-four arrays,
- * each holding the next one twice, are a value of a few kilobytes whose JSON text no disk can hold.
+ * What `checkJson` allows when its caller names no `maxBytes`: 16 MiB. There must be some limit, as
+ * sixty-four arrays, each holding the next one twice, are a value of a few kilobytes whose JSON text no disk
+ * can hold.
  */
 export const MAX_CHECKED_BYTES = 16 * 1024 * 1024
 
@@ -38,10 +42,10 @@ const MAX_QUOTED_BYTES = 200
 /**
  * The door for text from outside: a request's body, a participant's answer.
  *
- * Refuses malformed JSON, NUL and lone surrogates (in keys too), numbers a double would change, nesting deeper than
- * `maxDepth`, text over `maxBytes` (when given), and duplicate keys. The problem told is the first in reading order,
- * except that size is looked at first and duplicate keys last. `-0` becomes `0`. Keys such as `__proto__` become own
- * properties like any other.
+ * Refuses malformed JSON, NUL and lone surrogates (in keys too), numbers a double would change, nesting
+ * deeper than `maxDepth`, text over `maxBytes` (when given), and duplicate keys. The problem told is the
+ * first in reading order, except that size is looked at first and duplicate keys last. `-0` becomes `0`. Keys
+ * such as `__proto__` become own properties like any other.
  */
 export function parseJson(text: string, limits: Partial<JsonLimits> = {}): JsonVerdict {
   const { maxBytes = Infinity, maxDepth = MAX_DEPTH } = limits
@@ -61,12 +65,12 @@ export function parseJson(text: string, limits: Partial<JsonLimits> = {}): JsonV
 }
 
 /**
- * The door for values made in this process, such as what a handler returned. The accepted value is a copy, so that
- * getters are read once and the author may go on changing the original.
+ * The door for values made in this process, such as what a handler returned. The accepted value is a copy, so
+ * that getters are read once and the author may go on changing the original.
  *
- * `undefined` as a whole is `null`, properties holding `undefined` are left out, as are properties that are not
- * enumerable, and `-0` becomes `0`. All else that `JSON.stringify` would drop, change or choke on is refused.
- * `maxBytes` counts the JSON text the value makes and defaults to `MAX_CHECKED_BYTES`.
+ * `undefined` as a whole is `null`, properties holding `undefined` are left out, as are properties that are
+ * not enumerable, and `-0` becomes `0`. All else that `JSON.stringify` would drop, change or choke on is
+ * refused. `maxBytes` counts the JSON text the value makes and defaults to `MAX_CHECKED_BYTES`.
  */
 export function checkJson(value: unknown, limits: Partial<JsonLimits> = {}): JsonVerdict {
   const { maxBytes = MAX_CHECKED_BYTES, maxDepth = MAX_DEPTH } = limits
@@ -75,7 +79,9 @@ export function checkJson(value: unknown, limits: Partial<JsonLimits> = {}): Jso
   return copy === undefined ? copier.refusal() : { ok: true, value: copy }
 }
 
-/** The value's one spelling, for hashing: no spaces, keys sorted by UTF-16 code units (RFC 8785). */
+/**
+ * The one spelling of an accepted value, for hashing: no spaces, keys sorted by UTF-16 code units (RFC 8785).
+ */
 export function canonicalJson(value: Json): string {
   if (value === null || typeof value !== 'object') return JSON.stringify(value)
   if (isJsonArray(value)) return `[${value.map((item) => canonicalJson(item)).join(',')}]`
@@ -106,10 +112,10 @@ export function byteLength(text: string): number {
 }
 
 /**
- * `text` made fit to be stored as an error message: NUL and lone surrogates become U+FFFD, and what is longer than
- * `maxBytes` of UTF-8 is cut between two characters and ends in `… (N bytes more)`, within `maxBytes` all the same;
- * N counts what `text` held beyond the cut.
- * Where not even the mark would fit, the text is cut without one.
+ * `text` made fit to be stored as an error message: NUL and lone surrogates become U+FFFD, and what is longer
+ * than `maxBytes` of UTF-8 is cut between two characters and ends in `… (N bytes more)`, within `maxBytes`
+ * all the same. N counts what `text` held beyond the cut. Where not even the mark would fit, the text is cut
+ * without one.
  */
 export function sanitizeText(text: string, maxBytes: number): string {
   // Every unit is a byte or more, and cleaning leaves their number as it is.
@@ -140,7 +146,7 @@ function prefixOf(text: string, maxBytes: number): string {
   return text.slice(0, end)
 }
 
-// ── Reading text ─────────────────────────────────────────────────────────────────────────────────────────────────
+// ── Reading text ───────────────────────────────────────────────────────────────────────────────────────────
 
 const QUOTE = 0x22
 const COMMA = 0x2c
@@ -157,28 +163,28 @@ const OPEN_BRACE = 0x7b
 const CLOSE_BRACE = 0x7d
 
 /**
- * A double tells all decimals of fifteen digits apart, save the very large and the very small. So a numeral this short,
- * with an exponent of two digits at most, needs no closer look.
+ * A double tells all decimals of fifteen digits apart, save the very large and the very small. So a numeral
+ * this short, with an exponent of two digits at most, needs no closer look.
  */
 const SAFE_LENGTH = 15
 const SAFE_EXPONENT_LENGTH = 2
 
 /**
  * V8's `JSON.parse` mistakes a key with an escape for another key it met before: after `{"a":[],"\\":0}` it
- * may read the key `"\""` of `{"a":1,"\"":2}` as `"\\"` (nodejs/node#63785; Node 24 and 26). So such keys are given
- * aliases, which need no escape, and get their names back afterwards. No key of the text's own
- * begins with the second half of a surrogate pair.
+ * may read the key `"\""` of `{"a":1,"\"":2}` as `"\\"` (nodejs/node#63785; Node 24 and 26). So such keys are
+ * given aliases, which need no escape, and get their names back afterwards. No key of the text's own begins
+ * with the second half of a surrogate pair.
  */
 const ALIAS_MARK = '\udc00'
 
 type PathToken = string | number
 
 /**
- * Reads JSON text from left to right and stops at the first fault. It builds nothing: `JSON.parse` does that much
- * faster, and may do so once the text is known to be well-formed and shallow.
+ * Reads JSON text from left to right and stops at the first fault. It builds nothing: `JSON.parse` does that
+ * much faster, and may do so once the text is known to be well-formed and shallow.
  *
- * The reading methods return whether all is well. On a fault each enclosing array and object adds its own token to the
- * trail while returning, so that a good text pays nothing for the pointer it does not need.
+ * The reading methods return whether all is well. On a fault each enclosing array and object adds its own
+ * token to the trail while returning, so that a good text pays nothing for the pointer it does not need.
  */
 class Scanner {
   /** How many `"key": value` the text holds. */
@@ -419,10 +425,12 @@ class Scanner {
   }
 }
 
+const ONE_LETTER_ESCAPES = new Set(Array.from('"\\/bfnrt', (letter) => letter.charCodeAt(0)))
+
 /** The length of the escape which begins at `at`: 2, 6 for `\u0000`, or 0 when it is none. */
 function escapeLength(text: string, at: number): number {
   const unit = text.charCodeAt(at + 1)
-  if (unit !== LOWER_U) return '"\\/bfnrt'.includes(text.charAt(at + 1) || ' ') ? 2 : 0
+  if (unit !== LOWER_U) return ONE_LETTER_ESCAPES.has(unit) ? 2 : 0
   for (let i = at + 2; i < at + 6; i++) {
     if (!isHexDigit(text.charCodeAt(i))) return 0
   }
@@ -459,8 +467,9 @@ function placeOf(text: string, at: number): string {
 }
 
 /**
- * Whether a JSON numeral names the same decimal number as the shortest numeral of the double it becomes, which is
- * the one that will be written. `1.10` and `1e2` do; `12345678901234567890`, `1e400` and `1e-400` do not.
+ * Whether a JSON numeral names the same decimal number as the shortest numeral of the double it becomes,
+ * which is the one that will be written. `1.10` and `1e2` do; `12345678901234567890`, `1e400` and `1e-400` do
+ * not.
  */
 function survivesDouble(numeral: string): boolean {
   const written = String(Number(numeral))
@@ -488,8 +497,8 @@ function decimalOf(numeral: string): Decimal {
 }
 
 /**
- * Whether what `JSON.parse` made holds every member the text has. A repeated key is read twice but kept once, and
- * counting costs far less than remembering every key.
+ * Whether what `JSON.parse` made holds every member the text has. A repeated key is read twice but kept once,
+ * and counting costs far less than remembering every key.
  */
 function isComplete(parsed: unknown, members: number): parsed is Json {
   return countMembers(parsed) === members
@@ -507,7 +516,10 @@ function countMembers(value: unknown): number {
   return members
 }
 
-/** Puts `0` for `-0` and keys for their aliases, at all depths of a value known to be shallow and nobody else's. */
+/**
+ * Puts `0` for `-0` and keys for their aliases, at all depths of a value known to be shallow and nobody
+ * else's.
+ */
 function mended(value: unknown, keys: readonly string[]): unknown {
   if (value === 0) return 0
   if (typeof value !== 'object' || value === null) return value
@@ -523,14 +535,14 @@ function mended(value: unknown, keys: readonly string[]): unknown {
   return copy
 }
 
-// ── Checking values ──────────────────────────────────────────────────────────────────────────────────────────────
+// ── Checking values ────────────────────────────────────────────────────────────────────────────────────────
 
 /** Stands for a property which could not be read; the fault has been told already. */
 const UNREADABLE = Symbol('unreadable')
 
 /**
- * Copies a value of this process, looking at each part once. The copying methods return `undefined` on the first
- * fault, and then each enclosing array and object adds its own token to the trail.
+ * Copies a value of this process, looking at each part once. The copying methods return `undefined` on the
+ * first fault, and then each enclosing array and object adds its own token to the trail.
  *
  * Whatever touches a foreign object stands in a `try`: getters and proxies run their author's code.
  */
@@ -572,7 +584,7 @@ class Copier {
 
   refusal(): JsonVerdict {
     // The size is a fault of the whole, not of the part that happened to come last.
-    if (this.bytes > this.maxBytes) return refused('', `found more than ${bytesExpected(this.maxBytes)}`)
+    if (this.bytes > this.maxBytes) return refused('', moreThan(this.maxBytes))
     return refused(pointerTo(this.trail.reverse()), this.detail)
   }
 
@@ -642,15 +654,15 @@ class Copier {
     return this.copy(item)
   }
 
-  private object(object: object): Json | undefined {
+  private object(source: object): Json | undefined {
     if (!this.weigh(2)) return undefined
-    const [symbol] = Object.getOwnPropertySymbols(object)
+    const [symbol] = Object.getOwnPropertySymbols(source)
     if (symbol !== undefined) return this.fault(`found the key ${quoted(symbol)}, expected strings for keys`)
 
     const copy: Record<string, Json> = {}
     let isFirst = true
-    for (const key of Object.keys(object)) {
-      const member = this.read(object, key)
+    for (const key of Object.keys(source)) {
+      const member = this.read(source, key)
       if (member === undefined) continue
       // The colon, and the comma which all but the first have before them.
       if (!this.weigh(isFirst ? 1 : 2) || this.text(key) === undefined) return this.inside(key)
@@ -711,7 +723,10 @@ const HINTS: readonly (readonly [{ readonly prototype: object }, string])[] = [
   [BigInt, 'return it as a string'],
 ]
 
-/** The sentence for an object which is neither an array nor a plain object. May throw what a hostile object throws. */
+/**
+ * The sentence for an object which is neither an array nor a plain object. May throw what a hostile object
+ * throws.
+ */
 function notPlain(value: object): string {
   const maker: unknown = Reflect.get(value, 'constructor')
   const name = typeof maker === 'function' ? maker.name : ''
@@ -739,7 +754,7 @@ function messageOf(thrown: unknown): string {
   }
 }
 
-// ── Shared ───────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── Shared ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 function refused(pointer: string, detail: string): JsonVerdict {
   return { ok: false, problem: { pointer, detail } }
@@ -753,7 +768,9 @@ function pointerTo(path: readonly PathToken[]): string {
   return sanitizeText(pointer, MAX_POINTER_BYTES)
 }
 
-/** Why a string cannot be stored, or null. PostgreSQL refuses both, the one as 22P05 and the other as 22P02. */
+/**
+ * Why a string cannot be stored, or null. PostgreSQL refuses both, the one as 22P05 and the other as 22P02.
+ */
 function troubleWith(text: string): string | null {
   if (text.includes('\0')) return 'found a NUL character (U+0000), expected text without any'
   if (!text.isWellFormed()) return 'found half a surrogate pair, expected well-formed Unicode'
@@ -766,8 +783,8 @@ function quoted(name: string | symbol): string {
 
 function doubleWouldChange(numeral: string): string {
   const shown = sanitizeText(numeral, MAX_QUOTED_BYTES)
-  const kept = Number(numeral)
-  return `found the number ${shown}, which a double keeps as ${kept}: expected one it keeps unchanged, or a string`
+  const found = `found the number ${shown}, which a double keeps as ${Number(numeral)}`
+  return `${found}: expected one it keeps unchanged, or a string`
 }
 
 function tooDeep(maxDepth: number): string {
@@ -778,8 +795,8 @@ function tooLarge(bytes: number, maxBytes: number): string {
   return `found ${bytes} bytes of JSON, expected at most ${maxBytes}`
 }
 
-function bytesExpected(maxBytes: number): string {
-  return `${maxBytes} bytes of JSON, expected no more`
+function moreThan(maxBytes: number): string {
+  return `found more than ${maxBytes} bytes of JSON, expected no more`
 }
 
 /** Assigning to `__proto__` would change the prototype instead. */

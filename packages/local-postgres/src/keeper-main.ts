@@ -27,29 +27,30 @@ export type KeeperTask = {
 
 const maxLogBytes = 10 * 1024 * 1024
 
-const ownerFile = (home: string) => path.join(home, 'keeper.pid')
-
 function main(task: KeeperTask): void {
   const { home } = task
+  // Worn before Postgres starts: a Postgres without a keeper is one whose keeper was killed (see keeper.ts).
+  const badge = path.join(home, `keeper.${process.pid}`)
+  fs.writeFileSync(badge, '')
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {}) // whoever asked may be gone
   let over = false
   const finish = () => {
     if (over) return
     over = true
     stop(task)
-    if (readIfThere(ownerFile(home)) === String(process.pid)) fs.rmSync(ownerFile(home), { force: true })
+    fs.rmSync(badge, { force: true })
     if (task.temporary) fs.rmSync(home, { recursive: true, force: true, maxRetries: 5 })
     process.exit(0)
   }
   if (task.start) {
     const why = start(task)
     if (why !== undefined) {
+      fs.rmSync(badge, { force: true })
       say({ ok: false, why })
       process.exitCode = 1
       return
     }
   }
-  fs.writeFileSync(ownerFile(home), String(process.pid))
   process.on('SIGTERM', finish)
   process.on('SIGINT', finish)
   process.stdin.on('end', finish).on('error', finish).resume()
@@ -84,14 +85,6 @@ function stop({ pgCtl, home, data, account }: KeeperTask): void {
 
 function say(message: { ok: boolean; why?: string }): void {
   process.stdout.write(`${JSON.stringify(message)}\n`)
-}
-
-function readIfThere(file: string): string | undefined {
-  try {
-    return fs.readFileSync(file, 'utf8')
-  } catch {
-    return undefined
-  }
 }
 
 // oxlint-disable-next-line typescript/no-unsafe-argument -- keeper.ts wrote it, one line of code away

@@ -61,9 +61,8 @@ async function firstWord(child: ChildProcess): Promise<string | undefined> {
 
 /** False: whoever started this Postgres is gone, and its keeper with it. */
 export function hasKeeper(home: string): boolean {
-  try {
-    return isAlive(Number(fs.readFileSync(path.join(home, 'keeper.pid'), 'utf8')))
-  } catch {
-    return false
-  }
+  const pids = fs.readdirSync(home).flatMap((name) => /^keeper\.(\d+)$/.exec(name)?.[1] ?? [])
+  for (const pid of pids)
+    if (!isAlive(Number(pid))) fs.rmSync(path.join(home, `keeper.${pid}`), { force: true })
+  return pids.some((pid) => isAlive(Number(pid)))
 }

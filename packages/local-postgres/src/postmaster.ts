@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
+import net from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** What a running Postgres says of itself in postmaster.pid. */
+/** What a running Postgres says of itself in postmaster.pid; `ready` also means that it answers. */
 export type Postmaster = { pid: number; port: number; ready: boolean }
 
 const pidFile = (data: string) => path.join(data, 'postmaster.pid')
@@ -35,9 +36,28 @@ export async function findRunning(data: string, waitMs = 60_000): Promise<Postma
       if (readPostmaster(data)?.pid === postmaster.pid) fs.rmSync(pidFile(data), { force: true })
       return undefined
     }
-    if (postmaster.ready || performance.now() > until) return postmaster
+    // One that was killed a moment ago looks alive until its process is gone.
+    const ready = postmaster.ready && (await answers(postmaster.port))
+    if (ready || performance.now() > until) return { ...postmaster, ready }
     await sleep(50)
   }
+}
+
+/** Asks whether the server speaks TLS; which answer it gives does not matter. */
+function answers(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, '127.0.0.1', () =>
+      socket.write(Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])),
+    )
+    const conclude = (yes: boolean) => {
+      socket.destroy()
+      resolve(yes)
+    }
+    socket.setTimeout(5000, () => conclude(false))
+    socket.once('data', () => conclude(true))
+    socket.once('close', () => conclude(false))
+    socket.once('error', () => conclude(false))
+  })
 }
 
 function isPostgresOf(pid: number, data: string): boolean {

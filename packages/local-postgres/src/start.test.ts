@@ -153,6 +153,7 @@ describe('two at once', () => {
     expect(two.port).toBe(one.port)
     expect(three.port).toBe(one.port)
     expect([one, two, three].filter(({ adopted }) => !adopted)).toHaveLength(1)
+    for (const postgres of [one, two, three]) if (postgres.adopted) await postgres.stop()
     expect(await ask(two.url, 'SELECT 1')).toBe(1)
   })
 
@@ -200,7 +201,8 @@ describe('after a crash', () => {
 
   test('a Postgres that lost its keeper is adopted and stopped by the next', async () => {
     const { child, port } = await startElsewhere()
-    process.kill(Number(fs.readFileSync(path.join(directory, 'keeper.pid'), 'utf8')), 'SIGKILL')
+    const badge = fs.readdirSync(directory).find((name) => name.startsWith('keeper.'))
+    process.kill(Number(badge?.slice('keeper.'.length)), 'SIGKILL')
     child.kill('SIGKILL')
     await sleep(100)
     expect(isRunning()).toBe(true)

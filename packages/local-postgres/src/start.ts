@@ -1,7 +1,8 @@
+import fs from 'node:fs'
 import net from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { chooseAccount, prepareHome } from './account.ts'
-import { findBinaries } from './binaries.ts'
+import { type Account, chooseAccount, prepareHome } from './account.ts'
+import { type Binaries, findBinaries } from './binaries.ts'
 import { ensureData, ensurePassword, type Settings, superuser, writeSettings } from './cluster.ts'
 import { LocalPostgresError, useYourOwn } from './errors.ts'
 import { hasKeeper, hireKeeper, type Keeper } from './keeper.ts'
@@ -35,10 +36,24 @@ const attempts = 5
  * can win, and the others go on with the winner's result (see cluster.ts; for the start itself, Postgres sees to it).
  */
 export async function startLocalPostgres(options: LocalPostgresOptions): Promise<LocalPostgres> {
-  const { settings = {}, temporary = false, log = () => {} } = options
   const account = chooseAccount()
   const binaries = findBinaries(account)
   const home = prepareHome(options.directory, account)
+  try {
+    return await startIn(home, account, binaries, options)
+  } catch (error) {
+    if (options.temporary) fs.rmSync(home, { recursive: true, force: true })
+    throw error
+  }
+}
+
+async function startIn(
+  home: string,
+  account: Account | undefined,
+  binaries: Binaries,
+  options: LocalPostgresOptions,
+): Promise<LocalPostgres> {
+  const { settings = {}, temporary = false, log = () => {} } = options
   const password = ensurePassword(home, account)
   const data = ensureData(home, binaries, account, settings, log)
   const task = { pgCtl: binaries.pgCtl, home, data, account, temporary }

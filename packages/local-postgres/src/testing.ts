@@ -75,7 +75,7 @@ async function queryOnce(
   const client = new pg.Client(url)
   await client.connect()
   try {
-    const { rows } = await client.query(sql, [...values])
+    const { rows } = await client.query<Record<string, unknown>>(sql, [...values])
     return rows
   } finally {
     await client.end()

@@ -29,7 +29,7 @@ export const declined: Story = {
     ]
     const took = duration(lifetimeMs(saga))
     stage.narrator.ending(
-      `Failed and clean in ${took}. The ledger agrees: no money taken, goods put back.`,
+      `Failed and clean in ${took}. The ledger agrees: goods back, no money taken.`,
       checks,
     )
     return { right: checks.every(({ holds }) => holds), sagaId }

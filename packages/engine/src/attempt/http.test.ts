@@ -611,16 +611,20 @@ describe('an abort', () => {
     expect(await caller.call(act(url), ask())).toMatchObject({ result: 1 })
   })
 
-  it('is heard by a thousand calls on one signal, without a warning and leaving no listener', async () => {
+  it('is heard by a thousand calls on one signal, without a warning and leaving no listener and no timer', async () => {
     const warnings: string[] = []
     const note = (warning: Error) => warnings.push(warning.message)
     process.on('warning', note)
     onTestFinished(() => void process.off('warning', note))
     const { caller, url } = await serve((_request, response) => response.end())
     const { signal, listeners } = countedSignal()
+    const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
+    const timersBefore = timers()
     const ends = await Promise.all(Array.from({ length: 1000 }, () => caller.call(act(url), ask({ signal }))))
     expect(ends.every((end) => end.outcome === 'succeeded')).toBe(true)
     expect(listeners()).toEqual({ added: 1000, removed: 1000 })
+    // The connections have one each while they are idle.
+    expect(timers() - timersBefore).toBeLessThan(300)
     await sleep(0)
     expect(warnings).toEqual([])
   })
