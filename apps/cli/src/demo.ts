@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { type Client, createClient } from '@backstitch/sdk'
 import { z } from 'zod'
-import type { ChildEvent } from './child.ts'
+import type { Child, ChildEvent } from './child.ts'
 import type { Config } from './config.ts'
 import { type Database, openDatabase } from './database.ts'
 import { freshLogs, install, ownEnvironment, programs, root } from './installation.ts'
@@ -14,7 +14,6 @@ import { ensureFree } from './port.ts'
 import { type Slot, takeSlot } from './slot.ts'
 import { tellStories } from './stories/index.ts'
 import { Supervisor } from './supervisor.ts'
-import { WorkerNames } from './worker-names.ts'
 
 export type DemoOptions = { config: Config; once: boolean; narrator: Narrator }
 
@@ -22,9 +21,11 @@ export type DemoOptions = { config: Config; once: boolean; narrator: Narrator }
 export async function demo({ config, once, narrator }: DemoOptions): Promise<number> {
   await ensureFree(config.host, config.port)
   const slot = takeSlot(path.join(root, '.backstitch'))
-  const names = new WorkerNames()
+  /** A worker's id changes with every start; its name does not. */
+  const names = new Map<string, string>()
+  const learn = ({ name, ready }: Child) => ready?.workerId !== undefined && names.set(ready.workerId, name)
   const supervisor = new Supervisor((event) => {
-    if (event.is === 'back') names.learn(event.child)
+    if (event.is === 'back') learn(event.child)
     tell(event, narrator)
   })
   const interrupt = listenForInterrupt(async () => {
@@ -43,11 +44,11 @@ export async function demo({ config, once, narrator }: DemoOptions): Promise<num
     await raiseSchema(database, slot, narrator, signal)
     const site = { config, slot, databaseUrl: database.url, up: narrator.up.bind(narrator) }
     const { apiUrl, participantsUrl, workers } = await unlessAborted(signal, install(supervisor, site))
-    for (const worker of workers) names.learn(worker)
+    workers.forEach(learn)
 
     const client = createClient({ url: apiUrl })
     const version = await unlessAborted(signal, registerOrder(client, participantsUrl))
-    const nameOf = (workerId: string) => names.of(workerId)
+    const nameOf = (workerId: string) => names.get(workerId) ?? workerId.slice(0, 8)
     const stage = { client, version, participantsUrl, workers, narrator, nameOf, signal }
     const { allRight, lastSagaId } = await unlessAborted(signal, tellStories(stage))
     if (once) return allRight ? 0 : 1

@@ -82,6 +82,7 @@ export const Saga = SagaState.omit({ bytes: true, spilled: true, traceparent: tr
   .extend({
     ...RowFacts,
     clean: z.boolean().optional().meta({ description: 'for failed and cancelled: no effect is uncertain' }),
+    unreadable: z.string().optional().meta({ description: 'what of the stored saga cannot be shown, and why' }),
     next: NextAct,
   })
   .meta({ id: 'Saga' })
@@ -105,8 +106,19 @@ export const SagaSummary = z
   .meta({ id: 'SagaSummary' })
 export type SagaSummary = z.infer<typeof SagaSummary>
 
+/** Stands for an entry that cannot be read: it is damaged, or a newer release wrote it (S29). */
+const UnreadableEntry = z.object({
+  kind: z.literal('unreadable'),
+  at: z.string(),
+  storedKind: z.string(),
+  why: z.string(),
+})
+
 export const HistoryItem = z
-  .intersection(z.object({ seq: z.int(), epoch: z.int(), worker: z.string().nullable() }), Entry)
+  .intersection(
+    z.object({ seq: z.int(), epoch: z.int(), worker: z.string().nullable() }),
+    z.union([Entry, UnreadableEntry]),
+  )
   .meta({ id: 'HistoryItem' })
 export type HistoryItem = z.infer<typeof HistoryItem>
 
@@ -165,6 +177,7 @@ export const ProblemDetails = z
     requestId: z.string(),
     errors: z.array(z.object({ pointer: z.string(), detail: z.string() })).optional(),
     sagaStatus: Status.optional(),
+    sagaId: z.string().optional().meta({ description: 'the saga that has the start key' }),
   })
   .meta({ id: 'Problem', description: 'RFC 9457' })
 export type ProblemDetails = z.infer<typeof ProblemDetails>

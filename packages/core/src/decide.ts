@@ -18,6 +18,8 @@ import { entryOf, isMoving, isTerminal, type SagaState, type Status, without } f
  *  6. folding the entries gives the state (S35)
  */
 
+/** One value of a context, the start input or a result, as JSON in UTF-8 (S32). */
+export const MAX_VALUE_BYTES = 1024 * 1024
 /** A whole context, as JSON (S32). */
 export const MAX_CONTEXT_BYTES = 16 * 1024 * 1024
 /** An error's text (S32), and the shorter sentence that travels in every later state. */
@@ -258,7 +260,7 @@ function stuckAt(
 
 /** Why a verb is not possible, or undefined. */
 export function refusal(
-  state: SagaState,
+  state: Pick<SagaState, 'status' | 'stuck'>,
   { verb, step, decidedOn }: { verb: 'retry' | 'skip' | 'markCompensated'; step?: string | undefined; decidedOn?: number | undefined },
   version: number,
 ): string | undefined {

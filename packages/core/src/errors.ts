@@ -13,6 +13,7 @@ export const ERRORS = {
   DEFINITION_NOT_FOUND: { status: 404, title: 'There is no such definition' },
   SAGA_NOT_FOUND: { status: 404, title: 'There is no such saga' },
   METHOD_NOT_ALLOWED: { status: 405, title: 'The method is not allowed here' },
+  REQUEST_TIMEOUT: { status: 408, title: 'The request did not arrive in time' },
   START_CONFLICT: { status: 409, title: 'The key belongs to another start' },
   ALREADY_ENDED: { status: 409, title: 'The saga has already ended' },
   PAST_PIVOT: { status: 409, title: 'The saga is past its pivot' },
@@ -22,6 +23,7 @@ export const ERRORS = {
   INPUT_TOO_LARGE: { status: 413, title: 'The input is too large' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body is not of a type that is understood here' },
   TOO_MANY_REQUESTS: { status: 429, title: 'Too many requests' },
+  HEADERS_TOO_LARGE: { status: 431, title: 'The headers of the request are too large' },
   INTERNAL: { status: 500, title: 'Something is broken on our side' },
   UNAVAILABLE: { status: 503, title: 'The service cannot answer at the moment' },
 } as const
@@ -35,6 +37,8 @@ export type ProblemExtras = {
   retryAfterS?: number
   /** The status of the saga, where the conflict is with it. */
   sagaStatus?: string
+  /** The saga that has the start key, where that is the conflict. */
+  sagaId?: string
 }
 
 /** An error that a caller is meant to see. Everything else that is thrown is a bug. */

@@ -8,6 +8,7 @@ import {
   resolveDefinition,
 } from '@backstitch/core'
 import { sql } from 'kysely'
+import { z } from 'zod'
 import type { Database } from './database.ts'
 import { isUniqueViolation } from './failure.ts'
 import { createGatherer } from './gather.ts'
@@ -19,6 +20,8 @@ export type Registered = {
   hash: string
   queue: string
   document: Definition
+  /** The document as it was sent, without what reading it adds. */
+  source: Readonly<Record<string, Json>>
   resolved: ResolvedDefinition
   createdAt: string
 }
@@ -151,6 +154,9 @@ export function createDefinitions(database: Database): Definitions {
 
 type Row = { name: string; version: number; hash: string; queue: string; document: unknown; created_at: Date }
 
+/** Passed on as it is: what came out of a jsonb column is JSON. */
+const Source = z.custom<Readonly<Record<string, Json>>>((value) => typeof value === 'object' && value !== null)
+
 function decode(row: Row): Registered {
   const document = Definition.parse(row.document)
   return {
@@ -159,6 +165,7 @@ function decode(row: Row): Registered {
     hash: row.hash,
     queue: row.queue,
     document,
+    source: Source.parse(row.document),
     resolved: resolveDefinition(document, row.version),
     createdAt: row.created_at.toISOString(),
   }

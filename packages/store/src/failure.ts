@@ -34,6 +34,31 @@ export class ConnectionLost extends Error {
   override readonly name = 'ConnectionLost'
 }
 
+/**
+ * Is it the database that cannot answer at present? Unlike `failureOf`, which is asked about statements only, this may be
+ * asked about anything that was thrown: what nobody recognises is a bug and no outage.
+ */
+export function isOutage(error: unknown): boolean {
+  if (error instanceof ConnectionLost) return true
+  if (sqlStateOf(error) !== undefined) return failureOf(error) !== 'statement'
+  if (!(error instanceof Error)) return false
+  return ('syscall' in error && 'code' in error && NETWORK.has(String(error.code))) || DRIVER.test(error.message)
+}
+
+const NETWORK = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EPIPE',
+  'ETIMEDOUT',
+])
+/** What node-postgres and its pool say in sentences only. */
+const DRIVER =
+  /^(timeout exceeded when trying to connect|Connection terminated|Query read timeout|Client (was closed|has encountered a connection error)|Cannot use a pool after calling end|driver has already been destroyed)/
+
 export function isUniqueViolation(error: unknown): boolean {
   return sqlStateOf(error) === '23505'
 }

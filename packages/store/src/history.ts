@@ -3,10 +3,18 @@ import type { Database } from './database.ts'
 import { bucketOf } from './ids.ts'
 
 export type History = {
-  /** Entries after `after`, in order. */
+  /** Entries after `after`, in order; one that cannot be read says so in its place (S29). */
   read(sagaId: string, page: { after?: number | undefined; limit: number }): Promise<HistoryItem[]>
-  /** Values that stand in history entries instead of in the state (S33): by name, given the entry each stands in. */
+  /**
+   * Values that stand in history entries instead of in the state (S33): by name, given the entry each stands in. Throws
+   * `HistoryDamaged` if one is not there.
+   */
   values(sagaId: string, spilled: Readonly<Record<string, number>>): Promise<Map<string, Json>>
+}
+
+/** What should stand in the history does not: nothing that is sent again will find it. */
+export class HistoryDamaged extends Error {
+  override readonly name = 'HistoryDamaged'
 }
 
 export function createHistory(database: Database): History {
@@ -34,7 +42,7 @@ export function createHistory(database: Database): History {
           const entry = found.get(seq)
           if (entry?.kind === 'sagaStarted') return [name, entry.input]
           if (entry?.kind === 'attemptSucceeded') return [name, entry.result]
-          throw new Error(`saga ${sagaId}: history entry ${seq} should hold the value of "${name}" and does not`)
+          throw new HistoryDamaged(`history entry ${seq} should hold the value of "${name}" and does not`)
         }),
       )
     },
@@ -45,6 +53,9 @@ type Row = { seq: number; at: Date; kind: string; epoch: number; worker: string 
 
 function decode({ seq, at, kind, epoch, worker, body }: Row): HistoryItem {
   const facts = typeof body === 'object' && body !== null ? body : {}
-  const entry = Entry.parse({ ...facts, kind, at: at.toISOString() })
-  return { seq, epoch, worker, ...entry }
+  const entry = Entry.safeParse({ ...facts, kind, at: at.toISOString() })
+  if (entry.success) return { seq, epoch, worker, ...entry.data }
+  const [issue] = entry.error.issues
+  const why = `the stored entry cannot be read: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`
+  return { seq, epoch, worker, kind: 'unreadable', at: at.toISOString(), storedKind: kind, why }
 }

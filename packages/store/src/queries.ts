@@ -18,14 +18,14 @@ import { z } from 'zod'
 import { decodeState } from './claims.ts'
 import type { Database } from './database.ts'
 import type { Definitions } from './definitions.ts'
-import type { History } from './history.ts'
+import { type History, HistoryDamaged } from './history.ts'
 import { bucketOf } from './ids.ts'
 
 /** What the API reads. Nothing here changes anything. */
 export type Queries = {
   /** With every value in place, also of a saga whose state cannot be read (S29). */
   saga(sagaId: string): Promise<Saga | undefined>
-  /** Newest first. `before` is the place the page before ended at. */
+  /** Newest first. `before` is the place the page before ended at; without a `last` there is no further page. */
   sagas(filter: SagaFilter, page: { before?: Place | undefined; limit: number }): Promise<{ items: SagaSummary[]; last?: Place }>
   /** How many of these have ended, or need a person: those a waiter need wait for no longer. */
   resting(sagaIds: readonly string[]): Promise<Set<string>>
@@ -115,10 +115,22 @@ export function createQueries(database: Database, definitions: Definitions, hist
     const decoded = decodeState(row.state)
     const state = 'unreadable' in decoded ? substitute(row, decoded.unreadable) : decoded
     const { bytes: _, spilled = {}, traceparent: __, ...shown } = state
-    const values = await history.values(row.saga_id, spilled)
+    const unreadable = 'unreadable' in decoded ? decoded : {}
+    const { values, ...missing } = await valuesOf(row.saga_id, spilled)
     const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(values) }
     const clean = row.status === 'failed' || row.status === 'cancelled' ? { clean: isClean(state) } : {}
-    return { ...shown, context, ...factsOf(row), ...clean, next: await nextAct(row, state) }
+    const next = await nextAct(row, state)
+    return { ...shown, sagaId: row.saga_id, context, ...factsOf(row), ...clean, ...unreadable, ...missing, next }
+  }
+
+  /** A value that is gone does not hide the rest of the saga (S29). */
+  async function valuesOf(sagaId: string, spilled: Readonly<Record<string, number>>) {
+    try {
+      return { values: await history.values(sagaId, spilled) }
+    } catch (error) {
+      if (!(error instanceof HistoryDamaged)) throw error
+      return { values: new Map<string, Json>(), unreadable: error.message }
+    }
   }
 
   return {
@@ -145,11 +157,13 @@ export function createQueries(database: Database, definitions: Definitions, hist
           sql<boolean>`(created_at, saga_id) < (${before.createdAt}::timestamptz, ${before.sagaId}::uuid)`,
         )
       }
-      const found = await query.orderBy('created_at', 'desc').orderBy('saga_id', 'desc').limit(limit).execute()
-      const last = found.at(-1)
+      // One more than asked for: it tells whether there is another page.
+      const found = await query.orderBy('created_at', 'desc').orderBy('saga_id', 'desc').limit(limit + 1).execute()
+      const page = found.slice(0, limit)
+      const last = found.length > limit ? page.at(-1) : undefined
       return {
-        items: found.map(summarise),
-        ...(last && found.length === limit && { last: { createdAt: last.created_at.toISOString(), sagaId: last.saga_id } }),
+        items: page.map(summarise),
+        ...(last && { last: { createdAt: last.created_at.toISOString(), sagaId: last.saga_id } }),
       }
     },
 
@@ -234,7 +248,7 @@ type Facts = {
 function factsOf({ version, saga_key, tags, ended_at }: Facts) {
   return {
     version,
-    tags: Tags.parse(tags),
+    tags: Tags.safeParse(tags).data ?? {},
     ...(saga_key !== null && { sagaKey: saga_key }),
     ...(ended_at !== null && { endedAt: ended_at.toISOString() }),
   }
@@ -280,7 +294,7 @@ function summarise(row: Identity): SagaSummary {
   const state = 'unreadable' in decoded ? substitute(row, decoded.unreadable) : decoded
   const { failureReason, failedStep, stuck } = state
   return {
-    sagaId: state.sagaId,
+    sagaId: row.saga_id,
     definition: state.definition,
     status: state.status,
     startedAt: state.startedAt,

@@ -30,9 +30,16 @@ export type StartAnswer =
   /** The key belongs to a saga that was started by another request. */
   | { is: 'conflict'; sagaId: string }
 
+type Found = Exclude<StartAnswer, { is: 'started' }>
+
 export type Starts = {
   /** Answers after the commit (S24). Starts that arrive together are one statement. */
   start(request: StartRequest): Promise<StartAnswer>
+  /**
+   * Whether this start has been made before, without making it: a repetition must find its saga (S23) also when a newer
+   * version of the definition would no longer take it.
+   */
+  find(request: Pick<StartRequest, 'definition' | 'sagaKey' | 'idempotencyKey' | 'requestHash'>): Promise<Found | undefined>
   readonly waiting: number
   close(): Promise<void>
 }
@@ -69,6 +76,13 @@ export function createStarts(options: LaneOptions, clock: DatabaseClock): Starts
 
   return {
     start: (request) => gatherer.submit(newRow(request, clock.now())),
+    async find(request) {
+      const startKey = startKeyOf(request)
+      if (startKey === undefined) return undefined
+      const holders = await holdersOf(laneOf(lanes, 0), [{ bucket: bucketOfKey(startKey), startKey }])
+      const holder = holders.get(startKey)
+      return holder && held(holder, request.requestHash)
+    },
     get waiting() {
       return gatherer.waiting
     },
@@ -86,7 +100,11 @@ export function laneOf(lanes: readonly Lane[], number: number): Lane {
 }
 
 /** S23: the caller's own key for this definition, else the Idempotency-Key, else none. */
-function startKeyOf({ definition, sagaKey, idempotencyKey }: StartRequest): string | undefined {
+function startKeyOf({
+  definition,
+  sagaKey,
+  idempotencyKey,
+}: Pick<StartRequest, 'definition' | 'sagaKey' | 'idempotencyKey'>): string | undefined {
   if (sagaKey !== undefined) return `saga:${definition.name}:${sagaKey}`
   if (idempotencyKey !== undefined) return `request:${idempotencyKey}`
   return undefined
@@ -177,11 +195,7 @@ async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<S
   if (started.size === rows.length) return rows.map(({ sagaId, state }) => done({ is: 'started', sagaId, state }))
 
   const left = rows.filter(({ sagaId, startKey }) => !started.has(sagaId) && startKey !== undefined)
-  const found = await lane.query(HOLDERS, [
-    binary.int2Array(left.map(({ bucket }) => bucket)),
-    binary.textArray(left.map(({ startKey }) => startKey)),
-  ])
-  const holders = new Map(found.map(([key, sagaId, hash]) => [String(key), { sagaId: String(sagaId), hash: String(hash) }]))
+  const holders = await holdersOf(lane, left)
   return rows.map((row) => {
     const { sagaId, state, startKey, request } = row
     // Without a key only this very row can have been in the way: an earlier try of this statement did arrive (F30).
@@ -189,8 +203,23 @@ async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<S
     const holder = holders.get(startKey)
     if (holder === undefined) return { ok: false, error: new Error('the saga that held this start key was deleted meanwhile; start again') }
     if (holder.sagaId === sagaId) return done({ is: 'started', sagaId, state })
-    return done({ is: holder.hash === request.requestHash ? 'repeated' : 'conflict', sagaId: holder.sagaId })
+    return done(held(holder, request.requestHash))
   })
+}
+
+type Holder = { sagaId: string; hash: string }
+
+/** By start key. */
+async function holdersOf(lane: Lane, keys: Pick<NewRow, 'bucket' | 'startKey'>[]): Promise<Map<string, Holder>> {
+  const found = await lane.query(HOLDERS, [
+    binary.int2Array(keys.map(({ bucket }) => bucket)),
+    binary.textArray(keys.map(({ startKey }) => startKey)),
+  ])
+  return new Map(found.map(([key, sagaId, hash]) => [String(key), { sagaId: String(sagaId), hash: String(hash) }]))
+}
+
+function held({ sagaId, hash }: Holder, requestHash: string): Found {
+  return { is: hash === requestHash ? 'repeated' : 'conflict', sagaId }
 }
 
 function done(answer: StartAnswer): Settled<StartAnswer> {

@@ -1,8 +1,5 @@
-import { byteLength, checkJson, failureOf, type Handler } from '@backstitch/core'
+import { byteLength, checkJson, failureOf, type Handler, MAX_VALUE_BYTES } from '@backstitch/core'
 import type { AttemptEnd, AttemptRequest } from './attempt.ts'
-
-/** One result, as JSON (S32). */
-export const MAX_RESULT_BYTES = 1024 * 1024
 
 /**
  * Runs a TypeScript handler. Never throws. After the time-out the attempt has ended, whatever the handler still does: what
@@ -56,8 +53,8 @@ function accept(returned: unknown): AttemptEnd {
     return { outcome: 'uncertain', error: { code: 'RESULT_NOT_SERIALIZABLE', message } }
   }
   const resultBytes = byteLength(JSON.stringify(checked.value))
-  if (resultBytes > MAX_RESULT_BYTES) {
-    const message = `the handler's result has ${resultBytes} bytes as JSON; the most is ${MAX_RESULT_BYTES}`
+  if (resultBytes > MAX_VALUE_BYTES) {
+    const message = `the handler's result has ${resultBytes} bytes as JSON; the most is ${MAX_VALUE_BYTES}`
     return { outcome: 'uncertain', error: { code: 'RESULT_TOO_LARGE', message } }
   }
   return { outcome: 'succeeded', result: checked.value, resultBytes }

@@ -5,6 +5,7 @@ import {
   type HttpAction,
   type Json,
   MAX_ERROR_BYTES,
+  MAX_VALUE_BYTES,
   parseJson,
   sanitizeText,
 } from '@backstitch/core'
@@ -31,8 +32,6 @@ export type HttpCaller = {
   close(): Promise<void>
 }
 
-/** S32: one result, both as it was sent and as JSON without spaces. */
-const MAX_RESULT_BYTES = 1024 * 1024
 /** How much of an error's body may get into its message. */
 const MAX_QUOTED_BODY_BYTES = 8 * 1024
 /** A longer body that nobody wants costs more to read than a new connection. */
@@ -307,8 +306,8 @@ class Answer {
     this.ok = status < 300
     this.kind = kindOf(only(headers['content-type']))
     const wanted = this.ok && this.kind !== 'other'
-    this.maxBytes = wanted ? MAX_RESULT_BYTES : MAX_UNWANTED_BYTES
-    this.kept = new Kept(wanted ? MAX_RESULT_BYTES : this.ok ? 0 : MAX_QUOTED_BODY_BYTES)
+    this.maxBytes = wanted ? MAX_VALUE_BYTES : MAX_UNWANTED_BYTES
+    this.kept = new Kept(wanted ? MAX_VALUE_BYTES : this.ok ? 0 : MAX_QUOTED_BODY_BYTES)
   }
 
   take(chunk: Buffer): void {
@@ -345,7 +344,7 @@ class Answer {
     const verdict = text === undefined ? undefined : parseJson(text)
     if (verdict?.ok) {
       const end = succeeded(verdict.value)
-      return end.resultBytes > MAX_RESULT_BYTES ? this.tooLarge() : end
+      return end.resultBytes > MAX_VALUE_BYTES ? this.tooLarge() : end
     }
     if (this.kind === 'unlabelled') return succeeded(null)
     if (verdict === undefined) return this.unacceptable('its body is not UTF-8')
@@ -362,7 +361,7 @@ class Answer {
   }
 
   private tooLarge(): Unsuccessful {
-    const why = `${this.said()}, but its result is over ${MAX_RESULT_BYTES} bytes`
+    const why = `${this.said()}, but its result is over ${MAX_VALUE_BYTES} bytes`
     return ended('uncertain', 'RESULT_TOO_LARGE', why)
   }
 

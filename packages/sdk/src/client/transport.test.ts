@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -44,7 +45,10 @@ describe('what is sent', () => {
       headers,
       retry: { maxDelayMs: 1 },
     })
-    await sagas.start('order', null, { idempotencyKey: 'k', headers: { traceparent: 'of the call' } })
+    await sagas.start('order', null, {
+      idempotencyKey: 'k',
+      headers: { traceparent: 'of the call', 'idempotency-key': 'of nobody' },
+    })
     expect(asked.map(({ headers }) => headers.get('authorization'))).toEqual(['Bearer 1', 'Bearer 2'])
     expect(Object.fromEntries(asked[1]?.headers ?? [])).toMatchObject({
       accept: 'application/json, application/problem+json',
@@ -230,6 +234,13 @@ describe('what goes out again', () => {
     await expect(sagas.get(sagaId, { signal: caller.signal })).rejects.toThrow('no longer wanted')
     expect(asked).toHaveLength(1)
     expect(vi.getTimerCount()).toBe(0)
+  })
+
+  test('leaves nothing behind on a signal that outlives it', async () => {
+    const { signal } = new AbortController()
+    const { sagas } = clientOf([lost(), lost(), json(aSaga())])
+    expect((await timed(sagas.get(sagaId, { signal }))).value).toEqual(aSaga())
+    expect(getEventListeners(signal, 'abort')).toEqual([])
   })
 })
 
