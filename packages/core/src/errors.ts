@@ -1,3 +1,5 @@
+import type { Status } from './state.ts'
+
 /**
  * The one table of errors that callers see: a stable code, its HTTP status and its title. Each is raised as a `Problem`,
  * whose detail says what was found, what was expected and what to do.
@@ -36,7 +38,7 @@ export type ProblemExtras = {
   /** Seconds, sent as `Retry-After`. */
   retryAfterS?: number
   /** The status of the saga, where the conflict is with it. */
-  sagaStatus?: string
+  sagaStatus?: Status
   /** The saga that has the start key, where that is the conflict. */
   sagaId?: string
 }

@@ -1,5 +1,6 @@
 import type { Claims } from '@backstitch/store'
 import type { Logger } from 'pino'
+import { createComplaints } from './complaints.ts'
 import type { Runner } from './runner.ts'
 
 /** Takes due sagas while there is room, and sleeps until the next is due, a hint arrives or the poll interval is over. */
@@ -30,6 +31,7 @@ const SUSPECT_PATIENCE_MS = 5_000
 const ERROR_DELAY_MS = 500
 
 export function createClaimLoop({ claims, runner, queues, concurrency, pollMs, log }: ClaimLoopParts): ClaimLoop {
+  const complain = createComplaints(log)
   let stopped = false
   let looping: Promise<void> | undefined
   let woken = false
@@ -44,7 +46,7 @@ export function createClaimLoop({ claims, runner, queues, concurrency, pollMs, l
     while (!stopped) {
       woken = false
       const waitMs = await claimOnce().catch((error: unknown) => {
-        log.warn({ err: error }, 'claiming failed; trying again')
+        complain(error, 'claiming failed; trying again')
         return ERROR_DELAY_MS
       })
       if (!stopped && !woken && waitMs > 0) await sleep(waitMs)

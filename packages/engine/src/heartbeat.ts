@@ -1,5 +1,6 @@
 import type { Lease, Session } from '@backstitch/store'
 import type { Logger } from 'pino'
+import { createComplaints } from './complaints.ts'
 
 /**
  * Says that this worker is alive, and looks whether others still are. One statement serves all its sagas, so a heartbeat
@@ -40,6 +41,7 @@ const SWEEP_LIMIT = 5_000
 
 export function createHeartbeat(parts: HeartbeatParts): Heartbeat {
   const { session, workerId, leaseMs, log } = parts
+  const complain = createComplaints(log)
   const beatMs = Math.max(LOOK_MS, Math.min(2_000, leaseMs / 6))
   /** When workers were first seen to be gone, by id. */
   const missing = new Map<string, { sinceMs: number; backendPid: number | null }>()
@@ -69,7 +71,7 @@ export function createHeartbeat(parts: HeartbeatParts): Heartbeat {
     if (looking) return
     looking = true
     look()
-      .catch((error: unknown) => log.warn({ err: error }, 'the heartbeat failed; trying again'))
+      .catch((error: unknown) => complain(error, 'the heartbeat failed; trying again'))
       .finally(() => {
         looking = false
       })

@@ -3,6 +3,7 @@ import { type Lease, openWorkerStore, type WorkerStore } from '@backstitch/store
 import type { Logger } from 'pino'
 import { createParticipants } from './attempt/participants.ts'
 import { type ClaimLoop, createClaimLoop } from './claim-loop.ts'
+import { createComplaints } from './complaints.ts'
 import type { Counters } from './counters.ts'
 import { createGroupCommit } from './group-commit.ts'
 import { createHeartbeat } from './heartbeat.ts'
@@ -41,6 +42,7 @@ const LAST_WORDS_MS = 5_000
 export async function createIncarnation(workerId: string, options: IncarnationOptions): Promise<Incarnation> {
   const { sagas, queues, concurrency, leaseMs, pollMs, counters } = options
   const log = options.log.child({ workerId })
+  const complain = createComplaints(log)
   let claimLoop: ClaimLoop | undefined
   const serves = new Set(queues)
 
@@ -51,7 +53,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     onDue: (due) => {
       if (due.some((queue) => serves.has(queue))) claimLoop?.wake()
     },
-    onConnectionError: (error) => log.warn({ err: error }, 'a database connection was lost; it is replaced'),
+    onConnectionError: (error) => complain(error, 'a database connection was lost; it is replaced'),
   })
   const participants = createParticipants(sagas)
   const commit = createGroupCommit(store.commits)
@@ -64,6 +66,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     release: store.commits.release,
     park: store.commits.park,
     participants,
+    queues: serves,
     counters,
     log,
     onDueAt: (at) => claimLoop?.wakeIn(at - store.clock.now()),

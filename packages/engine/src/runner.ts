@@ -59,6 +59,8 @@ export type RunnerParts = {
   release(lease: Lease, delayMs: number): Promise<void>
   park(lease: Lease, reason: string): Promise<void>
   participants: Participants
+  /** Queues this worker serves. Others' sagas it takes only to read their mail (S20). */
+  queues: ReadonlySet<string>
   counters: Counters
   log: Logger
   /** A saga that was let go is due at this instant: a hint for whoever claims next. */
@@ -161,7 +163,7 @@ export function createRunner(parts: RunnerParts): Runner {
   /** Starts the attempts that are due. False if there is none to start here. */
   function dispatch(saga: Held): boolean {
     const due = next(saga.state)
-    if (due.act !== 'attempt' || draining) return false
+    if (due.act !== 'attempt' || draining || !serves(saga)) return false
     const now = new Set(dueNow(saga.state, clock.now()))
     const ready = due.attempts.filter(({ step }) => now.has(step))
     const acts = ready.map((id) => ({ id, act: actOf(saga.definition, id) }))
@@ -180,6 +182,10 @@ export function createRunner(parts: RunnerParts): Runner {
         })
     }
     return acts.length > 0
+  }
+
+  function serves(saga: Held): boolean {
+    return parts.queues.has(saga.definition.queue)
   }
 
   async function settle(saga: Held, signal: Signal): Promise<void> {
@@ -269,7 +275,7 @@ export function createRunner(parts: RunnerParts): Runner {
     saga.ours = false
     const at = wakeAt(saga.state, clock.now())
     const waitMs = at === undefined ? 0 : at - clock.now()
-    const lacksHandler = at !== undefined && waitMs <= 0 && !draining
+    const lacksHandler = at !== undefined && waitMs <= 0 && !draining && serves(saga)
     await parts.release(saga.lease, lacksHandler ? NO_HANDLER_DELAY_MS : Math.max(0, waitMs))
     if (lacksHandler) log.debug({ sagaId: saga.lease.sagaId }, 'released: this worker has no handler for its step')
   }

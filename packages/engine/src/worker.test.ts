@@ -134,6 +134,28 @@ describe('forward', () => {
     expect(row).toEqual({ spilled: { input: 1, one: 2 }, is_small: true })
   })
 
+  test('a handler cannot change what is stored: not its input, not earlier results, not its own result afterwards (S35)', async () => {
+    const stage = await createStage()
+    const mine = { list: [1] }
+    const { saga, document } = sagaOf('meddling', {
+      one: { action: () => mine },
+      two: {
+        action: ({ context }) => {
+          mine.list.push(2)
+          const one = context['one']
+          if (typeof one === 'object' && one !== null && 'list' in one && Array.isArray(one.list)) one.list.push(3)
+        },
+        options: { retry: { maxAttempts: 1 } },
+      },
+    })
+    await stage.worker({ sagas: [saga] })
+
+    const ended = await stage.ended(await stage.start(document))
+
+    expect(ended.failureReason).toContain('TypeError')
+    expect(ended.context['one']).toEqual({ list: [1] })
+  })
+
   test('a result that is no JSON, or too large, leaves the step uncertain and fails it (S31, S32)', async () => {
     const stage = await createStage()
     const { saga, document } = sagaOf('odd', { odd: { action: ({ input }) => (input === 'nan' ? Number.NaN : 'x'.repeat(1024 * 1024)), options: FAST } })

@@ -10,6 +10,7 @@ export type BackstitchErrorFacts = {
   errors?: readonly JsonProblem[] | undefined
   requestId?: string | undefined
   sagaStatus?: Status | undefined
+  sagaId?: string | undefined
   retryAfterMs?: number | undefined
   cause?: unknown
 }
@@ -30,6 +31,8 @@ export class BackstitchError extends Error {
   readonly requestId: string | undefined
   /** Where the saga stood, if the conflict is with that. */
   readonly sagaStatus: Status | undefined
+  /** The saga that has the start key already, if the conflict is with that. */
+  readonly sagaId: string | undefined
   /** How long the server asks to be left alone. */
   readonly retryAfterMs: number | undefined
 
@@ -42,6 +45,7 @@ export class BackstitchError extends Error {
     this.errors = errors
     this.requestId = facts.requestId
     this.sagaStatus = facts.sagaStatus
+    this.sagaId = facts.sagaId
     this.retryAfterMs = facts.retryAfterMs
   }
 }

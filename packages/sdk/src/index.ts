@@ -1,6 +1,28 @@
 // Writing a saga.
 
+export {
+  defineSaga,
+  type NoResults,
+  type Saga,
+  type SagaOptions,
+  type SagaWithSteps,
+  type Steps,
+} from './define-saga.ts'
+export { type HttpCall, type HttpRequest, http } from './http.ts'
+export { StepFailed, StepRejected, StepUncertain } from './outcomes.ts'
+export type { ActionCall, CompensationCall, RetryOptions } from './step.ts'
+
+// Starting sagas, and looking after them.
+
+export { type Client, createClient } from './client/client.ts'
+export type { Definable, DefinitionsClient, ListOptions } from './client/definitions.ts'
+export type { Listing } from './client/listing.ts'
+export type { BatchStart, OperatorOptions, SagasClient, StartOptions, VerbOptions } from './client/sagas.ts'
+export type { CallOptions, ClientOptions, Fetch } from './client/transport.ts'
+export { BackstitchError } from './errors.ts'
+
 // The words both use: what the API answers.
+
 export type {
   Accepted,
   CompensateWhen,
@@ -22,14 +44,3 @@ export type {
   Status,
   Worker,
 } from '@backstitch/core'
-// Starting sagas, and looking after them.
-export { type Client, createClient } from './client/client.ts'
-export type { Definable, DefinitionsClient, ListOptions } from './client/definitions.ts'
-export type { Listing } from './client/listing.ts'
-export type { BatchStart, OperatorOptions, SagasClient, StartOptions, VerbOptions } from './client/sagas.ts'
-export type { CallOptions, ClientOptions, Fetch } from './client/transport.ts'
-export { defineSaga, type Saga, type SagaOptions, type Steps } from './define-saga.ts'
-export { BackstitchError } from './errors.ts'
-export { type HttpCall, type HttpRequest, http } from './http.ts'
-export { StepFailed, StepRejected, StepUncertain } from './outcomes.ts'
-export type { ActionCall, CompensationCall, RetryOptions } from './step.ts'

@@ -21,11 +21,11 @@ const POSTGRES_EPOCH_MS = 946_684_800_000
 const TWO_32 = 4_294_967_296
 
 export function int2Array(values: readonly number[]): Buffer {
-  return fixed(INT2, values, 2, (buffer, value, at) => buffer.writeInt16BE(value, at))
+  return fixed(INT2, values, 2, (buffer, value, at) => buffer.writeInt16BE(whole(value), at))
 }
 
 export function int4Array(values: readonly number[]): Buffer {
-  return fixed(INT4, values, 4, (buffer, value, at) => buffer.writeInt32BE(value, at))
+  return fixed(INT4, values, 4, (buffer, value, at) => buffer.writeInt32BE(whole(value), at))
 }
 
 export function int8Array(values: readonly number[]): Buffer {
@@ -37,7 +37,10 @@ export function boolArray(values: readonly boolean[]): Buffer {
 }
 
 export function uuidArray(values: readonly string[]): Buffer {
-  return fixed(UUID, values, 16, (buffer, value, at) => buffer.write(value.replaceAll('-', ''), at, 16, 'hex'))
+  return fixed(UUID, values, 16, (buffer, value, at) => {
+    const written = buffer.write(value.replaceAll('-', ''), at, 16, 'hex')
+    if (written !== 16) throw new RangeError(`"${value}" is not a UUID`)
+  })
 }
 
 /** Instants in milliseconds since 1970. */
@@ -105,7 +108,14 @@ function strings(type: number, values: readonly (string | undefined)[], prefix: 
   return buffer
 }
 
+/** Node writes NaN as 0 and 1.5 as 1: what is wrong must fail here, not be stored as something else. */
+function whole(value: number): number {
+  if (!Number.isInteger(value)) throw new RangeError(`${value} is not a whole number`)
+  return value
+}
+
 function writeInt64(buffer: Buffer, value: number, at: number): void {
+  whole(value)
   const high = Math.floor(value / TWO_32)
   buffer.writeInt32BE(high, at)
   buffer.writeUInt32BE(value - high * TWO_32, at + 4)

@@ -128,7 +128,7 @@ SELECT
      SELECT (extract(epoch FROM s.due_at - now()) * 1000)::float8 AS ms FROM sagas s
      WHERE s.queue = q.queue AND s.due_at > now() ORDER BY s.due_at LIMIT 1) d),
   (SELECT (extract(epoch FROM now() - s.due_at) * 1000)::float8 FROM sagas s
-   WHERE s.leases_lost >= 2 AND s.due_at <= now() AND s.queue = ANY($1::text[]) ORDER BY s.due_at LIMIT 1)`,
+   WHERE s.leases_lost >= 2 AND s.due_at <= now() AND (s.queue = ANY($1::text[]) OR s.mail_seq > s.mail_seen) ORDER BY s.due_at LIMIT 1)`,
 }
 
 function decode(row: unknown[]): Claimed {

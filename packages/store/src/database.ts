@@ -1,6 +1,6 @@
 import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
-import { typeParsers } from './lane.ts'
+import { typeParsers } from './link.ts'
 import type { Tables } from './tables.ts'
 
 export type Database = Kysely<Tables>

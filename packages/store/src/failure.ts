@@ -15,12 +15,18 @@ const UNAVAILABLE = /^(53|25006|58|F0|XX)/
 
 export function failureOf(error: unknown): Failure {
   const code = sqlStateOf(error)
-  if (code === undefined) return 'connection'
+  if (code === undefined) return isBug(error) ? 'statement' : 'connection'
   if (TRANSIENT.has(code)) return 'transient'
   if (code === '25006' || code.startsWith('08') || code.startsWith('57P') || code === '53300') return 'connection'
   if (code === '25P03' || code === '57P05') return 'connection'
   if (UNAVAILABLE.test(code)) return 'unavailable'
   return 'statement'
+}
+
+/** Waiting for the database does not mend what our own code, or a row that does not decode, got wrong. */
+function isBug(error: unknown): boolean {
+  if (!(error instanceof Error)) return true
+  return ['TypeError', 'RangeError', 'ReferenceError', 'SyntaxError', 'ZodError', '$ZodError'].includes(error.name)
 }
 
 /** The five characters of an error that Postgres itself reported. */

@@ -2,9 +2,14 @@ import { Entry, type HistoryItem, type Json } from '@backstitch/core'
 import type { Database } from './database.ts'
 import { bucketOf } from './ids.ts'
 
+type Page = { after?: number | undefined; limit: number }
+type Recorded = Exclude<HistoryItem, { kind: 'unreadable' }>
+
 export type History = {
-  /** Entries after `after`, in order; one that cannot be read says so in its place (S29). */
-  read(sagaId: string, page: { after?: number | undefined; limit: number }): Promise<HistoryItem[]>
+  /** Entries after `after`, in order. Throws `HistoryDamaged` if one cannot be read. */
+  read(sagaId: string, page: Page): Promise<Recorded[]>
+  /** The same for those who only look: an entry that cannot be read says so in its place (S29). */
+  show(sagaId: string, page: Page): Promise<HistoryItem[]>
   /**
    * Values that stand in history entries instead of in the state (S33): by name, given the entry each stands in. Throws
    * `HistoryDamaged` if one is not there.
@@ -26,10 +31,19 @@ export function createHistory(database: Database): History {
       .where('saga_id', '=', sagaId)
   }
 
+  async function show(sagaId: string, { after = 0, limit }: Page): Promise<HistoryItem[]> {
+    const rows = await entries(sagaId).where('seq', '>', after).orderBy('seq').limit(limit).execute()
+    return rows.map(decode)
+  }
+
   return {
-    async read(sagaId, { after = 0, limit }) {
-      const rows = await entries(sagaId).where('seq', '>', after).orderBy('seq').limit(limit).execute()
-      return rows.map(decode)
+    show,
+
+    async read(sagaId, page) {
+      return (await show(sagaId, page)).map((item) => {
+        if (item.kind === 'unreadable') throw new HistoryDamaged(`history entry ${item.seq}: ${item.why}`)
+        return item
+      })
     },
 
     async values(sagaId, spilled) {

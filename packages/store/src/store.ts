@@ -63,7 +63,7 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
     check,
     async close() {
       await Promise.all([starts.close(), wakeups.close()])
-      await database.destroy()
+      await within(CLOSE_MS, database.destroy())
     },
   }
 }
@@ -91,8 +91,7 @@ export async function openWorkerStore(
     clock,
     check,
     async close() {
-      await Promise.all([claims.close(), commits.close(), session.close()])
-      await database.destroy()
+      await Promise.all([claims.close(), commits.close(), session.close(), within(CLOSE_MS, database.destroy())])
     },
   }
 }
@@ -117,4 +116,11 @@ async function open(options: Options, applicationName: string, max: number) {
     throw error
   }
   return { database, clock, lane: { databaseUrl, applicationName }, check }
+}
+
+/** A pool that waits for a connection through a black hole would wait for ever. */
+const CLOSE_MS = 2_000
+
+function within(ms: number, promise: Promise<void>): Promise<void> {
+  return Promise.race([promise, new Promise<void>((resolve) => setTimeout(resolve, ms).unref())])
 }

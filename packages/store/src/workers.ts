@@ -1,10 +1,9 @@
 import { hostname } from 'node:os'
-import type pg from 'pg'
 import { z } from 'zod'
 import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
 import type { Lease } from './commits.ts'
 import { ConnectionLost } from './failure.ts'
-import { connectClient, type LaneOptions } from './lane.ts'
+import { createLink, type LinkOptions } from './link.ts'
 import { DUE_CHANNEL } from './wakeups.ts'
 
 /**
@@ -49,72 +48,32 @@ export type Session = {
   close(): Promise<void>
 }
 
-export function createSession(options: LaneOptions, clock: DatabaseClock, onDue: (queues: string[]) => void): Session {
-  let connecting: Promise<{ client: pg.Client; pooled: boolean }> | undefined
+export function createSession(options: LinkOptions, clock: DatabaseClock, onDue: (queues: string[]) => void): Session {
   let current: WorkerRecord | undefined
 
   /** After every connect the row must name the new session, or the old one's end would be taken for a death. */
-  async function announce(client: pg.Client, pooled: boolean): Promise<void> {
+  const link = createLink({ ...options, silenceMs: SILENCE_MS }, async (client, pooled) => {
     // Heartbeats need not survive a crash of the database: after one, a whole lease is waited for anyway.
     if (!pooled) await client.query('SET synchronous_commit = off')
     if (current !== undefined) await client.query(ANNOUNCE, [current.workerId, !pooled])
     if (pooled) return
     client.on('notification', ({ payload }) => onDue((payload ?? '').split(',')))
     await client.query(`LISTEN ${DUE_CHANNEL}`)
-  }
+  })
 
-  function connection() {
-    connecting ??= (async () => {
-      const opened = await connectClient(options, () => {
-        connecting = undefined
-      })
-      await announce(opened.client, opened.pooled)
-      return opened
-    })().catch((error: unknown) => {
-      connecting = undefined
-      throw error
-    })
-    return connecting
-  }
-
-  let last: Promise<unknown> = Promise.resolve()
-
-  /** One statement at a time, each after the one before. */
   function query<T>(shape: z.ZodType<T>, text: string, values: unknown[]): Promise<T[]> {
-    const send = () => ask(shape, text, values)
-    const answer = last.then(send, send)
-    last = answer
-    return answer
-  }
-
-  async function ask<T>(shape: z.ZodType<T>, text: string, values: unknown[]): Promise<T[]> {
-    const { client } = await connection()
-    const silence = setTimeout(() => {
-      connecting = undefined
-      void client.end().catch(() => undefined)
-    }, 5_000)
-    try {
-      const { rows } = await client.query(text, values)
-      return z.array(shape).parse(rows)
-    } finally {
-      clearTimeout(silence)
-    }
+    return link.use(async (client) => z.array(shape).parse((await client.query(text, values)).rows))
   }
 
   return {
     async register(record) {
+      const { workerId, queues, handlers, concurrency, leaseMs } = record
+      await link.use(async (client, pooled) => {
+        const values = [workerId, hostname(), process.pid, queues, JSON.stringify(handlers), concurrency, leaseMs]
+        await client.query(REGISTER, values)
+        await client.query(ANNOUNCE, [workerId, !pooled])
+      })
       current = record
-      const { client, pooled } = await connection()
-      await client.query(REGISTER, [
-        record.workerId,
-        hostname(),
-        process.pid,
-        record.queues,
-        JSON.stringify(record.handlers),
-        record.concurrency,
-        record.leaseMs,
-      ])
-      await client.query(ANNOUNCE, [record.workerId, !pooled])
     },
 
     async pulse(workerId, holds, beat) {
@@ -143,17 +102,12 @@ export function createSession(options: LaneOptions, clock: DatabaseClock, onDue:
       await query(z.object({}), STOP, [workerId])
     },
 
-    async close() {
-      current = undefined
-      const opened = connecting
-      connecting = undefined
-      await opened?.then(
-        ({ client }) => client.end(),
-        () => undefined,
-      )
-    },
+    close: () => link.close(),
   }
 }
+
+/** A heartbeat that is not answered soon is one that must be sent again on another connection. */
+const SILENCE_MS = 5_000
 
 const REGISTER = `
 INSERT INTO workers AS w (worker_id, host, pid, queues, handlers, concurrency, lease_ms)

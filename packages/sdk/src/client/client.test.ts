@@ -126,6 +126,14 @@ describe('a start', () => {
   })
 })
 
+test('a start that conflicts with another says with which', async () => {
+  const { sagas } = clientOf(problem(409, 'START_CONFLICT', { sagaId: 'other' }))
+  await expect(sagas.start('order', 1, { sagaKey: 'k' })).rejects.toMatchObject({
+    code: 'START_CONFLICT',
+    sagaId: 'other',
+  })
+})
+
 describe('sagas', () => {
   test('are listed by filter, page after page', async () => {
     const { sagas, asked } = clientOf(
@@ -175,8 +183,13 @@ describe('sagas', () => {
       resultBytes: 8,
       to: { status: 'completed' },
     }
-    const { sagas, asked } = clientOf(json({ items: [entry] }))
-    expect(await sagas.history(sagaId, { limit: 200 }).toArray()).toEqual([entry])
+    const newer = { seq: 3, epoch: 1, worker: null, at: entry.at, kind: 'addedLater', how: 'unknown' }
+    const { sagas, asked } = clientOf(json({ items: [entry, newer] }))
+    const { how: _, kind: storedKind, ...known } = newer
+    expect(await sagas.history(sagaId, { limit: 200 }).toArray()).toEqual([
+      entry,
+      { ...known, kind: 'unreadable', storedKind, why: expect.stringContaining('the server may be newer') },
+    ])
     expect(asked[0]).toMatchObject({ path: `/v1/sagas/${sagaId}/history` })
     expect(asked[0]?.query.get('limit')).toBe('200')
   })

@@ -11,6 +11,7 @@ import {
   StartBatchAnswer,
   type StartSagaInput,
 } from '@backstitch/core'
+import { z } from 'zod'
 import type { Saga } from '../define-saga.ts'
 import { BackstitchError } from '../errors.ts'
 import type { ListOptions } from './definitions.ts'
@@ -81,7 +82,18 @@ export type SagasClient = {
 }
 
 const SagaPage = pageOf(SagaSummary)
-const HistoryPage = pageOf(HistoryItem)
+
+/** An entry of a kind that only a newer server knows is no reason to lose the others. */
+const EntryOfNow = z.union([
+  HistoryItem,
+  z
+    .object({ seq: z.int(), epoch: z.int(), worker: z.string().nullable(), at: z.string(), kind: z.string() })
+    .transform(({ kind, ...entry }): HistoryItem => {
+      const why = 'this version of the SDK does not know such an entry; the server may be newer'
+      return { ...entry, kind: 'unreadable', storedKind: kind, why }
+    }),
+])
+const HistoryPage = pageOf(EntryOfNow)
 
 /** Proxies end what is silent for longer. */
 const LONGEST_POLL_MS = 25_000

@@ -145,7 +145,7 @@ describe('what goes out again', () => {
     return ended
   }
 
-  test('is whatever changes nothing twice: after a lost reply, 502, 503 and 504, ever more patiently', async () => {
+  test('is whatever changes nothing twice: ever more patiently', async () => {
     const { sagas, asked } = clientOf([
       lost(),
       problem(503, 'UNAVAILABLE'),
@@ -156,6 +156,11 @@ describe('what goes out again', () => {
     expect(value).toEqual(aSaga())
     expect(asked).toHaveLength(4)
     expect(ms).toBe(100 + 200 + 400)
+  })
+
+  test.each([408, 502, 503, 504])('is asked again after %i, whoever answered it', async (status) => {
+    const { sagas } = clientOf([problem(status, 'SOMETHING'), new Response('', { status }), json(aSaga())])
+    expect((await timed(sagas.get(sagaId))).value).toEqual(aSaga())
   })
 
   test('is a start, under the same key and with the same words', async () => {

@@ -7,7 +7,7 @@ import { BackstitchError } from '../errors.ts'
  *
  * 1. What comes back is decoded by the contract's schema or is an error; nothing is believed.
  * 2. A request goes out again only if that cannot do anything twice: after 429 always, since it was turned away;
- *    after a lost reply, a time-out, 502, 503 or 504 if it is repeatable.
+ *    after a lost reply, a time-out, 408, 502, 503 or 504 if it is repeatable.
  * 3. The server is left alone for as long as it asks (`Retry-After`); if that is longer than a back-off may be, the caller
  *    is told instead of kept waiting.
  */
@@ -61,8 +61,8 @@ const DEFAULT_RETRY: Retry = { maxAttempts: 4, initialDelayMs: 200, factor: 2, m
 const DEFAULT_TIMEOUT_MS = 30_000
 /** What a timer can hold; a longer one would fire at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1
-/** Answers of gateways and of a server that is going down: the request may have arrived. */
-const MAYBE_ARRIVED = [502, 503, 504]
+/** Answers of gateways, and of a server that is going down: the request may have arrived. */
+const MAYBE_ARRIVED = [408, 502, 503, 504]
 /** Of a body that is not what was expected, so much is shown. */
 const SHOWN_CHARACTERS = 200
 
@@ -146,17 +146,10 @@ function decode<T>(answer: Answer, schema: z.ZodType<T>): T {
 function problemOf(answer: Answer): BackstitchError {
   const decoded = ProblemDetails.safeParse(parse(answer.text))
   if (decoded.success) {
-    const { code, detail, errors, requestId, sagaStatus } = decoded.data
+    const { code, detail, errors, requestId, sagaStatus, sagaId } = decoded.data
+    const retryAfterMs = retryAfterOf(answer)
     const { status } = answer
-    return new BackstitchError({
-      code,
-      detail,
-      status,
-      errors,
-      requestId,
-      sagaStatus,
-      retryAfterMs: retryAfterOf(answer),
-    })
+    return new BackstitchError({ code, detail, status, errors, requestId, sagaStatus, sagaId, retryAfterMs })
   }
   const to = answer.status < 400 ? answer.headers.get('location') : null
   if (to !== null)

@@ -1,0 +1,83 @@
+import net from 'node:net'
+
+/** For tests: a network between client and server that can be told to misbehave. */
+export type Network = {
+  /** The server's address, by way of this network. */
+  url: string
+  /** Connections that exist at the moment. */
+  readonly connections: number
+  /** All that were ever made. */
+  readonly accepted: number
+  /** What the client sends arrives and is carried out; what the server answers does not come back. */
+  swallowAnswers(): void
+  /** Nothing passes, in either direction, and nobody is told. New connections are accepted into the void. */
+  goBlack(): void
+  /** New traffic passes again. What was swallowed stays lost. */
+  heal(): void
+  /** Cuts every connection. */
+  cut(): void
+  close(): Promise<void>
+}
+
+export async function createNetwork(serverUrl: string): Promise<Network> {
+  const target = new URL(serverUrl)
+  const pairs = new Set<{ client: net.Socket; server: net.Socket }>()
+  let mode: 'pass' | 'swallow' | 'black' = 'pass'
+  let accepted = 0
+
+  const listener = net.createServer((client) => {
+    accepted++
+    const server = net.connect(Number(target.port || 5432), target.hostname)
+    const pair = { client, server }
+    pairs.add(pair)
+    for (const socket of [client, server]) {
+      socket.setNoDelay(true)
+      socket.on('error', () => undefined)
+      socket.on('close', () => {
+        pairs.delete(pair)
+        client.destroy()
+        server.destroy()
+      })
+    }
+    client.on('data', (bytes) => mode !== 'black' && server.write(bytes))
+    server.on('data', (bytes) => mode === 'pass' && client.write(bytes))
+  })
+  await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
+  const address = listener.address()
+  if (address === null || typeof address === 'string') throw new Error('the network has no port')
+  const url = new URL(serverUrl)
+  url.hostname = '127.0.0.1'
+  url.port = String(address.port)
+
+  function cut(): void {
+    for (const { client, server } of pairs) {
+      client.destroy()
+      server.destroy()
+    }
+  }
+
+  return {
+    url: url.href,
+    get connections() {
+      return pairs.size
+    },
+    get accepted() {
+      return accepted
+    },
+    swallowAnswers() {
+      mode = 'swallow'
+    },
+    goBlack() {
+      mode = 'black'
+    },
+    heal() {
+      mode = 'pass'
+    },
+    cut,
+    async close() {
+      const closed = new Promise<void>((resolve) => listener.close(() => resolve()))
+      cut()
+      await closed
+    },
+  }
+}
