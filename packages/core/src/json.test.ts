@@ -234,6 +234,8 @@ describe('parseJson', () => {
     it('a text over the bytes allowed', () => {
       const detail = 'found 8 bytes of JSON, expected at most 7'
       expect(refusalOf(parseJson('"é😀"', { maxBytes: 7 }))).toStrictEqual({ pointer: '', detail })
+      expect(parseJson(`"${'€'.repeat(10)}"`, { maxBytes: 32 }).ok).toBe(true)
+      expect(parseJson(`"${'€'.repeat(10)}"`, { maxBytes: 31 }).ok).toBe(false)
     })
 
     it('with a problem that is itself fit to be stored, however long keys and numbers are', () => {
@@ -398,6 +400,7 @@ describe('checkJson', () => {
       let reads = 0
       const value = { get: Object.defineProperty({}, 'once', { get: () => ++reads, enumerable: true }) }
       expect(accepted(checkJson(value))).toStrictEqual({ get: { once: 1 } })
+      expect(reads).toBe(1)
       expect(accepted(checkJson(new Proxy({ a: new Proxy([1], {}) }, {})))).toStrictEqual({ a: [1] })
     })
 

@@ -475,25 +475,21 @@ function survivesDouble(numeral: string): boolean {
   const written = String(Number(numeral))
   if (written === numeral) return true
   if (written.endsWith('Infinity')) return false
-  const [before, after] = [decimalOf(numeral), decimalOf(written)]
-  return before.digits === after.digits && before.exponent === after.exponent
+  // The same digits are the same number: the nearest double is never ten times off.
+  return significantDigits(numeral) === significantDigits(written)
 }
 
-/** The decimal `0.digits × 10^exponent`, its sign set aside. The digits neither begin nor end with a zero. */
-type Decimal = { digits: string; exponent: number }
-
-function decimalOf(numeral: string): Decimal {
+/** The digits between the first and the last that is not zero; none for zero. */
+function significantDigits(numeral: string): string {
   const mark = numeral.search(/e/i)
-  const power = mark === -1 ? 0 : Number(numeral.slice(mark + 1))
-  const mantissa = numeral.slice(numeral.startsWith('-') ? 1 : 0, mark === -1 ? undefined : mark)
-  const [whole = '', fraction = ''] = mantissa.split('.')
-  const all = whole + fraction
-  const first = all.search(/[1-9]/)
-  if (first === -1) return { digits: '', exponent: 0 }
+  const mantissa = mark === -1 ? numeral : numeral.slice(0, mark)
+  const digits = mantissa.replace('.', '')
+  const first = digits.search(/[1-9]/)
+  if (first === -1) return ''
   // Not a regular expression: /0+$/ takes quadratic time on a long run of zeros which is not at the end.
-  let end = all.length
-  while (all.charCodeAt(end - 1) === ZERO) end--
-  return { digits: all.slice(first, end), exponent: whole.length - first + power }
+  let end = digits.length
+  while (digits.charCodeAt(end - 1) === ZERO) end--
+  return digits.slice(first, end)
 }
 
 /**

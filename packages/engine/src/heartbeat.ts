@@ -34,8 +34,8 @@ export type HeartbeatParts = {
 
 /** How often it looks around: for mail, and for workers that have died. Reads only. */
 const LOOK_MS = 200
-/** A lost connection may come back: a worker is declared dead only if it has not after this long. */
-const GRACE_MS = 400
+/** A lost connection may come back: a worker is declared dead only if it has not after this long, just under two looks. */
+const GRACE_MS = 390
 const SWEEP_MS = 2_000
 const SWEEP_LIMIT = 5_000
 

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import pg from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import * as binary from './binary.ts'
-import { typeParsers } from './lane.ts'
+import { typeParsers } from './link.ts'
 
 /** What Postgres makes of our arrays is what we put in: each encoder through a real server. */
 

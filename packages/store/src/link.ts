@@ -20,7 +20,7 @@ export type LinkOptions = {
   silenceMs?: number
 }
 
-type Connection = { client: pg.Client; pooled: boolean; lost: boolean }
+type Connection = { client: pg.Client; pooled: boolean; is: 'opening' | 'open' | 'lost' }
 
 const CLOSE_MS = 1_000
 
@@ -30,48 +30,39 @@ export function createLink(
   prepare: (client: pg.Client, pooled: boolean) => Promise<void>,
 ): Link {
   const { silenceMs = 15_000 } = options
-  let current: Promise<Connection> | undefined
+  let current: Connection | undefined
   /** The work before: the next begins when it has been answered. */
   let last: Promise<unknown> = Promise.resolve()
+  let busy = false
   let closed = false
 
   async function connection(): Promise<Connection> {
-    if (current !== undefined) {
-      const known = await current.catch(() => undefined)
-      if (known !== undefined && !known.lost) return known
-    }
-    current = open()
-    return current
-  }
-
-  async function open(): Promise<Connection> {
-    const made = await connect(options)
-    try {
-      await prepare(made.client, made.pooled)
-      return made
-    } catch (error) {
-      destroy(made)
-      throw error
-    }
+    if (current?.is === 'open') return current
+    const made = createConnection(options)
+    current = made
+    await made.client.connect()
+    const { rows } = await made.client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')
+    // A pooler makes up the process id it tells its clients.
+    made.pooled = rows[0]?.pid !== processIdOf(made.client)
+    await prepare(made.client, made.pooled)
+    if (made.is === 'opening') made.is = 'open'
+    return made
   }
 
   async function run<T>(work: (client: pg.Client, pooled: boolean) => Promise<T>): Promise<T> {
     if (closed) throw new ConnectionLost('the connection is closed')
-    let used: Connection | undefined
-    const silence = setTimeout(() => {
-      if (used !== undefined) destroy(used)
-    }, silenceMs)
+    busy = true
+    // From the first packet on: an answer can fail to come while the connection is still being made.
+    const silence = setTimeout(() => destroy(current), silenceMs)
     try {
-      used = await connection()
-      return await work(used.client, used.pooled)
+      const { client, pooled } = await connection()
+      return await work(client, pooled)
     } catch (error) {
-      if (failureOf(error) === 'connection') {
-        if (used !== undefined) destroy(used)
-        current = undefined
-      }
+      if (current?.is === 'opening' || failureOf(error) === 'connection') destroy(current)
       throw error
     } finally {
       clearTimeout(silence)
+      busy = false
     }
   }
 
@@ -85,16 +76,16 @@ export function createLink(
 
     async close() {
       closed = true
-      const made = await current?.catch(() => undefined)
-      if (made === undefined) return
-      await Promise.race([made.client.end().catch(() => undefined), sleep(CLOSE_MS)])
-      destroy(made)
+      if (current?.is === 'open' && !busy) {
+        await Promise.race([current.client.end().catch(() => undefined), sleep(CLOSE_MS)])
+      }
+      destroy(current)
     },
   }
 }
 
-/** Opens a connection of our own kind: keep-alive, int8 as number, never a crash for an error while idle. */
-async function connect({ databaseUrl, applicationName }: LinkOptions): Promise<Connection> {
+/** A connection of our own kind: keep-alive, int8 as number, never a crash for an error while idle. */
+function createConnection({ databaseUrl, applicationName }: LinkOptions): Connection {
   const client = new pg.Client({
     connectionString: databaseUrl,
     application_name: applicationName,
@@ -102,23 +93,22 @@ async function connect({ databaseUrl, applicationName }: LinkOptions): Promise<C
     connectionTimeoutMillis: 5_000,
     types: typeParsers,
   })
-  const made: Connection = { client, pooled: false, lost: false }
+  const made: Connection = { client, pooled: false, is: 'opening' }
   const lose = () => {
-    made.lost = true
+    made.is = 'lost'
   }
   client.on('error', lose)
   client.on('end', lose)
-  await client.connect()
-  const { rows } = await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')
-  // A pooler makes up the process id it tells its clients.
-  made.pooled = rows[0]?.pid !== processIdOf(client)
   return made
 }
 
-function destroy(connection: Connection): void {
-  connection.lost = true
-  connection.client.end().catch(() => undefined)
-  socketOf(connection.client)?.destroy()
+/** Whoever waits for an answer on it hears that it is gone. `end()` alone would leave a `connect()` waiting for ever. */
+function destroy(connection: Connection | undefined): void {
+  if (connection === undefined) return
+  connection.is = 'lost'
+  const socket = socketOf(connection.client)
+  if (socket === undefined) connection.client.end().catch(() => undefined)
+  else socket.destroy()
 }
 
 /** node-postgres has no public way to cut a connection that does not answer. */

@@ -12,6 +12,8 @@ export type Network = {
   swallowAnswers(): void
   /** Nothing passes, in either direction, and nobody is told. New connections are accepted into the void. */
   goBlack(): void
+  /** Does one of these just before a client's message with this text in it is passed on. Once. */
+  when(message: string, act: () => void): void
   /** New traffic passes again. What was swallowed stays lost. */
   heal(): void
   /** Cuts every connection. */
@@ -24,6 +26,14 @@ export async function createNetwork(serverUrl: string): Promise<Network> {
   const pairs = new Set<{ client: net.Socket; server: net.Socket }>()
   let mode: 'pass' | 'swallow' | 'black' = 'pass'
   let accepted = 0
+  let awaited: { message: string; act: () => void } | undefined
+
+  function look(bytes: Buffer): void {
+    if (awaited === undefined || !bytes.includes(awaited.message)) return
+    const { act } = awaited
+    awaited = undefined
+    act()
+  }
 
   const listener = net.createServer((client) => {
     accepted++
@@ -39,7 +49,10 @@ export async function createNetwork(serverUrl: string): Promise<Network> {
         server.destroy()
       })
     }
-    client.on('data', (bytes) => mode !== 'black' && server.write(bytes))
+    client.on('data', (bytes) => {
+      look(bytes)
+      if (mode !== 'black') server.write(bytes)
+    })
     server.on('data', (bytes) => mode === 'pass' && client.write(bytes))
   })
   await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
@@ -69,6 +82,9 @@ export async function createNetwork(serverUrl: string): Promise<Network> {
     },
     goBlack() {
       mode = 'black'
+    },
+    when(message, act) {
+      awaited = { message, act }
     },
     heal() {
       mode = 'pass'

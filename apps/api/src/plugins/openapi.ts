@@ -1,0 +1,76 @@
+import { Definition, ERRORS, type ErrorCode, ProblemDetails } from '@backstitch/core'
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod'
+import type { z } from 'zod'
+import manifest from '../../package.json' with { type: 'json' }
+import type { App } from '../app.ts'
+import { PROBLEM_JSON } from './problems.ts'
+import { DOCS_POLICY } from './security.ts'
+
+/** OpenAPI 3.1, made from the schemas that validate: at /openapi.json, and for people at /docs. */
+
+const documented = new Map<unknown, z.ZodType>()
+
+/**
+ * A body that its route checks by itself, part by part, and therefore takes as it comes. The page shows the shape it has
+ * to have in the end.
+ */
+export function shownAs<Taken extends z.ZodType>(taken: Taken, shown: z.ZodType): Taken {
+  documented.set(taken, shown)
+  return taken
+}
+
+/** The answers of a route: those that are good, and its problems by status. */
+export function answers<Good extends Record<number, unknown>>(good: Good, ...codes: ErrorCode[]): Good {
+  const problems = new Map<number, ErrorCode[]>()
+  for (const code of [...codes, 'UNAVAILABLE', 'INTERNAL'] as const) {
+    const { status } = ERRORS[code]
+    problems.set(status, [...(problems.get(status) ?? []), code])
+  }
+  const described = [...problems].map(([status, known]) => [
+    status,
+    { description: known.join(', '), content: { [PROBLEM_JSON]: { schema: ProblemDetails } } },
+  ])
+  return { ...good, ...Object.fromEntries(described) }
+}
+
+export async function describeApi(app: App): Promise<void> {
+  const transform = createJsonSchemaTransform()
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Backstitch',
+        version: manifest.version,
+        description:
+          'A durable saga orchestrator. Errors are problem documents (RFC 9457) with a stable `code`; lists have pages of up to 200.',
+        license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+      },
+      tags: [
+        { name: 'definitions', description: 'what sagas are made of' },
+        { name: 'sagas', description: 'starting, watching and ending them' },
+        { name: 'operators', description: 'what a person does about a saga' },
+        { name: 'installation', description: 'how it is doing' },
+      ],
+    },
+    transform: (route) =>
+      transform({ ...route, schema: { ...route.schema, body: documented.get(route.schema?.body) ?? route.schema?.body } }),
+    transformObject: createJsonSchemaTransformObject(),
+  })
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: DOCS_POLICY,
+    uiConfig: { validatorUrl: null, deepLinking: true, displayRequestDuration: true, tryItOutEnabled: true },
+    theme: { title: 'Backstitch API' },
+  })
+
+  let written: string | undefined
+  app.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) => {
+    written ??= JSON.stringify(app.swagger())
+    return reply.header('content-type', 'application/json; charset=utf-8').send(written)
+  })
+}
+
+/** The document of a definition, before anything has been said about it. */
+export const definitionShape = Definition
