@@ -65,13 +65,17 @@ function runQuietly(command, args, options, whatFailed) {
   const output = `${result.stdout ?? ''}${result.stderr ?? ''}`.trim()
   if (output) process.stderr.write(`${output}\n`)
   if (result.signal) throw new CannotStart(`${whatFailed}: interrupted (${result.signal}).`)
-  const network = /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ERR_SOCKET_TIMEOUT|ENOTCACHED/.test(
-    output,
-  )
-  if (network) {
+  const again = 'Backstitch needs the npm registry once, on the first run; then run the same command again.'
+  if (/CERT_|_CERT|UNABLE_TO_VERIFY/.test(output)) {
     throw new CannotStart(
-      `${whatFailed}: the npm registry did not answer. Backstitch needs it once, on the first run. Behind a proxy ` +
-        'or with a mirror: "npm config set proxy …" or "npm config set registry …", then run the same command again.',
+      `${whatFailed}: the registry's certificate is not trusted here. If a proxy of yours signs it, name its ` +
+        `certificate: "npm config set cafile …", or NODE_EXTRA_CA_CERTS. ${again}`,
+    )
+  }
+  if (/ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|SOCKET_TIMEOUT|META_FETCH_FAIL/.test(output)) {
+    throw new CannotStart(
+      `${whatFailed}: the npm registry did not answer. Behind a proxy or with a mirror: ` +
+        `"npm config set proxy …" or "npm config set registry …". ${again}`,
     )
   }
   throw new CannotStart(`${whatFailed}: ${result.error?.message ?? `exit status ${result.status}`}.`)
@@ -85,28 +89,22 @@ function installTool(name, version, env) {
   say(`fetching ${name} ${version} into .cache/toolchain (once) …`)
   const half = `${home}.${process.pid}`
   fs.mkdirSync(half, { recursive: true })
-  const args = [
-    'install',
-    '--prefix',
-    half,
-    '--ignore-scripts',
-    '--no-audit',
-    '--no-fund',
-    '--loglevel=error',
-  ]
+  const quietly = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
+  const soon = ['--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=4000']
+  const args = ['install', '--prefix', '.', ...quietly, ...soon, `${name}@${version}`]
   const npmScript = process.env.npm_execpath
   const viaNode = npmScript !== undefined && /npm-cli\.c?js$/.test(npmScript)
-  runQuietly(
-    viaNode ? process.execPath : 'npm',
-    [...(viaNode ? [npmScript] : []), ...args, `${name}@${version}`],
-    { cwd: half, env, shell: !viaNode && windows },
-    `Could not fetch ${name} ${version} with npm`,
-  )
   try {
+    runQuietly(
+      viaNode ? process.execPath : 'npm',
+      viaNode ? [npmScript, ...args] : args,
+      { cwd: half, env, shell: !viaNode && windows },
+      `Could not fetch ${name} ${version} with npm`,
+    )
     fs.renameSync(half, home)
   } catch (error) {
-    if (!fs.existsSync(folder)) throw error // another bootstrap was faster, and its copy is as good
     fs.rmSync(half, { recursive: true, force: true })
+    if (!fs.existsSync(folder)) throw error // otherwise another bootstrap was faster, and its copy is as good
   }
   return folder
 }

@@ -10,7 +10,10 @@ describe('a worker killed without a word', () => {
     const theatre = await openTheatre()
     const first = await theatre.worker()
     const sagaId = await theatre.start({ takesMs: 1_500 })
-    await theatre.eventually(sagaId, ({ attempts, next }) => attempts['two'] === 1 && next.worker === first.workerId)
+    await theatre.eventually(
+      sagaId,
+      ({ attempts, next }) => attempts.two === 1 && next.worker === first.workerId,
+    )
     const second = await theatre.worker()
     await until(() => calls(theatre, sagaId).some(({ step }) => step === 'two'))
 
@@ -20,12 +23,18 @@ describe('a worker killed without a word', () => {
     const takeoverMs = performance.now() - killedAt
 
     const ended = await theatre.ended(sagaId)
-    expect(ended).toMatchObject({ status: 'completed', completedSteps: ['one', 'two', 'three'], uncertainSteps: [] })
+    expect(ended).toMatchObject({
+      status: 'completed',
+      completedSteps: ['one', 'two', 'three'],
+      uncertainSteps: [],
+    })
     const [before, after, ...more] = calls(theatre, sagaId).filter(({ step }) => step === 'two')
     expect(more).toEqual([])
     expect(after).toMatchObject({ attempt: 1, key: before?.key, pid: second.child.pid })
     const history = await theatre.store.history.read(sagaId, { limit: 100 })
-    expect(history).toContainEqual(expect.objectContaining({ kind: 'leaseLost', steps: ['two'], leasesLost: 1 }))
+    expect(history).toContainEqual(
+      expect.objectContaining({ kind: 'leaseLost', steps: ['two'], leasesLost: 1 }),
+    )
     // The lease is 30 s: only the end of the dead worker's connection can have told.
     expect(takeoverMs).toBeLessThan(5_000)
   })
@@ -48,9 +57,17 @@ describe('a worker killed without a word', () => {
     const sagas = await Promise.all(ids.map((id) => theatre.ended(id, 40_000)))
     sagas.forEach((saga, index) => {
       if (inputs[index]?.rejectedAt === undefined) {
-        expect(saga).toMatchObject({ status: 'completed', completedSteps: ['one', 'two', 'three'], compensatedSteps: [] })
+        expect(saga).toMatchObject({
+          status: 'completed',
+          completedSteps: ['one', 'two', 'three'],
+          compensatedSteps: [],
+        })
       } else {
-        expect(saga).toMatchObject({ status: 'failed', completedSteps: ['one', 'two'], compensatedSteps: ['two', 'one'] })
+        expect(saga).toMatchObject({
+          status: 'failed',
+          completedSteps: ['one', 'two'],
+          compensatedSteps: ['two', 'one'],
+        })
       }
     })
     for (const saga of sagas) {
@@ -71,11 +88,16 @@ test('a worker frozen for longer than its lease writes nothing when it wakes, an
   frozen.child.kill('SIGSTOP')
   const other = await theatre.worker({ LEASE_MS: '1500' })
 
-  await theatre.eventually(sagaId, ({ next, endedAt }) => next.worker === other.workerId || endedAt !== undefined)
+  await theatre.eventually(
+    sagaId,
+    ({ next, endedAt }) => next.worker === other.workerId || endedAt !== undefined,
+  )
   const ended = await theatre.ended(sagaId)
   frozen.child.kill('SIGCONT')
   const again = await untilSome(async () =>
-    (await theatre.store.queries.workers()).find(({ pid, workerId }) => pid === frozen.child.pid && workerId !== frozen.workerId),
+    (await theatre.store.queries.workers()).find(
+      ({ pid, workerId }) => pid === frozen.child.pid && workerId !== frozen.workerId,
+    ),
   )
 
   expect(again.workerId).not.toBe(frozen.workerId)
@@ -177,7 +199,8 @@ function expectOrderly(lines: LedgerLine[]): void {
   const full = [...forward, 'two compensation', 'one compensation']
   expect(full.slice(0, distinct.length)).toEqual(distinct)
   const firstUndo = order.findIndex((place) => place.endsWith('compensation'))
-  if (firstUndo >= 0) expect(order.slice(firstUndo).every((place) => place.endsWith('compensation'))).toBe(true)
+  if (firstUndo >= 0)
+    expect(order.slice(firstUndo).every((place) => place.endsWith('compensation'))).toBe(true)
 }
 
 async function until(holds: () => boolean): Promise<void> {

@@ -36,7 +36,7 @@ type Call = {
 
 function note(phase: LedgerLine['phase'], { sagaId, step, direction, attempt, idempotencyKey }: Call): void {
   const line: LedgerLine = { phase, sagaId, step, direction, attempt, key: idempotencyKey, pid: process.pid }
-  appendFileSync(process.env['LEDGER'] ?? '/dev/null', `${JSON.stringify(line)}\n`)
+  appendFileSync(process.env.LEDGER ?? '/dev/null', `${JSON.stringify(line)}\n`)
 }
 
 async function act(call: Call & { input: z.infer<typeof Input> }) {

@@ -53,7 +53,11 @@ export async function openTheatre(): Promise<Theatre> {
     return found
   }
 
-  async function eventually(sagaId: string, holds: (seen: Saga) => boolean, withinMs = 20_000): Promise<Saga> {
+  async function eventually(
+    sagaId: string,
+    holds: (seen: Saga) => boolean,
+    withinMs = 20_000,
+  ): Promise<Saga> {
     const end = performance.now() + withinMs
     for (;;) {
       const seen = await saga(sagaId)
@@ -72,14 +76,14 @@ export async function openTheatre(): Promise<Theatre> {
 
     async worker(environment = {}) {
       const child = spawn(process.execPath, [MAIN], {
-        stdio: ['ignore', process.env['TEST_LOG_LEVEL'] === undefined ? 'ignore' : 'inherit', 'inherit', 'ipc'],
+        stdio: ['ignore', process.env.TEST_LOG_LEVEL === undefined ? 'ignore' : 'inherit', 'inherit', 'ipc'],
         env: {
-          PATH: process.env['PATH'],
+          PATH: process.env.PATH,
           DATABASE_URL: database.url,
           SAGAS,
           LEDGER: file,
           POLL_MS: '100',
-          LOG_LEVEL: process.env['TEST_LOG_LEVEL'] ?? 'warn',
+          LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? 'warn',
           ...environment,
         },
       })
@@ -116,6 +120,7 @@ export async function openTheatre(): Promise<Theatre> {
 }
 
 function readyOf(message: unknown): string {
-  if (typeof message === 'object' && message !== null && 'workerId' in message) return String(message.workerId)
+  if (typeof message === 'object' && message !== null && 'workerId' in message)
+    return String(message.workerId)
   throw new Error(`not the message of a worker that is ready: ${JSON.stringify(message)}`)
 }

@@ -21,12 +21,19 @@ export type Config = z.infer<typeof Environment>
 function list(absent = '') {
   return z
     .string()
-    .transform((text) => text.split(',').map((item) => item.trim()).filter((item) => item !== ''))
+    .transform((text) =>
+      text
+        .split(',')
+        .map((item) => item.trim())
+        .filter((item) => item !== ''),
+    )
     .prefault(absent)
 }
 
 /** The configuration, or one sentence for each variable that is wrong. An empty variable is an absent one. */
-export function readConfig(environment: NodeJS.ProcessEnv): { ok: true; config: Config } | { ok: false; problems: string[] } {
+export function readConfig(
+  environment: NodeJS.ProcessEnv,
+): { ok: true; config: Config } | { ok: false; problems: string[] } {
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
   const parsed = Environment.safeParse(given)
   if (parsed.success) return { ok: true, config: parsed.data }

@@ -3,7 +3,12 @@ import type { Worker } from '@backstitch/engine'
 import type { Registry } from 'prom-client'
 
 /** /livez: the process answers. /readyz: it can work. /metrics: Prometheus. Nothing else, and nothing secret. */
-export async function serveHealth(worker: Worker, metrics: Registry, host: string, port: number): Promise<Server> {
+export async function serveHealth(
+  worker: Worker,
+  metrics: Registry,
+  host: string,
+  port: number,
+): Promise<Server> {
   const server = createServer((request, response) => {
     answer(request.url ?? '/', worker, metrics).then(
       ({ status, type, body }) => response.writeHead(status, { 'content-type': type }).end(body),

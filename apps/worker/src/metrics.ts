@@ -1,5 +1,5 @@
 import type { Worker } from '@backstitch/engine'
-import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 
 /** The worker's counters as Prometheus shows them: read when asked, nothing kept twice. */
 export function createMetrics(worker: Worker): Registry {

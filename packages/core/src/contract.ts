@@ -82,7 +82,10 @@ export const Saga = SagaState.omit({ bytes: true, spilled: true, traceparent: tr
   .extend({
     ...RowFacts,
     clean: z.boolean().optional().meta({ description: 'for failed and cancelled: no effect is uncertain' }),
-    unreadable: z.string().optional().meta({ description: 'what of the stored saga cannot be shown, and why' }),
+    unreadable: z
+      .string()
+      .optional()
+      .meta({ description: 'what of the stored saga cannot be shown, and why' }),
     next: NextAct,
   })
   .meta({ id: 'Saga' })

@@ -54,7 +54,9 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       if (!isAwaited(state, event)) return ignored(notAwaited(event))
       const { type: _, ...facts } = event
       if (event.direction === 'compensation') {
-        return record({ kind: 'attemptSucceeded', at, ...facts, outcome: 'succeeded' }, (mid) => backward(mid, given))
+        return record({ kind: 'attemptSucceeded', at, ...facts, outcome: 'succeeded' }, (mid) =>
+          backward(mid, given),
+        )
       }
       if (state.bytes.total + event.resultBytes > MAX_CONTEXT_BYTES) {
         return decide(state, tooLarge(state, event), given)
@@ -94,7 +96,8 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
     }
 
     case 'leaseLost': {
-      if (!isMoving(state.status) || event.leasesLost <= (state.leasesLost ?? 0)) return ignored('already recorded')
+      if (!isMoving(state.status) || event.leasesLost <= (state.leasesLost ?? 0))
+        return ignored('already recorded')
       const { steps, again, suspect } = cutShort(state, given.now)
       return record({ kind: 'leaseLost', at, leasesLost: event.leasesLost, steps }, (mid) =>
         event.leasesLost < MAX_LEASES_LOST ? again : crashLoop(mid, suspect, given),
@@ -131,12 +134,18 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       const why = refusal(state, event, given.version)
       const step = state.stuck?.step ?? undefined
       if (why !== undefined || state.stuck === undefined || step === undefined) {
-        return record({ kind: 'verbRefused', at, verb, actor, reason, why: why ?? 'no step is stuck' }, () => ({}))
+        return record(
+          { kind: 'verbRefused', at, verb, actor, reason, why: why ?? 'no step is stuck' },
+          () => ({}),
+        )
       }
       const { direction } = state.stuck
       if (verb === 'retry') {
         const status = direction === 'action' ? 'running' : 'compensating'
-        return record({ kind: 'retried', at, actor, reason, step }, () => ({ status, attempts: { [step]: 1 } }))
+        return record({ kind: 'retried', at, actor, reason, step }, () => ({
+          status,
+          attempts: { [step]: 1 },
+        }))
       }
       if (verb === 'markCompensated') {
         return record({ kind: 'markedCompensated', at, actor, reason, step }, (mid) => backward(mid, given))
@@ -206,7 +215,11 @@ function backward(state: SagaState, { definition }: Given, why: Change = {}): Ch
   const [step] = owed(mid, definition)
   return step === undefined
     ? { ...why, status: endOf(mid), attempts: {} }
-    : { ...why, ...(state.status === 'compensating' ? {} : { status: 'compensating' as const }), attempts: { [step]: 1 } }
+    : {
+        ...why,
+        ...(state.status === 'compensating' ? {} : { status: 'compensating' as const }),
+        attempts: { [step]: 1 },
+      }
 }
 
 /** Turns a saga round at once, or as soon as the attempt that is under way has ended (S25). */
@@ -223,7 +236,11 @@ function running(state: SagaState): Change {
   return state.status === 'running' ? {} : { status: 'running' }
 }
 
-function retry(state: SagaState, failed: AttemptId & { retryAfterMs?: number | undefined }, given: Given): Change {
+function retry(
+  state: SagaState,
+  failed: AttemptId & { retryAfterMs?: number | undefined },
+  given: Given,
+): Change {
   const act = actOf(given.definition, failed)
   const delayMs = retryDelayMs(act.retry, failed.attempt, given.random, failed.retryAfterMs)
   return {
@@ -233,7 +250,11 @@ function retry(state: SagaState, failed: AttemptId & { retryAfterMs?: number | u
 }
 
 /** S12: a compensation that cannot be done goes to a person; none is skipped ahead of it. */
-function giveUp(state: SagaState, event: AttemptId & { error: { code: string; message: string } }, given: Given): Change {
+function giveUp(
+  state: SagaState,
+  event: AttemptId & { error: { code: string; message: string } },
+  given: Given,
+): Change {
   const message = sanitizeText(
     `the compensation of step "${event.step}" failed on attempt ${event.attempt}: ${event.error.code}: ${event.error.message}`,
     MAX_REASON_BYTES,
@@ -255,22 +276,36 @@ function stuckAt(
 ): Change {
   const direction = state.status === 'compensating' ? 'compensation' : 'action'
   const since = new Date(given.now).toISOString()
-  return { status: 'stuck', attempts: state.attempts, stuck: { step: step ?? null, direction, reason, message, since } }
+  return {
+    status: 'stuck',
+    attempts: state.attempts,
+    stuck: { step: step ?? null, direction, reason, message, since },
+  }
 }
 
 /** Why a verb is not possible, or undefined. */
 export function refusal(
   state: Pick<SagaState, 'status' | 'stuck'>,
-  { verb, step, decidedOn }: { verb: 'retry' | 'skip' | 'markCompensated'; step?: string | undefined; decidedOn?: number | undefined },
+  {
+    verb,
+    step,
+    decidedOn,
+  }: {
+    verb: 'retry' | 'skip' | 'markCompensated'
+    step?: string | undefined
+    decidedOn?: number | undefined
+  },
   version: number,
 ): string | undefined {
   const { stuck } = state
-  if (state.status !== 'stuck' || stuck === undefined) return `the saga is ${state.status}; only a stuck saga takes this verb`
+  if (state.status !== 'stuck' || stuck === undefined)
+    return `the saga is ${state.status}; only a stuck saga takes this verb`
   if (decidedOn !== undefined && decidedOn !== version) {
     return `decided on version ${decidedOn}, but the saga has moved on to version ${version}; read it again`
   }
   if (stuck.step === null) return 'no step is known to be stuck; the saga can only be abandoned'
-  if (step !== undefined && step !== stuck.step) return `the saga is stuck at step "${stuck.step}", not at "${step}"`
+  if (step !== undefined && step !== stuck.step)
+    return `the saga is stuck at step "${stuck.step}", not at "${step}"`
   if (verb === 'markCompensated' && stuck.direction === 'action') {
     return `step "${stuck.step}" is stuck going forward; there is no compensation to mark as done`
   }
@@ -280,7 +315,10 @@ export function refusal(
 /**
  * Attempts whose end nobody will hear of: each runs again under its number, and an action among them is uncertain (S17b).
  */
-function cutShort(state: SagaState, now: number): { steps: string[]; again: Change; suspect: string | undefined } {
+function cutShort(
+  state: SagaState,
+  now: number,
+): { steps: string[]; again: Change; suspect: string | undefined } {
   const dispatched = dueNow(state, now)
   const dueAt = without(state.dueAt ?? {}, dispatched)
   return {
@@ -301,7 +339,10 @@ export function dueNow(state: SagaState, now: number): string[] {
 export function actOf(definition: ResolvedDefinition, { step, direction }: AttemptId): Act {
   const act = stepOf(definition, step)?.[direction]
   // The schedule only ever names what the pinned definition has: anything else is a bug.
-  if (act === undefined) throw new Error(`definition "${definition.name}" version ${definition.version} has no ${direction} of step "${step}"`)
+  if (act === undefined)
+    throw new Error(
+      `definition "${definition.name}" version ${definition.version} has no ${direction} of step "${step}"`,
+    )
   return act
 }
 
@@ -309,19 +350,34 @@ export function actOf(definition: ResolvedDefinition, { step, direction }: Attem
 function isAwaited(state: SagaState, { step, direction, attempt }: AttemptId): boolean {
   const due = next(state)
   if (due.act !== 'attempt') return false
-  return due.attempts.some((one) => one.step === step && one.direction === direction && one.attempt === attempt)
+  return due.attempts.some(
+    (one) => one.step === step && one.direction === direction && one.attempt === attempt,
+  )
 }
 
 function notAwaited({ step, direction, attempt }: AttemptId): string {
   return `attempt ${attempt} of the ${direction} of step "${step}" is not awaited`
 }
 
-function tooLarge(state: SagaState, { step, direction, attempt, resultBytes }: AttemptId & { resultBytes: number }): Event {
+function tooLarge(
+  state: SagaState,
+  { step, direction, attempt, resultBytes }: AttemptId & { resultBytes: number },
+): Event {
   const message = `the result has ${resultBytes} bytes and the context already ${state.bytes.total}; together they may have ${MAX_CONTEXT_BYTES}`
-  return { type: 'attemptFailed', step, direction, attempt, outcome: 'uncertain', error: { code: 'CONTEXT_TOO_LARGE', message } }
+  return {
+    type: 'attemptFailed',
+    step,
+    direction,
+    attempt,
+    outcome: 'uncertain',
+    error: { code: 'CONTEXT_TOO_LARGE', message },
+  }
 }
 
-function reasonOf(event: AttemptId & { outcome: string; error: { code: string; message: string } }, act: Act): string {
+function reasonOf(
+  event: AttemptId & { outcome: string; error: { code: string; message: string } },
+  act: Act,
+): string {
   const which = `step "${event.step}" ${event.outcome === 'rejected' ? 'was rejected' : 'failed'} on attempt ${event.attempt} of ${act.retry.maxAttempts}`
   return sanitizeText(`${which}: ${event.error.code}: ${event.error.message}`, MAX_REASON_BYTES)
 }

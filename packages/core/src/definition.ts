@@ -36,7 +36,9 @@ const JsonValue = z.custom<Json>((value) => value !== undefined).meta({ descript
 const HttpUrl = z
   .string()
   .max(2048)
-  .refine((text) => urlProblem(text) === undefined, { error: (issue) => urlProblem(String(issue.input)) ?? '' })
+  .refine((text) => urlProblem(text) === undefined, {
+    error: (issue) => urlProblem(String(issue.input)) ?? '',
+  })
   .meta({ description: 'an absolute http or https URL, without user name, password or fragment' })
 
 /** A header a definition may set. Those that the engine or HTTP itself sets are refused. */
@@ -44,24 +46,26 @@ const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$/
 const OWN_HEADERS =
   /^(host|content-length|content-type|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|idempotency-key|correlation-id|traceparent|tracestate|saga-.*)$/i
 
-const Headers = z
-  .record(z.string(), z.string().max(4096))
-  .superRefine((headers, context) => {
-    if (Object.keys(headers).length > 50) {
-      context.addIssue({ code: 'custom', message: `${Object.keys(headers).length} headers; the most is 50` })
+const Headers = z.record(z.string(), z.string().max(4096)).superRefine((headers, context) => {
+  if (Object.keys(headers).length > 50) {
+    context.addIssue({ code: 'custom', message: `${Object.keys(headers).length} headers; the most is 50` })
+  }
+  for (const [name, value] of Object.entries(headers)) {
+    if (!HEADER_NAME.test(name)) {
+      context.addIssue({ code: 'custom', path: [name], message: 'not a valid name of an HTTP header' })
+    } else if (OWN_HEADERS.test(name)) {
+      context.addIssue({
+        code: 'custom',
+        path: [name],
+        message: 'this header is set by the engine; remove it',
+      })
     }
-    for (const [name, value] of Object.entries(headers)) {
-      if (!HEADER_NAME.test(name)) {
-        context.addIssue({ code: 'custom', path: [name], message: 'not a valid name of an HTTP header' })
-      } else if (OWN_HEADERS.test(name)) {
-        context.addIssue({ code: 'custom', path: [name], message: 'this header is set by the engine; remove it' })
-      }
-      // A header's value is visible Latin text: a line break in it would start another header.
-      if (!/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) {
-        context.addIssue({ code: 'custom', path: [name], message: 'has a character no HTTP header may carry' })
-      }
+    // A header's value is visible Latin text: a line break in it would start another header.
+    if (!/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) {
+      context.addIssue({ code: 'custom', path: [name], message: 'has a character no HTTP header may carry' })
     }
-  })
+  }
+})
 
 export const HttpAction = z
   .strictObject({
@@ -75,7 +79,9 @@ export const HttpAction = z
 
 export const HandlerAction = z
   .strictObject({ type: z.literal('handler') })
-  .meta({ description: 'a TypeScript function registered in a worker under the definition and the name of the step' })
+  .meta({
+    description: 'a TypeScript function registered in a worker under the definition and the name of the step',
+  })
 
 const Action = z.discriminatedUnion('type', [HttpAction, HandlerAction])
 
@@ -130,11 +136,19 @@ export const Definition = z
     definition.steps.forEach((step, index) => {
       const path = ['steps', index, 'name']
       if (step.name === 'input') {
-        context.addIssue({ code: 'custom', path, message: '"input" is taken: the start input stands under it in the context' })
+        context.addIssue({
+          code: 'custom',
+          path,
+          message: '"input" is taken: the start input stands under it in the context',
+        })
       }
       const earlier = first.get(step.name)
       if (earlier !== undefined) {
-        context.addIssue({ code: 'custom', path, message: `"${step.name}" is already the name of step ${earlier}` })
+        context.addIssue({
+          code: 'custom',
+          path,
+          message: `"${step.name}" is already the name of step ${earlier}`,
+        })
       }
       first.set(step.name, index)
     })
@@ -231,12 +245,17 @@ function urlProblem(text: string): string | undefined {
   const match = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/([^/?#]*)([^#]*)(#.*)?$/.exec(text)
   if (match === null) return 'not an absolute URL; write it as http://host:port/path'
   const [, scheme = '', authority = '', rest = '', fragment] = match
-  if (!/^https?$/i.test(scheme)) return `the scheme is "${scheme}"; a participant is called over http or https`
-  if (authority.includes('@')) return 'has a user name or password in it; credentials do not belong in a definition'
-  if (!/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?$/.test(authority)) return `"${authority}" is not a host with an optional port`
-  if (Number(/:([0-9]+)$/.exec(authority.replace(/^\[.*\]/, ''))?.[1] ?? 1) > 65_535) return 'the port is over 65535'
+  if (!/^https?$/i.test(scheme))
+    return `the scheme is "${scheme}"; a participant is called over http or https`
+  if (authority.includes('@'))
+    return 'has a user name or password in it; credentials do not belong in a definition'
+  if (!/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?$/.test(authority))
+    return `"${authority}" is not a host with an optional port`
+  if (Number(/:([0-9]+)$/.exec(authority.replace(/^\[.*\]/, ''))?.[1] ?? 1) > 65_535)
+    return 'the port is over 65535'
   if (fragment !== undefined) return 'has a fragment (#…), which is never sent; remove it'
   if (text.includes('${{')) return 'expressions (${{ … }}) are not supported yet; see the changelog'
-  if (!/^[\x21-\x7e]*$/.test(rest)) return 'has a space, a control character or a letter outside ASCII; percent-encode it'
+  if (!/^[\x21-\x7e]*$/.test(rest))
+    return 'has a space, a control character or a letter outside ASCII; percent-encode it'
   return undefined
 }

@@ -63,7 +63,13 @@ const facts = [
     outcome: z.enum(['succeeded', 'rejected', 'failed', 'uncertain']),
     to: Change,
   }),
-  z.object({ kind: z.literal('leaseLost'), at: z.string(), leasesLost: z.int(), steps: z.array(z.string()), to: Change }),
+  z.object({
+    kind: z.literal('leaseLost'),
+    at: z.string(),
+    leasesLost: z.int(),
+    steps: z.array(z.string()),
+    to: Change,
+  }),
   z.object({ kind: z.literal('interrupted'), at: z.string(), steps: z.array(z.string()), to: Change }),
   z.object({ kind: z.literal('deadlinePassed'), at: z.string(), to: Change }),
   z.object({ kind: z.literal('cancelRequested'), at: z.string(), ...Act, to: Change }),
@@ -217,7 +223,13 @@ export function change(before: SagaState, to: Change): SagaState {
   return state
 }
 
-function keep(state: SagaState, name: string, value: Json, bytes: number, seq: number | undefined): SagaState {
+function keep(
+  state: SagaState,
+  name: string,
+  value: Json,
+  bytes: number,
+  seq: number | undefined,
+): SagaState {
   const total = state.bytes.total + bytes
   if (seq !== undefined) {
     state.spilled = { ...state.spilled, [name]: seq }
@@ -234,4 +246,3 @@ function addUncertain(state: SagaState, steps: readonly string[]): void {
   const added = steps.filter((name) => !known.has(name))
   if (added.length > 0) state.uncertainSteps = [...state.uncertainSteps, ...added]
 }
-

@@ -60,7 +60,10 @@ function impossible(definition: Definition): JsonProblem[] {
       if (!problems.some((known) => known.pointer === pointer)) problems.push({ pointer, detail })
     }
     if (step.compensateWhen !== undefined && step.compensation === undefined) {
-      problems.push({ pointer: `${at}/compensateWhen`, detail: 'this step has no compensation, so this can have no effect' })
+      problems.push({
+        pointer: `${at}/compensateWhen`,
+        detail: 'this step has no compensation, so this can have no effect',
+      })
     }
     for (const direction of ['action', 'compensation'] as const) {
       const call = step[direction]
@@ -90,7 +93,10 @@ function odd(definition: Definition): JsonProblem[] {
       step.action.url === step.compensation.url &&
       step.action.method === step.compensation.method
     ) {
-      warnings.push({ pointer: `${at}/compensation/url`, detail: 'the compensation is the same request as the action' })
+      warnings.push({
+        pointer: `${at}/compensation/url`,
+        detail: 'the compensation is the same request as the action',
+      })
     }
     const timeoutMs = resolved.steps[index]?.action.timeoutMs ?? 0
     if (definition.deadlineMs !== undefined && timeoutMs > definition.deadlineMs) {

@@ -1,5 +1,5 @@
-import type { ResolvedDefinition } from './definition.ts'
 import { decide, next } from './decide.ts'
+import type { ResolvedDefinition } from './definition.ts'
 import type { AttemptId } from './event.ts'
 import { begin } from './history.ts'
 import { startedEntry } from './start.ts'

@@ -6,7 +6,15 @@ import type { Json } from './json.ts'
  * by the API under these names. Words and rules: docs/reference/semantics.md.
  */
 
-export const Status = z.enum(['running', 'compensating', 'stuck', 'completed', 'failed', 'cancelled', 'abandoned'])
+export const Status = z.enum([
+  'running',
+  'compensating',
+  'stuck',
+  'completed',
+  'failed',
+  'cancelled',
+  'abandoned',
+])
 export type Status = z.infer<typeof Status>
 
 export const Direction = z.enum(['action', 'compensation'])

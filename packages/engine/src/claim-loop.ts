@@ -30,7 +30,14 @@ const MAX_CLAIM = 200
 const SUSPECT_PATIENCE_MS = 5_000
 const ERROR_DELAY_MS = 500
 
-export function createClaimLoop({ claims, runner, queues, concurrency, pollMs, log }: ClaimLoopParts): ClaimLoop {
+export function createClaimLoop({
+  claims,
+  runner,
+  queues,
+  concurrency,
+  pollMs,
+  log,
+}: ClaimLoopParts): ClaimLoop {
   const complain = createComplaints(log)
   let stopped = false
   let looping: Promise<void> | undefined
@@ -86,7 +93,10 @@ export function createClaimLoop({ claims, runner, queues, concurrency, pollMs, l
       mode = 'open'
       return pollMs
     }
-    log.warn({ sagaId: suspect.lease.sagaId, leasesLost: suspect.leasesLost }, 'running a suspect saga on its own')
+    log.warn(
+      { sagaId: suspect.lease.sagaId, leasesLost: suspect.leasesLost },
+      'running a suspect saga on its own',
+    )
     void runner.run(suspect, { onProgress: end }).then(end)
     return pollMs
   }

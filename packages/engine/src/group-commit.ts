@@ -1,4 +1,10 @@
-import { type CommitAnswer, type Commits, createGatherer, type Gatherer, type Transition } from '@backstitch/store'
+import {
+  type CommitAnswer,
+  type Commits,
+  createGatherer,
+  type Gatherer,
+  type Transition,
+} from '@backstitch/store'
 
 /** Rows and bytes of one flush: more would make the next one wait longer than it saves. */
 const MAX_ROWS = 500

@@ -67,7 +67,8 @@ export function createHeartbeat(parts: HeartbeatParts): Heartbeat {
   }
 
   function tick(): void {
-    if (performance.now() - confirmedAt > leaseMs) return end('no heartbeat could be confirmed for a whole lease')
+    if (performance.now() - confirmedAt > leaseMs)
+      return end('no heartbeat could be confirmed for a whole lease')
     if (looking) return
     looking = true
     look()
@@ -102,7 +103,10 @@ export function createHeartbeat(parts: HeartbeatParts): Heartbeat {
       const sinceMs = missing.get(worker.workerId)?.sinceMs ?? performance.now()
       if (worker.reason === 'connectionLost' && performance.now() - sinceMs < GRACE_MS) continue
       if (await session.declareDead(worker)) {
-        log.warn({ dead: worker.workerId, reason: worker.reason }, 'another worker is dead; its sagas are freed')
+        log.warn(
+          { dead: worker.workerId, reason: worker.reason },
+          'another worker is dead; its sagas are freed',
+        )
         declared = true
       }
     }

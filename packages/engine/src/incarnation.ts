@@ -120,7 +120,9 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
       }
       heartbeat.stop()
       // What could not be let go is swept up by the others once this row says that the worker has ended.
-      await store.session.stop(workerId).catch((error: unknown) => log.warn({ err: error }, 'could not sign off'))
+      await store.session
+        .stop(workerId)
+        .catch((error: unknown) => log.warn({ err: error }, 'could not sign off'))
       await drop()
       log.info('worker stopped')
     },

@@ -1,6 +1,6 @@
 import {
-  actOf,
   type AttemptId,
+  actOf,
   type Decision,
   decide,
   dueNow,
@@ -15,8 +15,17 @@ import {
   stepOf,
   wakeAt,
 } from '@backstitch/core'
+import type {
+  Claimed,
+  DatabaseClock,
+  Definitions,
+  History,
+  Lease,
+  Letter,
+  Mailbox,
+  Transition,
+} from '@backstitch/store'
 import { failureOf } from '@backstitch/store'
-import type { Claimed, DatabaseClock, Definitions, History, Lease, Letter, Mailbox, Transition } from '@backstitch/store'
 import type { Logger } from 'pino'
 import type { AttemptEnd } from './attempt/attempt.ts'
 import type { Participants } from './attempt/participants.ts'
@@ -102,7 +111,10 @@ export function createRunner(parts: RunnerParts): Runner {
   const dropped = new Set<string>()
   let draining = false
 
-  async function run(claimed: Claimed, how: { cutShort?: boolean; onProgress?: () => void } = {}): Promise<void> {
+  async function run(
+    claimed: Claimed,
+    how: { cutShort?: boolean; onProgress?: () => void } = {},
+  ): Promise<void> {
     const { lease } = claimed
     const place: { lease: Lease; saga: Held | undefined } = { lease, saga: undefined }
     held.set(lease.sagaId, place)
@@ -128,10 +140,16 @@ export function createRunner(parts: RunnerParts): Runner {
     if ('unreadable' in state) return park(lease, state.unreadable)
     const definition = await parts.definitions.get(claimed.definition.name, claimed.definition.version)
     if (definition === undefined) {
-      return park(lease, `definition "${claimed.definition.name}" version ${claimed.definition.version} is not there`)
+      return park(
+        lease,
+        `definition "${claimed.definition.name}" version ${claimed.definition.version} is not there`,
+      )
     }
-    const unknown = Object.keys(state.attempts).find((step) => stepOf(definition.resolved, step) === undefined)
-    if (unknown !== undefined) return park(lease, `the state names step "${unknown}", which its definition does not have`)
+    const unknown = Object.keys(state.attempts).find(
+      (step) => stepOf(definition.resolved, step) === undefined,
+    )
+    if (unknown !== undefined)
+      return park(lease, `the state names step "${unknown}", which its definition does not have`)
     return {
       lease,
       definition: definition.resolved,
@@ -139,7 +157,8 @@ export function createRunner(parts: RunnerParts): Runner {
       mailSeq: claimed.mailSeq,
       mailSeen: claimed.mailSeen,
       state,
-      spilled: state.spilled === undefined ? new Map() : await parts.history.values(lease.sagaId, state.spilled),
+      spilled:
+        state.spilled === undefined ? new Map() : await parts.history.values(lease.sagaId, state.spilled),
       underWay: new Map(),
       signals: [],
       notify: undefined,
@@ -172,10 +191,21 @@ export function createRunner(parts: RunnerParts): Runner {
       const { step, direction, attempt } = id
       const controller = new AbortController()
       saga.underWay.set(step, controller)
-      const request = attemptRequest(saga.state, saga.spilled, { step, direction, attempt }, act, controller.signal)
+      const request = attemptRequest(
+        saga.state,
+        saga.spilled,
+        { step, direction, attempt },
+        act,
+        controller.signal,
+      )
       const ended = (end: AttemptEnd) => signal(saga, { is: 'ended', id: { step, direction, attempt }, end })
       participants
-        .run(act, request, () => controller.abort(), (end) => hearLate(saga, { step, direction, attempt }, end))
+        .run(
+          act,
+          request,
+          () => controller.abort(),
+          (end) => hearLate(saga, { step, direction, attempt }, end),
+        )
         .then(ended, (error: unknown) => {
           log.fatal({ sagaId: saga.lease.sagaId, step, err: error }, 'an attempt threw: this is a bug')
           ended({ outcome: 'uncertain', error: { code: 'INTERNAL', message: String(error) } })
@@ -228,8 +258,8 @@ export function createRunner(parts: RunnerParts): Runner {
       }
       const { entry, state } = decision
       const { lease, version, mailSeen } = saga
-      const then = whatThen(saga, state, now, ended)
-      const answer = await commit.submit({ lease, version, mailSeen, state, entry, then })
+      const after = leaseAfter(saga, state, now, ended)
+      const answer = await commit.submit({ lease, version, mailSeen, state, entry, after })
       if (answer.is === 'unreadMail') {
         saga.mailSeq = answer.mailSeq
         await readMail(saga)
@@ -239,15 +269,20 @@ export function createRunner(parts: RunnerParts): Runner {
       saga.version = answer.version
       saga.mailSeq = answer.mailSeq
       saga.state = state
-      if (then.is !== 'keep') saga.ours = false
-      if (then.is === 'due') parts.onDueAt(then.at)
+      if (after.is !== 'keep') saga.ours = false
+      if (after.is === 'due') parts.onDueAt(after.at)
       tell(saga, decision)
       return
     }
   }
 
   /** What becomes of the lease: it is kept while an attempt is under way or can be started at once. */
-  function whatThen(saga: Held, state: SagaState, now: number, ended: string | undefined): Transition['then'] {
+  function leaseAfter(
+    saga: Held,
+    state: SagaState,
+    now: number,
+    ended: string | undefined,
+  ): Transition['after'] {
     const others = saga.underWay.size - (ended !== undefined && saga.underWay.has(ended) ? 1 : 0)
     if (others > 0 && isMoving(state.status)) return { is: 'keep' }
     const at = wakeAt(state, now)
@@ -277,23 +312,33 @@ export function createRunner(parts: RunnerParts): Runner {
     const waitMs = at === undefined ? 0 : at - clock.now()
     const lacksHandler = at !== undefined && waitMs <= 0 && !draining && serves(saga)
     await parts.release(saga.lease, lacksHandler ? NO_HANDLER_DELAY_MS : Math.max(0, waitMs))
-    if (lacksHandler) log.debug({ sagaId: saga.lease.sagaId }, 'released: this worker has no handler for its step')
+    if (lacksHandler)
+      log.debug({ sagaId: saga.lease.sagaId }, 'released: this worker has no handler for its step')
   }
 
   function hearLate(saga: Held, id: AttemptId, end: AttemptEnd): void {
     counters.late()
-    if (saga.ours) return signal(saga, { is: 'late', id, end })
+    if (saga.ours) {
+      signal(saga, { is: 'late', id, end })
+      return
+    }
     const letter: Letter = { kind: 'lateResult', ...id, outcome: end.outcome }
     // Whoever has it now writes it down; a saga that has ended takes no more mail, and then the log has it.
     parts.mailbox.post(saga.lease.sagaId, letter).catch(() => undefined)
-    log.info({ sagaId: saga.lease.sagaId, ...id, outcome: end.outcome }, 'a result came after its time-out and was not applied')
+    log.info(
+      { sagaId: saga.lease.sagaId, ...id, outcome: end.outcome },
+      'a result came after its time-out and was not applied',
+    )
   }
 
   function loseLease(saga: Held): void {
     saga.ours = false
     abandonAttempts(saga)
     counters.leaseLost()
-    log.warn({ sagaId: saga.lease.sagaId, epoch: saga.lease.epoch }, 'lease lost: another worker has this saga, or it has ended')
+    log.warn(
+      { sagaId: saga.lease.sagaId, epoch: saga.lease.epoch },
+      'lease lost: another worker has this saga, or it has ended',
+    )
   }
 
   async function park(lease: Lease, reason: string): Promise<undefined> {
@@ -311,7 +356,10 @@ export function createRunner(parts: RunnerParts): Runner {
     dropped.add(keyOf(lease))
     if (isDatabaseAway(error)) return
     try {
-      await parts.park(lease, `a worker could not carry it on: ${error instanceof Error ? error.message : String(error)}`)
+      await parts.park(
+        lease,
+        `a worker could not carry it on: ${error instanceof Error ? error.message : String(error)}`,
+      )
     } catch (second) {
       log.error({ sagaId: lease.sagaId, err: second }, 'and could not be parked; it will be taken up again')
     }
@@ -320,14 +368,18 @@ export function createRunner(parts: RunnerParts): Runner {
   function tell(saga: Held, { entry, state }: Extract<Decision, { is: 'transition' }>): void {
     const { sagaId } = saga.lease
     counters.transition(entry.kind)
-    if (entry.kind === 'attemptSucceeded' && entry.spilled === true) saga.spilled.set(entry.step, entry.result)
+    if (entry.kind === 'attemptSucceeded' && entry.spilled === true)
+      saga.spilled.set(entry.step, entry.result)
     if (entry.kind === 'attemptSucceeded' || entry.kind === 'attemptFailed') saga.onProgress?.()
     if (entry.kind === 'attemptFailed') {
       const { step, direction, attempt, outcome, error } = entry
       log.info({ sagaId, step, direction, attempt, outcome, error }, 'attempt failed')
     }
     if (state.status === 'stuck' && entry.to.status === 'stuck') {
-      log.error({ sagaId, definition: state.definition.name, stuck: state.stuck }, 'saga stuck: a person must act')
+      log.error(
+        { sagaId, definition: state.definition.name, stuck: state.stuck },
+        'saga stuck: a person must act',
+      )
     } else if (isTerminal(state.status)) {
       log.debug({ sagaId, definition: state.definition.name, status: state.status }, 'saga ended')
     }
@@ -397,7 +449,14 @@ function abandonAttempts(saga: Held): void {
 function eventOf(id: AttemptId, end: AttemptEnd): Event {
   const { step, direction, attempt } = id
   if (end.outcome === 'succeeded') {
-    return { type: 'attemptSucceeded', step, direction, attempt, result: end.result, resultBytes: end.resultBytes }
+    return {
+      type: 'attemptSucceeded',
+      step,
+      direction,
+      attempt,
+      result: end.result,
+      resultBytes: end.resultBytes,
+    }
   }
   const { outcome, error, retryAfterMs } = end
   return { type: 'attemptFailed', step, direction, attempt, outcome, error, retryAfterMs }

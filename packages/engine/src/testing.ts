@@ -1,4 +1,11 @@
-import { byteLength, type Handler, type Json, type Saga, type SagaModule, checkDefinition } from '@backstitch/core'
+import {
+  byteLength,
+  checkDefinition,
+  type Handler,
+  type Json,
+  type Saga,
+  type SagaModule,
+} from '@backstitch/core'
 import { createTestDatabase, type TestDatabase } from '@backstitch/local-postgres/testing'
 import { type ApiStore, openApiStore, type Registered } from '@backstitch/store'
 import { pino } from 'pino'
@@ -20,7 +27,7 @@ export type Stage = {
   history(sagaId: string): ReturnType<ApiStore['history']['read']>
 }
 
-export const quiet = pino({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent' })
+export const quiet = pino({ level: process.env.TEST_LOG_LEVEL ?? 'silent' })
 
 export async function createStage(): Promise<Stage> {
   const { url, query, drop } = await createTestDatabase()
@@ -83,7 +90,11 @@ export async function createStage(): Promise<Stage> {
 type Steps = Record<string, { action: Handler; compensation?: Handler; options?: Record<string, Json> }>
 
 /** A saga of handlers, in the order of the keys. */
-export function sagaOf(name: string, steps: Steps, options: Record<string, Json> = {}): { saga: SagaModule; document: Json } {
+export function sagaOf(
+  name: string,
+  steps: Steps,
+  options: Record<string, Json> = {},
+): { saga: SagaModule; document: Json } {
   const document: Json = {
     name,
     ...options,
@@ -97,7 +108,10 @@ export function sagaOf(name: string, steps: Steps, options: Record<string, Json>
   const checked = checkDefinition(document)
   if (!checked.ok) throw new Error(JSON.stringify(checked.problems))
   const handlers = new Map(
-    Object.entries(steps).map(([step, { action, compensation }]) => [step, compensation ? { action, compensation } : { action }]),
+    Object.entries(steps).map(([step, { action, compensation }]) => [
+      step,
+      compensation ? { action, compensation } : { action },
+    ]),
   )
   return { document, saga: { definition: checked.definition, handlers } }
 }

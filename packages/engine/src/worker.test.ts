@@ -122,7 +122,7 @@ describe('forward', () => {
     const large = 'x'.repeat(64 * 1024)
     const { saga, document } = sagaOf('large', {
       one: { action: () => ({ large }) },
-      two: { action: ({ context }) => JSON.stringify(context['one']).length },
+      two: { action: ({ context }) => JSON.stringify(context.one).length },
     })
     await stage.worker({ sagas: [saga] })
     const sagaId = await stage.start(document, { big: large })
@@ -130,7 +130,9 @@ describe('forward', () => {
     const ended = await stage.ended(sagaId)
     expect(ended.context).toMatchObject({ input: { big: large }, one: { large }, two: large.length + 12 })
 
-    const [row] = await stage.query("SELECT state->'spilled' AS spilled, length(state::text) < 1000 AS is_small FROM sagas")
+    const [row] = await stage.query(
+      "SELECT state->'spilled' AS spilled, length(state::text) < 1000 AS is_small FROM sagas",
+    )
     expect(row).toEqual({ spilled: { input: 1, one: 2 }, is_small: true })
   })
 
@@ -142,8 +144,9 @@ describe('forward', () => {
       two: {
         action: ({ context }) => {
           mine.list.push(2)
-          const one = context['one']
-          if (typeof one === 'object' && one !== null && 'list' in one && Array.isArray(one.list)) one.list.push(3)
+          const one = context.one
+          if (typeof one === 'object' && one !== null && 'list' in one && Array.isArray(one.list))
+            one.list.push(3)
         },
         options: { retry: { maxAttempts: 1 } },
       },
@@ -153,12 +156,14 @@ describe('forward', () => {
     const ended = await stage.ended(await stage.start(document))
 
     expect(ended.failureReason).toContain('TypeError')
-    expect(ended.context['one']).toEqual({ list: [1] })
+    expect(ended.context.one).toEqual({ list: [1] })
   })
 
   test('a result that is no JSON, or too large, leaves the step uncertain and fails it (S31, S32)', async () => {
     const stage = await createStage()
-    const { saga, document } = sagaOf('odd', { odd: { action: ({ input }) => (input === 'nan' ? Number.NaN : 'x'.repeat(1024 * 1024)), options: FAST } })
+    const { saga, document } = sagaOf('odd', {
+      odd: { action: ({ input }) => (input === 'nan' ? Number.NaN : 'x'.repeat(1024 * 1024)), options: FAST },
+    })
     await stage.worker({ sagas: [saga] })
 
     const nan = await stage.ended(await stage.start(document, 'nan'))
@@ -173,7 +178,12 @@ describe('backward', () => {
   test('what completed is undone in reverse, each with its result and the failure; the failed step is not (S8, S9, S11)', async () => {
     const stage = await createStage()
     const undone: unknown[] = []
-    const undo = ({ step, result, failure, direction }: Parameters<NonNullable<Parameters<typeof sagaOf>[1][string]['compensation']>>[0]) => {
+    const undo = ({
+      step,
+      result,
+      failure,
+      direction,
+    }: Parameters<NonNullable<Parameters<typeof sagaOf>[1][string]['compensation']>>[0]) => {
       undone.push([step, direction, result, failure?.step])
     }
     const { saga, document } = sagaOf('backward', {
@@ -191,7 +201,12 @@ describe('backward', () => {
 
     const ended = await stage.ended(await stage.start(document))
 
-    expect(ended).toMatchObject({ status: 'failed', failedStep: 'four', compensatedSteps: ['three', 'one'], clean: true })
+    expect(ended).toMatchObject({
+      status: 'failed',
+      failedStep: 'four',
+      compensatedSteps: ['three', 'one'],
+      clean: true,
+    })
     expect(undone).toEqual([
       ['three', 'compensation', 3, 'four'],
       ['one', 'compensation', 1, 'four'],
@@ -224,46 +239,59 @@ describe('backward', () => {
 
     const stuck = await stage.eventually(sagaId, ({ status }) => status === 'stuck')
     expect(calls).toEqual(['two', 'two', 'two', 'two'])
-    expect(stuck.stuck).toMatchObject({ step: 'two', direction: 'compensation', reason: 'compensationFailed' })
+    expect(stuck.stuck).toMatchObject({
+      step: 'two',
+      direction: 'compensation',
+      reason: 'compensationFailed',
+    })
     expect(stuck.next).toEqual({ act: 'waitForOperator' })
     expect(stuck.failureReason).toContain('three')
 
     broken = false
     const by = { actor: 'ada', reason: 'fixed the service' }
-    const posted = await stage.store.mailbox.post(sagaId, { kind: 'verb', verb: 'retry', ...by, decidedOn: stuck.version }, { status: 'stuck' })
+    const posted = await stage.store.mailbox.post(
+      sagaId,
+      { kind: 'verb', verb: 'retry', ...by, decidedOn: stuck.version },
+      { status: 'stuck' },
+    )
     expect(posted.is).toBe('posted')
     const ended = await stage.ended(sagaId)
     expect(ended).toMatchObject({ status: 'failed', compensatedSteps: ['two', 'one'] })
-    expect(await stage.history(sagaId)).toContainEqual(expect.objectContaining({ kind: 'retried', ...by, step: 'two' }))
+    expect(await stage.history(sagaId)).toContainEqual(
+      expect.objectContaining({ kind: 'retried', ...by, step: 'two' }),
+    )
   })
 
   test.each([
     ['skip', 'abandoned', ['one']],
     ['markCompensated', 'failed', ['two', 'one']],
-  ] as const)('a stuck compensation can be set aside by %s, and the saga ends %s (S30)', async (verb, status, compensatedSteps) => {
-    const stage = await createStage()
-    const { saga, document } = sagaOf('aside', {
-      one: { action: () => 1, compensation: () => undefined },
-      two: {
-        action: () => 2,
-        compensation: () => {
-          throw rejection('never')
+  ] as const)(
+    'a stuck compensation can be set aside by %s, and the saga ends %s (S30)',
+    async (verb, status, compensatedSteps) => {
+      const stage = await createStage()
+      const { saga, document } = sagaOf('aside', {
+        one: { action: () => 1, compensation: () => undefined },
+        two: {
+          action: () => 2,
+          compensation: () => {
+            throw rejection('never')
+          },
         },
-      },
-      three: {
-        action: () => {
-          throw rejection('no')
+        three: {
+          action: () => {
+            throw rejection('no')
+          },
         },
-      },
-    })
-    await stage.worker({ sagas: [saga] })
-    const sagaId = await stage.start(document)
-    await stage.eventually(sagaId, ({ status: now }) => now === 'stuck')
+      })
+      await stage.worker({ sagas: [saga] })
+      const sagaId = await stage.start(document)
+      await stage.eventually(sagaId, ({ status: now }) => now === 'stuck')
 
-    await stage.store.mailbox.post(sagaId, { kind: 'verb', verb, actor: 'ada', reason: 'done by hand' })
+      await stage.store.mailbox.post(sagaId, { kind: 'verb', verb, actor: 'ada', reason: 'done by hand' })
 
-    expect(await stage.ended(sagaId)).toMatchObject({ status, compensatedSteps })
-  })
+      expect(await stage.ended(sagaId)).toMatchObject({ status, compensatedSteps })
+    },
+  )
 
   test('no compensation starts while a handler of its action still runs past its time-out (S13)', async () => {
     const stage = await createStage()
@@ -310,13 +338,21 @@ describe('cancel and deadline', () => {
     const sagaId = await stage.start(document)
     await gate.reached
 
-    const posted = await stage.store.mailbox.post(sagaId, { kind: 'cancel', actor: 'ada', reason: 'changed my mind' })
+    const posted = await stage.store.mailbox.post(sagaId, {
+      kind: 'cancel',
+      actor: 'ada',
+      reason: 'changed my mind',
+    })
     expect(posted.is).toBe('posted')
     await stage.eventually(sagaId, ({ cancel }) => cancel !== undefined)
     gate.open()
 
     const ended = await stage.ended(sagaId)
-    expect(ended).toMatchObject({ status: 'cancelled', completedSteps: ['one', 'two'], compensatedSteps: ['two', 'one'] })
+    expect(ended).toMatchObject({
+      status: 'cancelled',
+      completedSteps: ['one', 'two'],
+      compensatedSteps: ['two', 'one'],
+    })
     expect(ended.failureReason).toBe('cancelled by ada: changed my mind')
     expect(undone).toEqual(['two', 'one'])
   })
@@ -353,7 +389,7 @@ describe('cancel and deadline', () => {
     })
     await stage.worker({ sagas: [saga] })
     const sagaId = await stage.start(document)
-    await stage.eventually(sagaId, ({ attempts }) => attempts['two'] === 2)
+    await stage.eventually(sagaId, ({ attempts }) => attempts.two === 2)
 
     await stage.store.mailbox.post(sagaId, { kind: 'cancel', actor: 'ada', reason: 'enough' })
 
@@ -417,8 +453,16 @@ describe('workers', () => {
     quick.open()
     await stopped
 
-    expect(await stage.saga(a)).toMatchObject({ status: 'running', completedSteps: ['work'], attempts: { more: 1 } })
-    expect(await stage.saga(b)).toMatchObject({ status: 'running', uncertainSteps: ['work'], attempts: { work: 1 } })
+    expect(await stage.saga(a)).toMatchObject({
+      status: 'running',
+      completedSteps: ['work'],
+      attempts: { more: 1 },
+    })
+    expect(await stage.saga(b)).toMatchObject({
+      status: 'running',
+      uncertainSteps: ['work'],
+      attempts: { work: 1 },
+    })
     expect((await stage.history(b)).map(({ kind }) => kind)).toEqual(['sagaStarted', 'interrupted'])
     endless.open()
     await stage.worker({ sagas: [saga] })
@@ -430,7 +474,9 @@ describe('workers', () => {
     const stage = await createStage()
     const { saga, document } = sagaOf('corrupt', { one: { action: () => 1 } })
     const ids = [await stage.start(document), await stage.start(document), await stage.start(document)]
-    await stage.query(`UPDATE sagas SET state = '{"status": "running", "attempts": 7}' WHERE saga_id = $1`, [ids[1]])
+    await stage.query(`UPDATE sagas SET state = '{"status": "running", "attempts": 7}' WHERE saga_id = $1`, [
+      ids[1],
+    ])
     await stage.worker({ sagas: [saga] })
 
     expect((await stage.ended(ids[0] ?? '')).status).toBe('completed')
@@ -444,8 +490,13 @@ describe('workers', () => {
   test('every connection of everybody is cut again and again, and every saga still ends once with every step once (F31)', async () => {
     const stage = await createStage()
     const done = new Map<string, number>()
-    const count = ({ idempotencyKey }: { idempotencyKey: string }) => void done.set(idempotencyKey, (done.get(idempotencyKey) ?? 0) + 1)
-    const { saga, document } = sagaOf('cut', { one: { action: count }, two: { action: count }, three: { action: count } })
+    const count = ({ idempotencyKey }: { idempotencyKey: string }) =>
+      void done.set(idempotencyKey, (done.get(idempotencyKey) ?? 0) + 1)
+    const { saga, document } = sagaOf('cut', {
+      one: { action: count },
+      two: { action: count },
+      three: { action: count },
+    })
     await stage.worker({ sagas: [saga] })
     await stage.worker({ sagas: [saga] })
     const ids = await Promise.all(Array.from({ length: 100 }, () => stage.start(document)))

@@ -41,7 +41,15 @@ export type Worker = {
 const RETRY_MS = 1_000
 
 export function createWorker(options: WorkerOptions): Worker {
-  const { databaseUrl, sagas = [], queues = [DEFAULT_QUEUE], concurrency = 200, leaseMs = 30_000, pollMs = 500, log } = options
+  const {
+    databaseUrl,
+    sagas = [],
+    queues = [DEFAULT_QUEUE],
+    concurrency = 200,
+    leaseMs = 30_000,
+    pollMs = 500,
+    log,
+  } = options
   const counters = createCounters()
   const served = [...new Set([...queues, ...sagas.map(({ definition }) => queueOf(definition))])]
   let current: Incarnation | undefined

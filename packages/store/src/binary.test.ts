@@ -40,7 +40,8 @@ async function roundTrips<T>(
   )
 }
 
-const whole = (min: number, max: number) => fc.oneof(fc.constantFrom(min, max, 0, -1), fc.integer({ min, max }))
+const whole = (min: number, max: number) =>
+  fc.oneof(fc.constantFrom(min, max, 0, -1), fc.integer({ min, max }))
 
 test('int2, to its ends', () => roundTrips('int2', whole(-32_768, 32_767), binary.int2Array, String))
 test('int4, to its ends', () => roundTrips('int4', whole(-(2 ** 31), 2 ** 31 - 1), binary.int4Array, String))
@@ -65,7 +66,9 @@ test('text, with null, with any character but NUL', () =>
 
 /** `jsonb_typeof` and the like could hide a difference: the server's own text is parsed and compared. */
 test('jsonb, with every JSON value it can hold', async () => {
-  const values = fc.jsonValue({ noUnicodeString: false }).filter((value) => !JSON.stringify(value).includes('\\u0000'))
+  const values = fc
+    .jsonValue({ noUnicodeString: false })
+    .filter((value) => !JSON.stringify(value).includes('\\u0000'))
   await fc.assert(
     fc.asyncProperty(fc.array(values, { maxLength: 10 }), async (drawn) => {
       const written = drawn.map((value) => JSON.stringify(value))
@@ -92,7 +95,9 @@ test('instants, to the millisecond from 1720 to 2280, with null', async () => {
         'SELECT (extract(epoch FROM e) * 1000)::numeric(20, 3)::text AS ms FROM unnest($1::timestamptz[]) WITH ORDINALITY AS u(e, n) ORDER BY n',
         [binary.timestamptzArray(drawn)],
       )
-      expect(rows.map(({ ms }) => (ms === null ? undefined : Number(ms)))).toEqual(drawn.map((at) => (at === 0 ? 0 : at)))
+      expect(rows.map(({ ms }) => (ms === null ? undefined : Number(ms)))).toEqual(
+        drawn.map((at) => (at === 0 ? 0 : at)),
+      )
     }),
     { numRuns: 60, examples: [[[]]] },
   )
@@ -105,7 +110,10 @@ test('instants at the ends of what a Date can hold, nearly', async () => {
 })
 
 test('an instant with a part of a millisecond is kept to the microsecond', async () => {
-  const [at] = await seen('timestamptz', binary.timestamptzArray([Date.parse('2026-01-01T00:00:00Z') + 0.123]))
+  const [at] = await seen(
+    'timestamptz',
+    binary.timestamptzArray([Date.parse('2026-01-01T00:00:00Z') + 0.123]),
+  )
   expect(at).toContain('00:00.000123')
 })
 

@@ -28,7 +28,9 @@ export type Claims = {
    */
   takeAgain(leases: readonly Lease[]): Promise<Claimed[]>
   /** Milliseconds until the next saga of these queues is due, if any is waiting. */
-  nextDueMs(queues: readonly string[]): Promise<{ dueMs: number | undefined; suspectWaitingMs: number | undefined }>
+  nextDueMs(
+    queues: readonly string[],
+  ): Promise<{ dueMs: number | undefined; suspectWaitingMs: number | undefined }>
   close(): Promise<void>
 }
 
@@ -132,7 +134,8 @@ SELECT
 }
 
 function decode(row: unknown[]): Claimed {
-  const [bucket, sagaId, epoch, version, name, definitionVersion, leasesLost, mailSeq, mailSeen, , document] = row
+  const [bucket, sagaId, epoch, version, name, definitionVersion, leasesLost, mailSeq, mailSeen, , document] =
+    row
   return {
     lease: { bucket: Number(bucket), sagaId: String(sagaId), epoch: Number(epoch) },
     version: Number(version),
@@ -148,5 +151,7 @@ export function decodeState(document: unknown): SagaState | { unreadable: string
   const parsed = SagaState.safeParse(document)
   if (parsed.success) return parsed.data
   const [issue] = parsed.error.issues
-  return { unreadable: `the stored state cannot be read: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}` }
+  return {
+    unreadable: `the stored state cannot be read: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`,
+  }
 }

@@ -22,7 +22,7 @@ export type Transition = {
    * What becomes of the lease: kept, or given up with the saga due at an instant (milliseconds since the epoch), or given
    * up for good because it has ended or waits for a person.
    */
-  then: { is: 'keep' } | { is: 'due'; at: number } | { is: 'rest' }
+  after: { is: 'keep' } | { is: 'due'; at: number } | { is: 'rest' }
 }
 
 type Release = { lease: Lease; delayMs: number }
@@ -48,11 +48,15 @@ export type Commits = {
 /** Two flushes may be under way: the database syncs one while the other is being built. */
 const LANES = 2
 
-export function createCommits(options: LaneOptions & { workerId: string; leaseMs: number }, clock: DatabaseClock): Commits {
+export function createCommits(
+  options: LaneOptions & { workerId: string; leaseMs: number },
+  clock: DatabaseClock,
+): Commits {
   const lanes = Array.from({ length: LANES }, () => createLane(options))
   const others = createLane(options)
   // After a whole lease without the database the leases are gone, and with them the right to write.
-  const mayWait = (sinceMs: number) => sinceMs < options.leaseMs
+  const mayWait = (sinceMs: number) => !closed && sinceMs < options.leaseMs
+  let closed = false
 
   const releases = createGatherer<Release, undefined>({
     lanes: 1,
@@ -87,6 +91,7 @@ export function createCommits(options: LaneOptions & { workerId: string; leaseMs
     },
 
     async close() {
+      closed = true
       await Promise.all([...lanes, others].map((lane) => lane.close()))
     },
   }
@@ -155,7 +160,11 @@ async function send(
   return answers.map((answer) => ({ ok: true, answer: answer ?? { is: 'leaseLost' } }))
 }
 
-async function explain(lane: Lane, transitions: Transition[], answers: (CommitAnswer | undefined)[]): Promise<void> {
+async function explain(
+  lane: Lane,
+  transitions: Transition[],
+  answers: (CommitAnswer | undefined)[],
+): Promise<void> {
   const missing = [...transitions.keys()].filter((index) => answers[index] === undefined)
   const leases = missing.flatMap((index) => transitions[index]?.lease ?? [])
   const rows = await lane.query(WHERE_NOW, leaseArrays(leases))
@@ -184,9 +193,9 @@ function commitArrays(transitions: Transition[]): Buffer[] {
     binary.int8Array(transitions.map(({ mailSeen }) => mailSeen)),
     binary.textArray(transitions.map(({ state }) => state.status)),
     binary.jsonbArray(transitions.map(({ state }) => JSON.stringify(state))),
-    binary.boolArray(transitions.map(({ then }) => then.is === 'keep')),
+    binary.boolArray(transitions.map(({ after }) => after.is === 'keep')),
     binary.boolArray(transitions.map(({ state }) => isTerminal(state.status))),
-    binary.timestamptzArray(transitions.map(({ then }) => (then.is === 'due' ? then.at : undefined))),
+    binary.timestamptzArray(transitions.map(({ after }) => (after.is === 'due' ? after.at : undefined))),
     binary.int4Array(transitions.map(({ state }) => state.leasesLost ?? 0)),
     binary.textArray(transitions.map(({ state }) => state.failedStep)),
     binary.timestamptzArray(transitions.map(({ state }) => Date.parse(state.updatedAt))),

@@ -96,7 +96,11 @@ export function createDefinitions(database: Database): Definitions {
     return row && keep(decode(row))
   }
 
-  async function insertNext(definition: Definition, document: Json, hash: string): Promise<Registered | undefined> {
+  async function insertNext(
+    definition: Definition,
+    document: Json,
+    hash: string,
+  ): Promise<Registered | undefined> {
     const { name } = definition
     const { rows } = await sql<Row>`
       INSERT INTO definitions AS d (name, version, hash, queue, document)
@@ -155,7 +159,9 @@ export function createDefinitions(database: Database): Definitions {
 type Row = { name: string; version: number; hash: string; queue: string; document: unknown; created_at: Date }
 
 /** Passed on as it is: what came out of a jsonb column is JSON. */
-const Source = z.custom<Readonly<Record<string, Json>>>((value) => typeof value === 'object' && value !== null)
+const Source = z.custom<Readonly<Record<string, Json>>>(
+  (value) => typeof value === 'object' && value !== null,
+)
 
 function decode(row: Row): Registered {
   const document = Definition.parse(row.document)

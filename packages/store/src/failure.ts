@@ -9,25 +9,39 @@ export type Failure =
   /** The statement or its data is at fault: sending it again changes nothing. */
   | 'statement'
 
-/** Errors of the network and of node-postgres itself come without a SQLSTATE. */
-const TRANSIENT = new Set(['40001', '40P01', '55P03', '57014'])
-const UNAVAILABLE = /^(53|25006|58|F0|XX)/
+/** An internal error may be one row's fault, so it is not waited out: tried again a few times, then the batch is halved. */
+const TRANSIENT = /^(40001|40003|40P01|55P03|57014|XX...)$/
+/** Also whoever is not let in (28, 3D000), reached a standby (25006), or has a session that lost its statements (26000). */
+const CONNECTION = /^(08...|57P..|28...|3D000|53300|25006|25P03|25P04|26000)$/
+const UNAVAILABLE = /^(53...|58...|F0...)$/
 
+/** Right for anything that was thrown: what nobody recognises is a bug, and waiting does not mend it. */
 export function failureOf(error: unknown): Failure {
   const code = sqlStateOf(error)
-  if (code === undefined) return isBug(error) ? 'statement' : 'connection'
-  if (TRANSIENT.has(code)) return 'transient'
-  if (code === '25006' || code.startsWith('08') || code.startsWith('57P') || code === '53300') return 'connection'
-  if (code === '25P03' || code === '57P05') return 'connection'
+  if (code === undefined) return isOfTheNetwork(error) ? 'connection' : 'statement'
+  if (CONNECTION.test(code)) return 'connection'
+  if (TRANSIENT.test(code)) return 'transient'
   if (UNAVAILABLE.test(code)) return 'unavailable'
   return 'statement'
 }
 
-/** Waiting for the database does not mend what our own code, or a row that does not decode, got wrong. */
-function isBug(error: unknown): boolean {
-  if (!(error instanceof Error)) return true
-  return ['TypeError', 'RangeError', 'ReferenceError', 'SyntaxError', 'ZodError', '$ZodError'].includes(error.name)
+/** Is it the database that cannot answer at present? */
+export function isOutage(error: unknown): boolean {
+  return failureOf(error) !== 'statement'
 }
+
+/** Errors of the network and of node-postgres itself come without a SQLSTATE. */
+function isOfTheNetwork(error: unknown): boolean {
+  if (error instanceof ConnectionLost) return true
+  if (!(error instanceof Error)) return false
+  return ('code' in error && NETWORK.test(String(error.code))) || DRIVER.test(error.message)
+}
+
+const NETWORK =
+  /^(ECONN(REFUSED|RESET|ABORTED)|E(HOST|NET)(UNREACH|DOWN)|ENOTFOUND|EAI_AGAIN|EPIPE|ETIMEDOUT|ERR_(STREAM|SOCKET|SSL|TLS)_.*)$/
+/** What node-postgres and its pool say in sentences only. */
+const DRIVER =
+  /^(timeout e|Connection terminated|Query read timeout|Client (was closed|has encountered a connection error)|Received unexpected .* message from backend|The server does not support SSL|There was an error establishing an SSL|Cannot use a pool after|driver has already been destroyed)/
 
 /** The five characters of an error that Postgres itself reported. */
 export function sqlStateOf(error: unknown): string | undefined {
@@ -39,31 +53,6 @@ export function sqlStateOf(error: unknown): string | undefined {
 export class ConnectionLost extends Error {
   override readonly name = 'ConnectionLost'
 }
-
-/**
- * Is it the database that cannot answer at present? Unlike `failureOf`, which is asked about statements only, this may be
- * asked about anything that was thrown: what nobody recognises is a bug and no outage.
- */
-export function isOutage(error: unknown): boolean {
-  if (error instanceof ConnectionLost) return true
-  if (sqlStateOf(error) !== undefined) return failureOf(error) !== 'statement'
-  if (!(error instanceof Error)) return false
-  return ('syscall' in error && 'code' in error && NETWORK.has(String(error.code))) || DRIVER.test(error.message)
-}
-
-const NETWORK = new Set([
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EPIPE',
-  'ETIMEDOUT',
-])
-/** What node-postgres and its pool say in sentences only. */
-const DRIVER =
-  /^(timeout exceeded when trying to connect|Connection terminated|Query read timeout|Client (was closed|has encountered a connection error)|Cannot use a pool after calling end|driver has already been destroyed)/
 
 export function isUniqueViolation(error: unknown): boolean {
   return sqlStateOf(error) === '23505'

@@ -9,25 +9,33 @@ const MAX_TRANSIENT = 20
  * fails; a lost connection is waited for as long as `mayWait` allows. The statement must therefore bear repetition: what an
  * earlier try may have done, `send` recognises.
  */
-export async function flushWithRecovery<Item, Answer>(
+export function flushWithRecovery<Item, Answer>(
   items: Item[],
-  send: (items: Item[], again: boolean) => Promise<Settled<Answer>[]>,
+  send: (items: Item[]) => Promise<Settled<Answer>[]>,
   mayWait: (sinceMs: number) => boolean,
 ): Promise<Settled<Answer>[]> {
   const startedAt = performance.now()
+  return flush(items, send, () => mayWait(performance.now() - startedAt))
+}
+
+async function flush<Item, Answer>(
+  items: Item[],
+  send: (items: Item[]) => Promise<Settled<Answer>[]>,
+  mayWait: () => boolean,
+): Promise<Settled<Answer>[]> {
   for (let failures = 0; ; ) {
     try {
-      return await send(items, failures > 0)
+      return await send(items)
     } catch (error) {
       failures++
       const failure = failureOf(error)
       if (failure === 'statement' || (failure === 'transient' && failures > MAX_TRANSIENT)) {
         if (items.length === 1) return [{ ok: false, error }]
         const half = items.length >> 1
-        const first = await flushWithRecovery(items.slice(0, half), send, mayWait)
-        return [...first, ...(await flushWithRecovery(items.slice(half), send, mayWait))]
+        const first = await flush(items.slice(0, half), send, mayWait)
+        return [...first, ...(await flush(items.slice(half), send, mayWait))]
       }
-      if (!mayWait(performance.now() - startedAt)) {
+      if (!mayWait()) {
         const gone = new ConnectionLost('the database did not answer in time', { cause: error })
         return items.map(() => ({ ok: false, error: gone }))
       }

@@ -76,22 +76,27 @@ test('a black hole that opens while the lane connects is one too', async () => {
   await eventually('only one connection is left', () => (network.connections === 1 ? true : undefined))
 })
 
-test.each(['pg_backend_pid', 'plan_cache_mode'])('so is one that opens when it has connected and asks for %s', async (message) => {
-  const { lane, network } = await stage()
-  const one = lane({ silenceMs: 100 })
-  network.when(message, network.goBlack)
-  expect(await one.query(ADD, [1]).catch(failureOf)).toBe('connection')
-  network.heal()
-  expect(await one.query(ADD, [2])).toEqual([[3]])
-  await eventually('only one connection is left', () => (network.connections === 1 ? true : undefined))
-})
+test.each(['pg_backend_pid', 'plan_cache_mode'])(
+  'so is one that opens when it has connected and asks for %s',
+  async (message) => {
+    const { lane, network } = await stage()
+    const one = lane({ silenceMs: 100 })
+    network.when(message, network.goBlack)
+    expect(await one.query(ADD, [1]).catch(failureOf)).toBe('connection')
+    network.heal()
+    expect(await one.query(ADD, [2])).toEqual([[3]])
+    await eventually('only one connection is left', () => (network.connections === 1 ? true : undefined))
+  },
+)
 
 test('a lane whose settings are refused does not keep that connection', async () => {
   const { network, query, lane } = await stage()
   const one = lane()
   network.when('plan_cache_mode', network.cut)
   expect(await one.query(ADD, [1]).catch(failureOf)).toBe('connection')
-  expect(await one.query({ name: 'mode', text: 'SHOW plan_cache_mode' }, [])).toEqual([['force_generic_plan']])
+  expect(await one.query({ name: 'mode', text: 'SHOW plan_cache_mode' }, [])).toEqual([
+    ['force_generic_plan'],
+  ])
   const there = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'test'"
   await eventually('only one is left', async () => ((await query(there)).length === 1 ? true : undefined))
 })
@@ -160,11 +165,16 @@ test('a direct lane prepares its statements by name, once, with plans that do no
   const { lane } = await stage()
   const one = lane()
   for (let n = 0; n < 3; n++) await one.query(ADD, [n])
-  const prepared = { name: 'prepared', text: 'SELECT name, generic_plans, custom_plans FROM pg_prepared_statements WHERE name = $1' }
+  const prepared = {
+    name: 'prepared',
+    text: 'SELECT name, generic_plans, custom_plans FROM pg_prepared_statements WHERE name = $1',
+  }
   expect(await one.query(prepared, ['add'])).toEqual([['add', 3, 0]])
 })
 
 test('int8 comes back as a number', async () => {
   const { lane } = await stage()
-  expect(await lane().query({ name: 'big', text: 'SELECT 4611686018427387::int8' }, [])).toEqual([[4611686018427387]])
+  expect(await lane().query({ name: 'big', text: 'SELECT 4611686018427387::int8' }, [])).toEqual([
+    [4611686018427387],
+  ])
 })

@@ -20,7 +20,11 @@ export type LaneOptions = LinkOptions & {
   joins?: 'index' | 'hash'
 }
 
-const SETTINGS = ['plan_cache_mode = force_generic_plan', 'jit = off', 'idle_in_transaction_session_timeout = 10000']
+const SETTINGS = [
+  'plan_cache_mode = force_generic_plan',
+  'jit = off',
+  'idle_in_transaction_session_timeout = 10000',
+]
 const JOIN_SETTINGS = {
   index: ['enable_seqscan = off', 'enable_hashjoin = off', 'enable_mergejoin = off'],
   hash: ['enable_nestloop = off', 'enable_mergejoin = off'],

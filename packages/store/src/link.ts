@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { ConnectionLost, failureOf } from './failure.ts'
+import { ConnectionLost, failureOf, sqlStateOf } from './failure.ts'
 
 /**
  * A link is one connection that is made when first needed, and made again after it was lost. It serves one user at a time.
@@ -59,6 +59,9 @@ export function createLink(
       return await work(client, pooled)
     } catch (error) {
       if (current?.is === 'opening' || failureOf(error) === 'connection') destroy(current)
+      if (current?.is === 'lost' && sqlStateOf(error) === undefined) {
+        throw new ConnectionLost(`the connection was lost: ${String(error)}`, { cause: error })
+      }
       throw error
     } finally {
       clearTimeout(silence)
@@ -68,9 +71,13 @@ export function createLink(
 
   return {
     use(work) {
-      const next = () => run(work)
-      const answer = last.then(next, next)
-      last = answer
+      const before = last
+      const answer = (async () => {
+        await before
+        return run(work)
+      })()
+      // Whoever asked hears of a failure; whoever comes next only waits for its end.
+      last = answer.catch(() => undefined)
       return answer
     },
 

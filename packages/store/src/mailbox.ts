@@ -38,7 +38,11 @@ export type Posted =
 
 export type Mailbox = {
   /** Leaves a letter. `when` narrows the sagas that take it; a saga that has ended takes none. */
-  post(sagaId: string, letter: Letter, when?: { status?: Status; version?: number; beforePivot?: boolean }): Promise<Posted>
+  post(
+    sagaId: string,
+    letter: Letter,
+    when?: { status?: Status; version?: number; beforePivot?: boolean },
+  ): Promise<Posted>
   /** The letters after `after`, in order. */
   read(sagaId: string, after: number): Promise<{ seq: number; letter: Letter }[]>
   /** Ends any saga by a statement that reads nothing of its state (S30b). */
@@ -56,7 +60,9 @@ export function createMailbox(database: Database): Mailbox {
     if (row === undefined) return { is: 'unknown' }
     const { version, past_pivot: pastPivot } = row
     const status = Status.parse(row.status)
-    return row.ended_at !== null ? { is: 'ended', status, version } : { is: 'refused', status, version, pastPivot }
+    return row.ended_at !== null
+      ? { is: 'ended', status, version }
+      : { is: 'refused', status, version, pastPivot }
   }
 
   return {

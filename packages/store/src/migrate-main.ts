@@ -1,7 +1,7 @@
 import { migrate } from './migrate.ts'
 
 /** `node packages/store/src/migrate-main.ts`: one line per migration applied; status 1 and a sentence if one cannot be. */
-const databaseUrl = process.env['DATABASE_URL']
+const databaseUrl = process.env.DATABASE_URL
 if (databaseUrl === undefined || databaseUrl === '') {
   console.error('DATABASE_URL is not set; set it to the address of the database to migrate, postgres://…')
   process.exit(1)

@@ -10,7 +10,8 @@ const DIRECTORY = fileURLToPath(new URL('../../../migrations/', import.meta.url)
 
 /** Brings the database up to date. Two at once wait for each other; running it again changes nothing. */
 export async function migrate(databaseUrl: string): Promise<string[]> {
-  const database = openDatabase({ databaseUrl, applicationName: 'backstitch/migrate', max: 2 })
+  // An index may take an hour to build, and whoever comes second waits as long.
+  const database = openDatabase({ databaseUrl, applicationName: 'backstitch/migrate', max: 2, silenceMs: 0 })
   try {
     const migrator = new Migrator({ db: database, provider: { getMigrations: readMigrations } })
     const { error, results } = await migrator.migrateToLatest()
@@ -24,7 +25,9 @@ export async function migrate(databaseUrl: string): Promise<string[]> {
 /** The migrations of this release that the database does not have yet. */
 export async function missingMigrations(database: Database): Promise<string[]> {
   const wanted = Object.keys(await readMigrations())
-  const { rows } = await sql<{ known: boolean }>`SELECT to_regclass('kysely_migration') IS NOT NULL AS known`.execute(database)
+  const { rows } = await sql<{
+    known: boolean
+  }>`SELECT to_regclass('kysely_migration') IS NOT NULL AS known`.execute(database)
   if (rows[0]?.known !== true) return wanted
   const applied = await sql<{ name: string }>`SELECT name FROM kysely_migration`.execute(database)
   const names = new Set(applied.rows.map(({ name }) => name))
@@ -35,7 +38,16 @@ async function readMigrations(): Promise<Record<string, Migration>> {
   const files = (await readdir(DIRECTORY)).filter((file) => /^\d{4}_.+\.sql$/.test(file)).sort()
   const entries = files.map(async (file): Promise<[string, Migration]> => {
     const text = await readFile(join(DIRECTORY, file), 'utf8')
-    return [file.replace(/\.sql$/, ''), { up: (db) => sql.raw(text).execute(db).then(() => undefined) }]
+    return [
+      file.replace(/\.sql$/, ''),
+      {
+        up: (db) =>
+          sql
+            .raw(text)
+            .execute(db)
+            .then(() => undefined),
+      },
+    ]
   })
   return Object.fromEntries(await Promise.all(entries))
 }

@@ -26,7 +26,10 @@ export type Queries = {
   /** With every value in place, also of a saga whose state cannot be read (S29). */
   saga(sagaId: string): Promise<Saga | undefined>
   /** Newest first. `before` is the place the page before ended at; without a `last` there is no further page. */
-  sagas(filter: SagaFilter, page: { before?: Place | undefined; limit: number }): Promise<{ items: SagaSummary[]; last?: Place }>
+  sagas(
+    filter: SagaFilter,
+    page: { before?: Place | undefined; limit: number },
+  ): Promise<{ items: SagaSummary[]; last?: Place }>
   /** How many of these have ended, or need a person: those a waiter need wait for no longer. */
   resting(sagaIds: readonly string[]): Promise<Set<string>>
   workers(): Promise<Worker[]>
@@ -95,7 +98,9 @@ export function createQueries(database: Database, definitions: Definitions, hist
   async function nextAct(row: Row, state: SagaState): Promise<NextAct> {
     const due = next(state)
     if (due.act !== 'attempt') return { act: due.act }
-    const attempts = due.attempts.map(({ dueAt, ...attempt }) => (dueAt === undefined ? attempt : { ...attempt, dueAt }))
+    const attempts = due.attempts.map(({ dueAt, ...attempt }) =>
+      dueAt === undefined ? attempt : { ...attempt, dueAt },
+    )
     if (row.owner !== null) return { act: 'attempt', attempts, worker: row.owner }
     if (row.is_due !== true) return { act: 'attempt', attempts }
     const definition = await definitions.get(row.definition_name, row.definition_version)
@@ -105,7 +110,9 @@ export function createQueries(database: Database, definitions: Definitions, hist
         queues.includes(row.queue) &&
         due.attempts.every(({ step, direction }) => {
           const act = definition && stepOf(definition.resolved, step)?.[direction]
-          return act?.call.type !== 'handler' || entryOf(handlers, row.definition_name)?.includes(step) === true
+          return (
+            act?.call.type !== 'handler' || entryOf(handlers, row.definition_name)?.includes(step) === true
+          )
         }),
     )
     return { act: 'attempt', attempts, ...(!served && { waitingForWorker: true }) }
@@ -120,7 +127,16 @@ export function createQueries(database: Database, definitions: Definitions, hist
     const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(values) }
     const clean = row.status === 'failed' || row.status === 'cancelled' ? { clean: isClean(state) } : {}
     const next = await nextAct(row, state)
-    return { ...shown, sagaId: row.saga_id, context, ...factsOf(row), ...clean, ...unreadable, ...missing, next }
+    return {
+      ...shown,
+      sagaId: row.saga_id,
+      context,
+      ...factsOf(row),
+      ...clean,
+      ...unreadable,
+      ...missing,
+      next,
+    }
   }
 
   /** A value that is gone does not hide the rest of the saga (S29). */
@@ -135,7 +151,10 @@ export function createQueries(database: Database, definitions: Definitions, hist
 
   return {
     async saga(sagaId) {
-      const row = await rows().where('bucket', '=', bucketOf(sagaId)).where('saga_id', '=', sagaId).executeTakeFirst()
+      const row = await rows()
+        .where('bucket', '=', bucketOf(sagaId))
+        .where('saga_id', '=', sagaId)
+        .executeTakeFirst()
       return row && present(row)
     },
 
@@ -149,16 +168,23 @@ export function createQueries(database: Database, definitions: Definitions, hist
       if (filter.tags !== undefined) {
         query = query.where(sql<boolean>`tags @> ${JSON.stringify(filter.tags)}::jsonb AND tags <> '{}'`)
       }
-      if (filter.createdAfter !== undefined) query = query.where('created_at', '>', new Date(filter.createdAfter))
-      if (filter.createdBefore !== undefined) query = query.where('created_at', '<', new Date(filter.createdBefore))
-      if (filter.updatedBefore !== undefined) query = query.where('updated_at', '<', new Date(filter.updatedBefore))
+      if (filter.createdAfter !== undefined)
+        query = query.where('created_at', '>', new Date(filter.createdAfter))
+      if (filter.createdBefore !== undefined)
+        query = query.where('created_at', '<', new Date(filter.createdBefore))
+      if (filter.updatedBefore !== undefined)
+        query = query.where('updated_at', '<', new Date(filter.updatedBefore))
       if (before !== undefined) {
         query = query.where(
           sql<boolean>`(created_at, saga_id) < (${before.createdAt}::timestamptz, ${before.sagaId}::uuid)`,
         )
       }
       // One more than asked for: it tells whether there is another page.
-      const found = await query.orderBy('created_at', 'desc').orderBy('saga_id', 'desc').limit(limit + 1).execute()
+      const found = await query
+        .orderBy('created_at', 'desc')
+        .orderBy('saga_id', 'desc')
+        .limit(limit + 1)
+        .execute()
       const page = found.slice(0, limit)
       const last = found.length > limit ? page.at(-1) : undefined
       return {
@@ -284,7 +310,13 @@ function substitute(row: Identity, message: string): SagaState {
     attempts: {},
     bytes: { inline: 0, total: 0 },
     ...(!isTerminal(status) && {
-      stuck: { step: null, direction: 'action' as const, reason: 'undecidable' as const, message, since: updatedAt },
+      stuck: {
+        step: null,
+        direction: 'action' as const,
+        reason: 'undecidable' as const,
+        message,
+        since: updatedAt,
+      },
     }),
   }
 }

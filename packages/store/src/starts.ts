@@ -39,7 +39,9 @@ export type Starts = {
    * Whether this start has been made before, without making it: a repetition must find its saga (S23) also when a newer
    * version of the definition would no longer take it.
    */
-  find(request: Pick<StartRequest, 'definition' | 'sagaKey' | 'idempotencyKey' | 'requestHash'>): Promise<Found | undefined>
+  find(
+    request: Pick<StartRequest, 'definition' | 'sagaKey' | 'idempotencyKey' | 'requestHash'>,
+  ): Promise<Found | undefined>
   readonly waiting: number
   close(): Promise<void>
 }
@@ -192,7 +194,8 @@ async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<S
   const started = new Set(inserted.map(([sagaId]) => sagaId))
   const now = inserted[0]?.[1]
   if (typeof now === 'number') clock.saw(now)
-  if (started.size === rows.length) return rows.map(({ sagaId, state }) => done({ is: 'started', sagaId, state }))
+  if (started.size === rows.length)
+    return rows.map(({ sagaId, state }) => done({ is: 'started', sagaId, state }))
 
   const left = rows.filter(({ sagaId, startKey }) => !started.has(sagaId) && startKey !== undefined)
   const holders = await holdersOf(lane, left)
@@ -201,7 +204,11 @@ async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<S
     // Without a key only this very row can have been in the way: an earlier try of this statement did arrive (F30).
     if (started.has(sagaId) || startKey === undefined) return done({ is: 'started', sagaId, state })
     const holder = holders.get(startKey)
-    if (holder === undefined) return { ok: false, error: new Error('the saga that held this start key was deleted meanwhile; start again') }
+    if (holder === undefined)
+      return {
+        ok: false,
+        error: new Error('the saga that held this start key was deleted meanwhile; start again'),
+      }
     if (holder.sagaId === sagaId) return done({ is: 'started', sagaId, state })
     return done(held(holder, request.requestHash))
   })
@@ -210,12 +217,17 @@ async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<S
 type Holder = { sagaId: string; hash: string }
 
 /** By start key. */
-async function holdersOf(lane: Lane, keys: Pick<NewRow, 'bucket' | 'startKey'>[]): Promise<Map<string, Holder>> {
+async function holdersOf(
+  lane: Lane,
+  keys: Pick<NewRow, 'bucket' | 'startKey'>[],
+): Promise<Map<string, Holder>> {
   const found = await lane.query(HOLDERS, [
     binary.int2Array(keys.map(({ bucket }) => bucket)),
     binary.textArray(keys.map(({ startKey }) => startKey)),
   ])
-  return new Map(found.map(([key, sagaId, hash]) => [String(key), { sagaId: String(sagaId), hash: String(hash) }]))
+  return new Map(
+    found.map(([key, sagaId, hash]) => [String(key), { sagaId: String(sagaId), hash: String(hash) }]),
+  )
 }
 
 function held({ sagaId, hash }: Holder, requestHash: string): Found {

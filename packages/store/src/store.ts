@@ -77,7 +77,11 @@ export async function openWorkerStore(
   },
 ): Promise<WorkerStore> {
   const { workerId, leaseMs } = options
-  const { database, clock, lane, check } = await open(options, `backstitch/worker/${workerId}`, options.poolSize ?? 4)
+  const { database, clock, lane, check } = await open(
+    options,
+    `backstitch/worker/${workerId}`,
+    options.poolSize ?? 4,
+  )
   const claims = createClaims({ ...lane, workerId }, clock)
   const commits = createCommits({ ...lane, workerId, leaseMs }, clock)
   const session = createSession(lane, clock, options.onDue)
@@ -91,7 +95,12 @@ export async function openWorkerStore(
     clock,
     check,
     async close() {
-      await Promise.all([claims.close(), commits.close(), session.close(), within(CLOSE_MS, database.destroy())])
+      await Promise.all([
+        claims.close(),
+        commits.close(),
+        session.close(),
+        within(CLOSE_MS, database.destroy()),
+      ])
     },
   }
 }

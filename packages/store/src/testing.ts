@@ -93,7 +93,13 @@ export async function createStage(): Promise<Stage> {
     sql: async (text, values = []) => (await client.query(text, [...values])).rows,
 
     async worker(options = {}) {
-      const { workerId = randomUUID(), leaseMs = 30_000, queues = ['order'], handlers = {}, onDue = () => undefined } = options
+      const {
+        workerId = randomUUID(),
+        leaseMs = 30_000,
+        queues = ['order'],
+        handlers = {},
+        onDue = () => undefined,
+      } = options
       const store = await openWorkerStore({ databaseUrl: options.url ?? url, workerId, leaseMs, onDue })
       closers.push(store.close)
       if (options.registered !== false) {
@@ -133,7 +139,11 @@ const handler = { action: { type: 'handler' }, compensation: { type: 'handler' }
 export const order = orderOf(3)
 
 export function orderOf(steps: number, more: Record<string, Json> = {}): Record<string, Json> {
-  return { name: 'order', ...more, steps: Array.from({ length: steps }, (_, n) => ({ name: `step${n + 1}`, ...handler })) }
+  return {
+    name: 'order',
+    ...more,
+    steps: Array.from({ length: steps }, (_, n) => ({ name: `step${n + 1}`, ...handler })),
+  }
 }
 
 export function requestFor(definition: Registered, more: Partial<StartRequest> = {}): StartRequest {
@@ -164,9 +174,11 @@ export function transitionOf(
   return { lease, version, mailSeen, ...after(decision), ...rest }
 }
 
-export function after(decision: Extract<Decision, { is: 'transition' }>): Pick<Transition, 'state' | 'entry' | 'then'> {
+export function after(
+  decision: Extract<Decision, { is: 'transition' }>,
+): Pick<Transition, 'state' | 'entry' | 'after'> {
   const { state, entry } = decision
-  return { state, entry, then: { is: isMoving(state.status) ? 'keep' : 'rest' } }
+  return { state, entry, after: { is: isMoving(state.status) ? 'keep' : 'rest' } }
 }
 
 /** The attempt that is scheduled has succeeded. */
@@ -175,7 +187,11 @@ export function success(state: SagaState, result: Json = null): Event {
   return { type: 'attemptSucceeded', ...scheduledIn(state), result, resultBytes }
 }
 
-export function failure(state: SagaState, outcome: 'rejected' | 'failed' | 'uncertain', message = 'no'): Event {
+export function failure(
+  state: SagaState,
+  outcome: 'rejected' | 'failed' | 'uncertain',
+  message = 'no',
+): Event {
   return { type: 'attemptFailed', ...scheduledIn(state), outcome, error: { code: 'DECLINED', message } }
 }
 
@@ -188,7 +204,10 @@ export function scheduledIn(state: SagaState): AttemptId {
 }
 
 /** Asks again and again, without a pause longer than a few milliseconds, until the answer is not undefined. */
-export async function eventually<T>(what: string, ask: () => Promise<T | undefined> | T | undefined): Promise<T> {
+export async function eventually<T>(
+  what: string,
+  ask: () => Promise<T | undefined> | T | undefined,
+): Promise<T> {
   const end = performance.now() + 10_000
   for (;;) {
     const answer = await ask()

@@ -48,7 +48,11 @@ export type Session = {
   close(): Promise<void>
 }
 
-export function createSession(options: LinkOptions, clock: DatabaseClock, onDue: (queues: string[]) => void): Session {
+export function createSession(
+  options: LinkOptions,
+  clock: DatabaseClock,
+  onDue: (queues: string[]) => void,
+): Session {
   let current: WorkerRecord | undefined
 
   /** After every connect the row must name the new session, or the old one's end would be taken for a death. */
@@ -69,7 +73,15 @@ export function createSession(options: LinkOptions, clock: DatabaseClock, onDue:
     async register(record) {
       const { workerId, queues, handlers, concurrency, leaseMs } = record
       await link.use(async (client, pooled) => {
-        const values = [workerId, hostname(), process.pid, queues, JSON.stringify(handlers), concurrency, leaseMs]
+        const values = [
+          workerId,
+          hostname(),
+          process.pid,
+          queues,
+          JSON.stringify(handlers),
+          concurrency,
+          leaseMs,
+        ]
         await client.query(REGISTER, values)
         await client.query(ANNOUNCE, [workerId, !pooled])
       })
@@ -89,7 +101,11 @@ export function createSession(options: LinkOptions, clock: DatabaseClock, onDue:
     },
 
     async declareDead({ workerId, reason, backendPid }) {
-      const rows = await query(z.object({ worker_id: z.string() }), DECLARE_DEAD, [workerId, reason, backendPid])
+      const rows = await query(z.object({ worker_id: z.string() }), DECLARE_DEAD, [
+        workerId,
+        reason,
+        backendPid,
+      ])
       return rows.length > 0
     },
 

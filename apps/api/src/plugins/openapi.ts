@@ -1,4 +1,4 @@
-import { Definition, ERRORS, type ErrorCode, ProblemDetails } from '@backstitch/core'
+import { ERRORS, type ErrorCode, ProblemDetails } from '@backstitch/core'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod'
@@ -71,6 +71,3 @@ export async function describeApi(app: App): Promise<void> {
     return reply.header('content-type', 'application/json; charset=utf-8').send(written)
   })
 }
-
-/** The document of a definition, before anything has been said about it. */
-export const definitionShape = Definition

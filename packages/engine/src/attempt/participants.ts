@@ -8,7 +8,12 @@ export type Participants = {
   /** Can this worker carry it out at all (S20)? */
   canRun(definition: string, id: AttemptId, act: Act): boolean
   /** Never rejects. `abort` fires the request's signal. `onLate` hears of a result that came after the attempt had ended (S4). */
-  run(act: Act, request: AttemptRequest, abort: () => void, onLate: (end: AttemptEnd) => void): Promise<AttemptEnd>
+  run(
+    act: Act,
+    request: AttemptRequest,
+    abort: () => void,
+    onLate: (end: AttemptEnd) => void,
+  ): Promise<AttemptEnd>
   /** Which handlers there are, by definition. */
   readonly handlers: Readonly<Record<string, readonly string[]>>
   close(): Promise<void>
@@ -31,7 +36,8 @@ export function createParticipants(sagas: readonly SagaModule[]): Participants {
     onLate: (end: AttemptEnd) => void,
   ): Promise<AttemptEnd> {
     const handler = handlerFor(request.definition.name, request)
-    if (handler === undefined) throw new Error(`no handler for step "${request.step}": canRun must be asked first`)
+    if (handler === undefined)
+      throw new Error(`no handler for step "${request.step}": canRun must be asked first`)
     const { end, settled } = runHandler(handler, request, abort, onLate)
     const ended = await end
     if (ended.outcome === 'uncertain' && request.direction === 'action') watch(zombieKey(request), settled)

@@ -1,5 +1,5 @@
 import { randomFillSync } from 'node:crypto'
-import { entryOf, type Act, type AttemptId, type Json, type SagaState } from '@backstitch/core'
+import { type Act, type AttemptId, entryOf, type Json, type SagaState } from '@backstitch/core'
 import type { AttemptRequest } from './attempt.ts'
 
 /** What a participant is told. `spilled` holds the values that do not stand in the state itself (S33). */

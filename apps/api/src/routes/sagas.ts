@@ -1,0 +1,249 @@
+import {
+  type Accepted,
+  HistoryItem,
+  isMoving,
+  isTerminal,
+  type Json,
+  MAX_BATCH,
+  pageOf,
+  Problem,
+  type ProblemDetails,
+  problemsOf,
+  Saga,
+  type SagaFilter,
+  SagaSummary,
+  StartBatch,
+  StartBatchAnswer,
+  StartSaga,
+  Tags,
+} from '@backstitch/core'
+import { isSagaId } from '@backstitch/store'
+import type { FastifyReply } from 'fastify'
+import { z } from 'zod'
+import type { App, Door } from '../app.ts'
+import { readCursor, writeCursor } from '../cursors.ts'
+import {
+  noSuchSaga,
+  Paging,
+  SagaPath,
+  SagaQuery,
+  sagaIdOf,
+  StartHeaders,
+  tagsOf,
+  traceparentOf,
+  WaitMs,
+} from '../parameters.ts'
+import { answers, shownAs } from '../plugins/openapi.ts'
+import { documentOf, problemOf } from '../plugins/problems.ts'
+import type { Caller } from '../starting.ts'
+
+const START_BYTES = 2 * 1024 * 1024
+const BATCH_BYTES = 16 * 1024 * 1024
+
+/** Its items are checked one by one, so that a bad one is answered without refusing the others. */
+const AnyBatch = shownAs(
+  z.strictObject({ sagas: z.array(z.custom<Json>((item) => item !== undefined)).min(1).max(MAX_BATCH) }),
+  StartBatch,
+)
+
+const SagaPlace = z.tuple([z.iso.datetime(), z.string().refine(isSagaId)])
+
+export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
+  app.post(
+    '/v1/sagas',
+    {
+      bodyLimit: START_BYTES,
+      schema: {
+        tags: ['sagas'],
+        operationId: 'startSaga',
+        summary: 'Start a saga',
+        description:
+          'Answers 202 when the start is durable, with the header `Idempotent-Replay` if it had been made before. With `waitMs` it answers 200 if the saga ends, or needs a person, within that time.',
+        headers: StartHeaders,
+        querystring: z.strictObject({ waitMs: WaitMs.default(0) }),
+        body: StartSaga,
+        response: answers(
+          { 200: Saga, 202: Saga },
+          'MALFORMED_JSON',
+          'BAD_REQUEST',
+          'DEFINITION_NOT_FOUND',
+          'START_CONFLICT',
+          'BODY_TOO_LARGE',
+          'INPUT_TOO_LARGE',
+          'UNSUPPORTED_MEDIA_TYPE',
+          'INVALID_REQUEST',
+          'INVALID_INPUT',
+        ),
+      },
+    },
+    async (request, reply) => {
+      const { sent = null, body, query, headers } = request
+      const started = await starting.start({ sent, asked: body, caller: callerOf(headers) })
+      if (started.is === 'repeated') reply.header('idempotent-replay', 'true')
+      const known = started.is === 'started' ? started.saga : await read(started.sagaId)
+      reply.header('location', `/v1/sagas/${known.sagaId}`)
+      if (query.waitMs === 0) return sendSaga(reply, 202, known)
+      const saga = await afterAWhile(known, query.waitMs, reply)
+      return sendSaga(reply, isMoving(saga.status) ? 202 : 200, saga)
+    },
+  )
+
+  app.post(
+    '/v1/sagas/batch',
+    {
+      bodyLimit: BATCH_BYTES,
+      schema: {
+        tags: ['sagas'],
+        operationId: 'startSagas',
+        summary: `Start up to ${MAX_BATCH} sagas`,
+        description:
+          'An answer for each, in their order; one that is refused does not keep the others from starting. Item i without a key of its own has the key `<Idempotency-Key>#i`.',
+        headers: StartHeaders,
+        body: AnyBatch,
+        response: answers(
+          { 200: StartBatchAnswer },
+          'MALFORMED_JSON',
+          'BAD_REQUEST',
+          'BODY_TOO_LARGE',
+          'UNSUPPORTED_MEDIA_TYPE',
+          'INVALID_REQUEST',
+        ),
+      },
+    },
+    async (request) => {
+      const caller = callerOf(request.headers)
+      const items = await Promise.all(
+        request.body.sagas.map(async (item, index) => {
+          try {
+            return await startItem(item, forItem(caller, index))
+          } catch (error) {
+            const problem = problemOf(error)
+            if (problem.code === 'INTERNAL') request.log.error({ err: error, index }, 'an item of a batch failed')
+            return { accepted: false as const, problem: documentOf(problem, request.id) }
+          }
+        }),
+      )
+      if (items.every((item) => !item.accepted && item.problem.code === 'UNAVAILABLE')) {
+        throw new Problem('UNAVAILABLE', 'none of these could be started; try again soon')
+      }
+      return { items }
+    },
+  )
+
+  async function startItem(sent: Json, caller: Caller): Promise<Accepted> {
+    const asked = StartSaga.safeParse(sent)
+    if (!asked.success) {
+      const errors = problemsOf(asked.error)
+      const detail = errors.map(({ pointer, detail }) => `${pointer || 'the item'}: ${detail}`).join('; ')
+      throw new Problem('INVALID_REQUEST', detail, { errors })
+    }
+    const started = await starting.start({ sent, asked: asked.data, caller })
+    const { sagaId, status, version } = started.is === 'started' ? started.saga : await read(started.sagaId)
+    return { accepted: true, sagaId, status, version }
+  }
+
+  app.get(
+    '/v1/sagas',
+    {
+      schema: {
+        tags: ['sagas'],
+        operationId: 'listSagas',
+        summary: 'List sagas, newest first',
+        description: 'Also by tag: `tag.<name>=<value>`, as often as you like; all must agree.',
+        querystring: SagaQuery,
+        response: answers({ 200: pageOf(SagaSummary) }, 'BAD_REQUEST', 'INVALID_CURSOR'),
+      },
+    },
+    async ({ query }) => {
+      const { limit, cursor } = query
+      const filter = filterOf(query)
+      const list = ['sagas', { ...filter }]
+      const [createdAt, sagaId] = cursor === undefined ? [] : readCursor(cursor, list, SagaPlace)
+      const before = createdAt === undefined || sagaId === undefined ? undefined : { createdAt, sagaId }
+      const { items, last } = await store().queries.sagas(filter, { before, limit })
+      if (last === undefined) return { items }
+      return { items, nextCursor: writeCursor(list, [last.createdAt, last.sagaId]) }
+    },
+  )
+
+  app.get(
+    '/v1/sagas/:sagaId',
+    {
+      schema: {
+        tags: ['sagas'],
+        operationId: 'getSaga',
+        summary: 'One saga: its state, and what happens next',
+        description: 'The ETag is its version, for `If-Match`.',
+        params: SagaPath,
+        response: answers({ 200: Saga }, 'SAGA_NOT_FOUND'),
+      },
+    },
+    async ({ params }, reply) => sendSaga(reply, 200, await read(sagaIdOf(params))),
+  )
+
+  app.get(
+    '/v1/sagas/:sagaId/wait',
+    {
+      schema: {
+        tags: ['sagas'],
+        operationId: 'waitForSaga',
+        summary: 'The saga, once it has ended or needs a person',
+        description: 'When the time is up it is answered as it stands: look at its `status`.',
+        params: SagaPath,
+        querystring: z.strictObject({ timeoutMs: WaitMs.default(30_000) }),
+        response: answers({ 200: Saga }, 'BAD_REQUEST', 'SAGA_NOT_FOUND'),
+      },
+    },
+    async ({ params, query }, reply) => {
+      const saga = await read(sagaIdOf(params))
+      if (!isMoving(saga.status)) return sendSaga(reply, 200, saga)
+      await hub.wait(saga.sagaId, query.timeoutMs, whileConnected(reply))
+      return sendSaga(reply, 200, await read(saga.sagaId))
+    },
+  )
+
+  app.get(
+    '/v1/sagas/:sagaId/history',
+    {
+      schema: {
+        tags: ['sagas'],
+        operationId: 'getSagaHistory',
+        summary: 'Every transition, attempt and operator act, in order',
+        params: SagaPath,
+        querystring: z.strictObject(Paging),
+        response: answers({ 200: pageOf(HistoryItem) }, 'BAD_REQUEST', 'INVALID_CURSOR', 'SAGA_NOT_FOUND'),
+      },
+    },
+    async ({ params, query: { limit, cursor } }) => {
+      const sagaId = sagaIdOf(params)
+      const list = ['history', sagaId]
+      const after = cursor === undefined ? undefined : readCursor(cursor, list, z.int().min(0))
+      const found = await store().history.show(sagaId, { after, limit: limit + 1 })
+      if (found.length === 0 && after === undefined) await read(sagaId)
+      const items = found.slice(0, limit)
+      const last = items.at(-1)
+      if (last === undefined || found.length <= limit) return { items }
+      return { items, nextCursor: writeCursor(list, last.seq) }
+    },
+  )
+
+  async function read(sagaId: string): Promise<Saga> {
+    const saga = await store().queries.saga(sagaId)
+    if (saga === undefined) throw noSuchSaga(sagaId)
+    return saga
+  }
+
+  /** The start has been acknowledged already, so nothing that goes wrong from here on may turn it into an error. */
+  async function afterAWhile(known: Saga, waitMs: number, reply: FastifyReply): Promise<Saga> {
+    if (!isMoving(known.status)) return known
+    try {
+      await hub.wait(known.sagaId, waitMs, whileConnected(reply))
+      return await read(known.sagaId)
+    } catch (error) {
+      if (problemOf(error).code === 'INTERNAL') reply.log.error({ err: error }, 'a wait failed')
+      return known
+    }
+  }
+}
+
+type SagaReply = { code(status: 200 | 202): { header(name: string, value: string): { send(saga: Saga): SagaReply } } }

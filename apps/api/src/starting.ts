@@ -1,0 +1,134 @@
+import { createHash } from 'node:crypto'
+import {
+  byteLength,
+  canonicalJson,
+  type Json,
+  type JsonProblem,
+  MAX_VALUE_BYTES,
+  next,
+  Problem,
+  type Saga,
+  type SagaState,
+  type StartSaga,
+} from '@backstitch/core'
+import type { ApiStore, Registered, StartRequest } from '@backstitch/store'
+import { definitionOf } from './definition-of.ts'
+import type { InputSchemas } from './input-schema.ts'
+import type { Metrics } from './plugins/metrics.ts'
+
+/** From a request to a saga: one start, whether it came alone or in a batch (S23, S24). */
+export type Starting = {
+  start(start: { sent: Json; asked: StartSaga; caller: Caller }): Promise<Started>
+}
+
+/** What a start owes to the headers of its request. */
+export type Caller = {
+  idempotencyKey?: string | undefined
+  correlationId?: string | undefined
+  traceparent?: string | undefined
+}
+
+export type Started =
+  | { is: 'started'; saga: Saga }
+  /** The same request has started this saga before. */
+  | { is: 'repeated'; sagaId: string }
+
+export function createStarting(options: {
+  store: () => ApiStore
+  schemas: InputSchemas
+  metrics: Metrics
+  maxWaitingStarts: number
+}): Starting {
+  const { schemas, metrics, maxWaitingStarts } = options
+
+  function misfits({ name, version, document }: Registered, input: Json, inputBytes: number): JsonProblem[] {
+    const { inputSchema } = document
+    return inputSchema === undefined ? [] : schemas.misfits({ name, version, schema: inputSchema }, input, inputBytes)
+  }
+
+  async function start({ sent, asked, caller }: Parameters<Starting['start']>[0]): Promise<Started> {
+    const store = options.store()
+    if (store.starts.waiting >= maxWaitingStarts) {
+      throw new Problem('UNAVAILABLE', `${maxWaitingStarts} starts are waiting already; try again soon`)
+    }
+    refuseNamelessTag(sent)
+    const { input, sagaKey, tags, deadlineMs } = asked
+    const inputBytes = byteLength(JSON.stringify(input))
+    if (inputBytes > MAX_VALUE_BYTES) {
+      const detail = `the input has ${inputBytes} bytes as JSON; the most is ${MAX_VALUE_BYTES}: pass a reference to what is large`
+      throw new Problem('INPUT_TOO_LARGE', detail, { errors: [{ pointer: '/input', detail }] })
+    }
+    const definition = await definitionOf(store, asked.definition, asked.version)
+    const request: StartRequest = {
+      definition,
+      input,
+      inputBytes,
+      sagaKey,
+      idempotencyKey: caller.idempotencyKey,
+      requestHash: createHash('sha256').update(canonicalJson(sent)).digest('hex'),
+      correlationId: asked.correlationId ?? caller.correlationId,
+      traceparent: caller.traceparent,
+      tags,
+      deadlineMs,
+    }
+    const errors = misfits(definition, input, inputBytes)
+    // What was started under an older schema stays started: a repetition finds it whatever the newest schema says (S23).
+    const answer = errors.length === 0 ? await store.starts.start(request) : await store.starts.find(request)
+    if (answer === undefined) {
+      const [first] = errors
+      const detail = `${first?.pointer ?? '/input'}: ${first?.detail ?? 'does not fit'}`
+      throw new Problem('INVALID_INPUT', `${definition.name} version ${definition.version}: ${detail}`, { errors })
+    }
+    switch (answer.is) {
+      case 'started':
+        store.wakeups.due(definition.queue)
+        return { is: 'started', saga: justStarted(answer.state, request) }
+      case 'repeated':
+        return answer
+      case 'conflict': {
+        const key = sagaKey === undefined ? `Idempotency-Key "${caller.idempotencyKey}"` : `sagaKey "${sagaKey}"`
+        const detail = `the ${key} belongs to saga ${answer.sagaId}, which another request has started; use another key, or send that request`
+        throw new Problem('START_CONFLICT', detail, { sagaId: answer.sagaId })
+      }
+    }
+  }
+
+  return {
+    async start(request) {
+      try {
+        const started = await start(request)
+        metrics.started(started.is)
+        return started
+      } catch (error) {
+        metrics.started(error instanceof Problem && error.code === 'START_CONFLICT' ? 'conflict' : 'refused')
+        throw error
+      }
+    },
+  }
+}
+
+/** What reading it back would give, without reading it. */
+function justStarted(state: SagaState, { input, sagaKey, tags }: StartRequest): Saga {
+  const { bytes: _, spilled: __, traceparent: ___, ...shown } = state
+  const due = next(state)
+  return {
+    ...shown,
+    context: { input },
+    version: 1,
+    tags: tags ?? {},
+    ...(sagaKey !== undefined && { sagaKey }),
+    next: due.act === 'attempt' ? { act: 'attempt', attempts: due.attempts.map(withoutAbsent) } : { act: due.act },
+  }
+}
+
+function withoutAbsent<T extends { dueAt: string | undefined }>({ dueAt, ...attempt }: T) {
+  return dueAt === undefined ? attempt : { ...attempt, dueAt }
+}
+
+/** zod leaves a key of this name out without a word, and nothing that is sent may be lost in silence (S31). */
+function refuseNamelessTag(sent: Json): void {
+  const tags = typeof sent === 'object' && sent !== null && 'tags' in sent ? sent.tags : undefined
+  if (typeof tags !== 'object' || tags === null || !Object.hasOwn(tags, '__proto__')) return
+  const detail = 'no tag can be named "__proto__"'
+  throw new Problem('INVALID_REQUEST', `/tags/__proto__: ${detail}`, { errors: [{ pointer: '/tags/__proto__', detail }] })
+}

@@ -1,0 +1,119 @@
+import { Problem } from '@backstitch/core'
+
+/**
+ * All that wait for a saga ask together: one statement answers for every saga whose turn it is, and one at a time.
+ *
+ * 1. A young wait asks every millisecond or two, an old one every tenth of a second: how late the news is stays in
+ *    proportion to how long it took (`LATENESS`).
+ * 2. Asking never takes more than half of the time: a database that answers slowly is asked less often.
+ * 3. Whoever gives up, by time-out or because the caller went away, is forgotten at once.
+ */
+export type WaitHub = {
+  /**
+   * Resolves to true when the saga has ended or needs a person, and to false when time is up, the caller has gone or the
+   * hub is closed. Throws a `Problem` when too many are waiting.
+   */
+  wait(sagaId: string, timeoutMs: number, signal?: AbortSignal): Promise<boolean>
+  readonly waiting: number
+  /** Everybody is answered now, and whoever comes later at once. */
+  close(): void
+}
+
+type Waiter = { sagaId: string; since: number; askAt: number; settle: (rests: boolean) => void }
+
+const LATENESS = 0.15
+const SHORTEST_MS = 1
+const LONGEST_MS = 100
+/** Waits that are older than a few of these ask together. */
+const GRAIN_MS = 20
+const AFTER_FAILURE_MS = 250
+
+export function createWaitHub(options: {
+  /** Which of these have ended, or need a person. */
+  resting: (sagaIds: readonly string[]) => Promise<ReadonlySet<string>>
+  maxWaiters: number
+}): WaitHub {
+  const { resting, maxWaiters } = options
+  const waiters = new Set<Waiter>()
+  let timer: NodeJS.Timeout | undefined
+  let timerAt = Number.POSITIVE_INFINITY
+  let asking = false
+  let notBefore = 0
+  let closed = false
+
+  /** Sees to it that somebody asks at `askAt`, or as soon after as is allowed. */
+  function plan(askAt: number): void {
+    const at = Math.max(askAt, notBefore)
+    if (asking || at >= timerAt) return
+    clearTimeout(timer)
+    timerAt = at
+    timer = setTimeout(() => void ask(), at - performance.now())
+  }
+
+  async function ask(): Promise<void> {
+    timerAt = Number.POSITIVE_INFINITY
+    const began = performance.now()
+    const due = [...waiters].filter(({ askAt }) => askAt <= began + SHORTEST_MS / 2)
+    asking = true
+    let rest: ReadonlySet<string> = new Set()
+    let pauseMs = AFTER_FAILURE_MS
+    try {
+      if (due.length > 0) rest = await resting([...new Set(due.map(({ sagaId }) => sagaId))])
+      pauseMs = performance.now() - began
+    } catch {
+      // The database is away: those who wait find out when they read the saga.
+    }
+    asking = false
+    const now = performance.now()
+    notBefore = now + pauseMs
+    for (const waiter of due) {
+      if (rest.has(waiter.sagaId)) waiter.settle(true)
+      else waiter.askAt = nextAsk(now, waiter.since)
+    }
+    let earliest = Number.POSITIVE_INFINITY
+    for (const { askAt } of waiters) if (askAt < earliest) earliest = askAt
+    if (earliest < Number.POSITIVE_INFINITY) plan(earliest)
+  }
+
+  return {
+    async wait(sagaId, timeoutMs, signal) {
+      if (closed || timeoutMs <= 0 || signal?.aborted === true) return false
+      if (waiters.size >= maxWaiters) {
+        throw new Problem('UNAVAILABLE', `${maxWaiters} requests are waiting already; ask again later`, { retryAfterS: 2 })
+      }
+      return new Promise((resolve) => {
+        const since = performance.now()
+        const giveUp = () => waiter.settle(false)
+        const timeout = setTimeout(giveUp, timeoutMs)
+        const waiter: Waiter = {
+          sagaId,
+          since,
+          askAt: since + SHORTEST_MS,
+          settle(rests) {
+            clearTimeout(timeout)
+            signal?.removeEventListener('abort', giveUp)
+            waiters.delete(waiter)
+            resolve(rests)
+          },
+        }
+        signal?.addEventListener('abort', giveUp)
+        waiters.add(waiter)
+        plan(waiter.askAt)
+      })
+    },
+    get waiting() {
+      return waiters.size
+    },
+    close() {
+      closed = true
+      clearTimeout(timer)
+      for (const waiter of waiters) waiter.settle(false)
+    },
+  }
+}
+
+function nextAsk(now: number, since: number): number {
+  const inMs = Math.min(LONGEST_MS, Math.max(SHORTEST_MS, (now - since) * LATENESS))
+  const at = now + inMs
+  return inMs < GRAIN_MS ? at : Math.ceil(at / GRAIN_MS) * GRAIN_MS
+}
