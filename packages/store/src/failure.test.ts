@@ -103,12 +103,15 @@ describe('what node-postgres throws', () => {
     provoke: (client: pg.Client) => Promise<unknown>,
     options: pg.ClientConfig = {},
   ) {
-    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 100, ...options })
+    const { connectionString = '', ...rest } = options
+    const changed = connectionString.startsWith('/') ? new URL(connectionString, url).href : url.replace(/^.*@/, connectionString || '$&')
+    const client = new pg.Client({ connectionString: changed, connectionTimeoutMillis: 100, ...rest })
     client.on('error', () => undefined)
-    return provoke(client).then(
-      () => undefined,
-      (error: unknown) => error,
-    )
+    try {
+      return await provoke(client).catch((error: unknown) => error)
+    } finally {
+      void client.end()
+    }
   }
 
   async function connected(client: pg.Client, then: () => Promise<unknown>) {
@@ -123,8 +126,8 @@ describe('what node-postgres throws', () => {
   ][] = [
     ['nothing listens', (client, network) => network.close().then(() => client.connect())],
     ['nothing answers', (client, network) => (network.goBlack(), client.connect())],
-    ['the password is wrong', (client) => client.connect(), { password: 'wrong', user: 'nobody' }],
-    ['there is no such database', (client) => client.connect(), { database: 'nowhere' }],
+    ['there is no such user', (client) => client.connect(), { connectionString: 'postgres://nobody:wrong@' }],
+    ['there is no such database', (client) => client.connect(), { connectionString: '/nowhere' }],
     ['the server has no TLS', (client) => client.connect(), { ssl: true }],
     [
       'the connection is cut',

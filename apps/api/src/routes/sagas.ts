@@ -2,7 +2,6 @@ import {
   type Accepted,
   HistoryItem,
   isMoving,
-  isTerminal,
   type Json,
   MAX_BATCH,
   pageOf,
@@ -82,9 +81,9 @@ export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
       if (started.is === 'repeated') reply.header('idempotent-replay', 'true')
       const known = started.is === 'started' ? started.saga : await read(started.sagaId)
       reply.header('location', `/v1/sagas/${known.sagaId}`)
-      if (query.waitMs === 0) return sendSaga(reply, 202, known)
+      if (query.waitMs === 0) return reply.code(202).header('etag', etagOf(known)).send(known)
       const saga = await afterAWhile(known, query.waitMs, reply)
-      return sendSaga(reply, isMoving(saga.status) ? 202 : 200, saga)
+      return reply.code(isMoving(saga.status) ? 202 : 200).header('etag', etagOf(saga)).send(saga)
     },
   )
 
@@ -157,7 +156,7 @@ export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
     async ({ query }) => {
       const { limit, cursor } = query
       const filter = filterOf(query)
-      const list = ['sagas', { ...filter }]
+      const list = ['sagas', JSON.stringify(filter)]
       const [createdAt, sagaId] = cursor === undefined ? [] : readCursor(cursor, list, SagaPlace)
       const before = createdAt === undefined || sagaId === undefined ? undefined : { createdAt, sagaId }
       const { items, last } = await store().queries.sagas(filter, { before, limit })
@@ -178,7 +177,10 @@ export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
         response: answers({ 200: Saga }, 'SAGA_NOT_FOUND'),
       },
     },
-    async ({ params }, reply) => sendSaga(reply, 200, await read(sagaIdOf(params))),
+    async ({ params }, reply) => {
+      const saga = await read(sagaIdOf(params))
+      return reply.header('etag', etagOf(saga)).send(saga)
+    },
   )
 
   app.get(
@@ -195,10 +197,12 @@ export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
       },
     },
     async ({ params, query }, reply) => {
-      const saga = await read(sagaIdOf(params))
-      if (!isMoving(saga.status)) return sendSaga(reply, 200, saga)
-      await hub.wait(saga.sagaId, query.timeoutMs, whileConnected(reply))
-      return sendSaga(reply, 200, await read(saga.sagaId))
+      let saga = await read(sagaIdOf(params))
+      if (isMoving(saga.status)) {
+        await hub.wait(saga.sagaId, query.timeoutMs, whileConnected(reply))
+        saga = await read(saga.sagaId)
+      }
+      return reply.header('etag', etagOf(saga)).send(saga)
     },
   )
 
@@ -246,4 +250,45 @@ export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
   }
 }
 
-type SagaReply = { code(status: 200 | 202): { header(name: string, value: string): { send(saga: Saga): SagaReply } } }
+/** S17a */
+function etagOf({ version }: Saga): string {
+  return `"${version}"`
+}
+
+function callerOf(headers: z.infer<typeof StartHeaders>): Caller {
+  return {
+    idempotencyKey: headers['idempotency-key'],
+    correlationId: headers['x-correlation-id'],
+    traceparent: traceparentOf(headers.traceparent),
+  }
+}
+
+/** S23 */
+function forItem(caller: Caller, index: number): Caller {
+  const { idempotencyKey } = caller
+  return idempotencyKey === undefined ? caller : { ...caller, idempotencyKey: `${idempotencyKey}#${index}` }
+}
+
+/** In one order, whatever the order in the query. */
+function filterOf(query: SagaQuery): SagaFilter {
+  const { status, definition, version, sagaKey, failedStep, createdAfter, createdBefore, updatedBefore } = query
+  const tags = Object.entries(Tags.parse(tagsOf(query))).sort(([one], [other]) => (one < other ? -1 : 1))
+  return {
+    status: status && [...new Set(status)].sort(),
+    definition,
+    version,
+    sagaKey,
+    failedStep,
+    tags: tags.length === 0 ? undefined : Object.fromEntries(tags),
+    createdAfter,
+    createdBefore,
+    updatedBefore,
+  }
+}
+
+/** Ends when the caller goes away before it has been answered. */
+function whileConnected(reply: FastifyReply): AbortSignal {
+  const gone = new AbortController()
+  reply.raw.once('close', () => gone.abort())
+  return gone.signal
+}

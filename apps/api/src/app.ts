@@ -1,0 +1,105 @@
+import type { ApiStore } from '@backstitch/store'
+import fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  LogController,
+  type RawReplyDefaultExpression,
+  type RawRequestDefaultExpression,
+  type RawServerDefault,
+} from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { createInputSchemas, type InputSchemas } from './input-schema.ts'
+import { speakJson } from './plugins/json.ts'
+import { refuseOtherMethods } from './plugins/methods.ts'
+import { createMetrics, type Metrics } from './plugins/metrics.ts'
+import { describeApi } from './plugins/openapi.ts'
+import { DEFAULT_LIMITS, type Limits, refuseOverload } from './plugins/overload.ts'
+import { answerBrokenHttp, answerProblems, problemOf, sendProblem } from './plugins/problems.ts'
+import { logRequests, requestIdOf } from './plugins/requests.ts'
+import { secureHeaders } from './plugins/security.ts'
+import { definitionRoutes } from './routes/definitions.ts'
+import { installationRoutes } from './routes/installation.ts'
+import { probeRoutes } from './routes/probes.ts'
+import { sagaRoutes } from './routes/sagas.ts'
+import { verbRoutes } from './routes/verbs.ts'
+import { createStarting, type Starting } from './starting.ts'
+import { createWaitHub, type WaitHub } from './wait-hub.ts'
+
+export type App = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression,
+  RawReplyDefaultExpression,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>
+
+/** What the routes share. */
+export type Door = {
+  /** Throws a `Problem` while there is no database. */
+  store: () => ApiStore
+  starting: Starting
+  schemas: InputSchemas
+  hub: WaitHub
+  metrics: Metrics
+  isStopping: () => boolean
+}
+
+/** The whole API, on no port yet: `main.ts` listens, tests inject. Its store is opened and closed by whoever gives it. */
+export async function buildApp(options: {
+  store: () => ApiStore
+  log: FastifyBaseLogger
+  limits?: Partial<Limits>
+}): Promise<App> {
+  const { store, log } = options
+  const limits = { ...DEFAULT_LIMITS, ...options.limits }
+  const app: App = fastify({
+    loggerInstance: log,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
+    genReqId: ({ headers }) => requestIdOf(headers['x-request-id']),
+    // A definition's or a saga's name is shorter; what is longer need not be looked for.
+    routerOptions: { maxParamLength: 200 },
+    requestTimeout: 30_000,
+    // Longer than the proxies before us keep theirs, or they would send into a connection that is being closed.
+    keepAliveTimeout: 75_000,
+    // Whoever still gets through while we stop is answered.
+    return503OnClosing: false,
+    frameworkErrors: (error, request, reply) => void sendProblem(problemOf(error), request, reply),
+    clientErrorHandler: answerBrokenHttp,
+  })
+
+  let stopping = false
+  const hub = createWaitHub({ resting: (ids) => store().queries.resting(ids), maxWaiters: limits.maxWaiters })
+  app.addHook('preClose', async () => {
+    stopping = true
+    hub.close()
+  })
+
+  const schemas = createInputSchemas()
+  const metrics = createMetrics(app, { waitingStarts: () => waitingStarts(store), waiters: () => hub.waiting })
+  const starting = createStarting({ store, schemas, metrics, maxWaitingStarts: limits.maxWaitingStarts })
+  const door: Door = { store, starting, schemas, hub, metrics, isStopping: () => stopping }
+
+  answerProblems(app)
+  logRequests(app)
+  const methods = refuseOtherMethods(app)
+  await secureHeaders(app)
+  await refuseOverload(app, limits)
+  speakJson(app)
+  await describeApi(app)
+
+  definitionRoutes(app, door)
+  sagaRoutes(app, door)
+  verbRoutes(app, door)
+  installationRoutes(app, door)
+  probeRoutes(app, door)
+  methods.settle()
+  return app
+}
+
+function waitingStarts(store: () => ApiStore): number {
+  try {
+    return store().starts.waiting
+  } catch {
+    return 0
+  }
+}
