@@ -73,8 +73,7 @@ CREATE TABLE sagas (
   ended_at            timestamptz,
   CONSTRAINT sagas_pk PRIMARY KEY (bucket, saga_id),
   CONSTRAINT sagas_start_key_once UNIQUE (bucket, start_key),
-  CONSTRAINT sagas_bucket_range CHECK (bucket BETWEEN 0 AND 255),
-  CONSTRAINT sagas_bucket_in_id CHECK (get_byte(uuid_send(saga_id), 15) = bucket),
+  CONSTRAINT sagas_bucket_in_id CHECK (get_byte(uuid_send(saga_id), 15) = bucket),  -- and so from 0 to 255
   CONSTRAINT sagas_status_known CHECK (
     status IN ('running', 'compensating', 'stuck', 'completed', 'failed', 'cancelled', 'abandoned')),
   CONSTRAINT sagas_state_agrees CHECK (state->>'status' = status),
@@ -121,7 +120,8 @@ CREATE TABLE saga_history (
   worker   uuid,
   body     jsonb       NOT NULL,
   CONSTRAINT saga_history_pk PRIMARY KEY (bucket, saga_id, seq),
-  CONSTRAINT saga_history_seq_positive CHECK (seq >= 1)
+  CONSTRAINT saga_history_seq_positive CHECK (seq >= 1),
+  CONSTRAINT saga_history_body_is_object CHECK (jsonb_typeof(body) = 'object')
 );
 -- Compressing 64 KB takes longer than writing it.
 ALTER TABLE saga_history ALTER COLUMN body SET STORAGE EXTERNAL;

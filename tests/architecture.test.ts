@@ -32,6 +32,10 @@ const coreMayUse = ['zod']
 const speakSql = ['packages/store', 'packages/local-postgres', 'tests', 'bench']
 const sqlLibraries = ['pg', 'kysely']
 
+/** A room may have one file of support for its own tests, which may ask for a database. */
+const testDatabase = '@backstitch/local-postgres/testing'
+const isTestSupport = (file: string) => /(^|\/)testing\.ts$/.test(file)
+
 /** A name that says nothing about what is inside. */
 const namelessName = /^(utils?|common|shared|helpers?|types|misc)$/
 
@@ -133,9 +137,18 @@ describe('the search sees what it should', () => {
 
 describe('who imports whom', () => {
   test('rooms import only the rooms they may', () => {
-    const wrong = offences(({ room, isTest }, specifier) => {
+    const wrong = offences(({ room, file, isTest }, specifier) => {
       const name = /^@backstitch\/([^/]+)/.exec(specifier)?.[1]
-      return name !== undefined && !isTest && !mayImport(room, name)
+      if (name === undefined || isTest || mayImport(room, name)) return false
+      return !(specifier === testDatabase && isTestSupport(file))
+    })
+    expect(wrong).toEqual([])
+  })
+
+  test('what is there for tests is used by tests only', () => {
+    const wrong = offences(({ file, isTest }, specifier) => {
+      if (isTest || isTestSupport(file)) return false
+      return specifier === testDatabase || (specifier.startsWith('.') && isTestSupport(specifier))
     })
     expect(wrong).toEqual([])
   })

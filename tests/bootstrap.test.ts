@@ -68,11 +68,14 @@ test('the command does not outlive whoever started it', async () => {
 test("npm's own configuration goes no further, but for the way to the registry", async () => {
   const print =
     'console.log(Object.keys(process.env).filter((name) => /^npm_config/i.test(name)).sort().join())'
+  const ofThisRun = Object.keys(process.env).flatMap((name) =>
+    /^npm_config/i.test(name) ? ['-u', name] : [],
+  )
   const environment = [
     'npm_config_prefix=/nowhere',
     'npm_config_registry=http://localhost',
     'npm_config_noproxy=',
   ]
-  const { said } = await run(['env', ...environment, ...exec, '-e', print], /\n/)
+  const { said } = await run(['env', ...ofThisRun, ...environment, ...exec, '-e', print], /\n/)
   expect(said().trim()).toBe('npm_config_registry')
 })

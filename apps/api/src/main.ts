@@ -19,7 +19,7 @@ const { config } = read
 const log = pino({
   level: config.LOG_LEVEL,
   base: { app: 'api', pid: process.pid },
-  serializers: { err: errorForLog },
+  serializers: { err: (error: unknown) => errorForLog(error) },
   redact: ['headers.authorization', 'headers.cookie', '*.headers.authorization', '*.headers.cookie'],
 })
 

@@ -12,16 +12,27 @@ const whole = (least: number, most: number) =>
     .transform(Number)
     .refine((number) => number >= least && number <= most, `is out of range; write a number from ${least} to ${most}`)
 
-export const Version = whole(1, MAX_VERSION)
-export const WaitMs = whole(0, 60_000)
+/** On paper it is a number; on its way in, like everything in a path or a query, it is text. */
+const shownAsInteger = (minimum: number, maximum: number, absent: number | string) => ({
+  type: 'integer',
+  pattern: undefined,
+  minimum,
+  maximum,
+  description: `${absent}, if absent`,
+})
+
+export const Version = whole(1, MAX_VERSION).meta(shownAsInteger(1, MAX_VERSION, 'any'))
+
+export const waitMs = (absent: number) => whole(0, 60_000).default(absent).meta(shownAsInteger(0, 60_000, absent))
 
 export const Paging = {
-  limit: whole(1, 200).default(50).meta({ description: 'items of a page, 50 if absent, at most 200' }),
+  limit: whole(1, 200).default(50).meta(shownAsInteger(1, 200, 50)),
   cursor: z.string().max(4_096).optional().meta({ description: 'the nextCursor of the page before' }),
 }
 
 const When = Instant.refine((text) => !Number.isNaN(Date.parse(text)), 'is not a time').meta({
   description: 'RFC 3339; a "+" in it is written %2B',
+  pattern: undefined,
 })
 
 /** `?status=stuck&status=failed` and `?status=stuck,failed` are the same. */
@@ -29,7 +40,12 @@ const Statuses = z
   .union([z.string(), z.array(z.string())])
   .transform((given) => [given].flat().flatMap((text) => text.split(',')))
   .pipe(z.array(Status).max(20))
-  .meta({ description: 'one or more, by commas or repeated' })
+  .meta({
+    description: 'one or more, by commas or repeated',
+    anyOf: undefined,
+    type: 'array',
+    items: { type: 'string', enum: Status.options },
+  })
 
 const PAGED_FILTER = z.object({
   ...Paging,

@@ -26,6 +26,6 @@ test('reads as it should', () => {
 
 test('the body of the curl line is JSON, also over its line breaks', () => {
   const body = (text: string) => JSON.parse(/-d '([^']*)'/.exec(text)?.[1] ?? '')
-  expect(body(told({}))).toMatchObject({ definition: 'order', input: { orderId: 'ord-4' } })
+  expect(body(told({}))).toMatchObject({ definition: 'order', input: { orderId: 'o-4' } })
   expect(body(told({ version: 3 }))).toMatchObject({ definition: 'order', version: 3 })
 })

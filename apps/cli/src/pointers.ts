@@ -21,9 +21,8 @@ export function pointOut(narrator: Narrator, sights: Sights): void {
       'Start a saga and wait for its end ("order-ts" is the same one in TypeScript)',
       `  curl '${apiUrl}/v1/sagas?waitMs=10000' \\`,
       "    -H 'content-type: application/json' \\",
-      `    -d '{${definition},"input":{"orderId":"ord-4","totalCents":490,`,
-      '         "items":[{"sku":"thimble","quantity":1}],',
-      `         "card":"4242-4242-4242-4242","email":"ada@example.com"}}'`,
+      `    -d '{${definition},"input":{"orderId":"o-4","sku":"thread",`,
+      `         "quantity":3,"card":"4000-0000-0000-0000"}}'`,
     ],
     ...(sagaId === undefined
       ? []

@@ -16,27 +16,13 @@ export function orderDefinition(participantsUrl: string) {
       'Takes an order: goods set aside, card charged, parcel sent, customer told; or all of it undone.',
     inputSchema: {
       type: 'object',
-      required: ['orderId', 'items', 'totalCents', 'card', 'email'],
+      required: ['orderId', 'sku', 'quantity', 'card'],
       additionalProperties: false,
       properties: {
         orderId: { type: 'string', minLength: 1, maxLength: 64 },
-        items: {
-          type: 'array',
-          minItems: 1,
-          maxItems: 50,
-          items: {
-            type: 'object',
-            required: ['sku', 'quantity'],
-            additionalProperties: false,
-            properties: {
-              sku: { type: 'string', minLength: 1, maxLength: 64 },
-              quantity: { type: 'integer', minimum: 1, maximum: 100 },
-            },
-          },
-        },
-        totalCents: { type: 'integer', minimum: 1 },
+        sku: { type: 'string', minLength: 1, maxLength: 64 },
+        quantity: { type: 'integer', minimum: 1, maximum: 1000 },
         card: { type: 'string', pattern: '^\\d{4}-\\d{4}-\\d{4}-\\d{4}$' },
-        email: { type: 'string', format: 'email' },
         shipping: { enum: ['standard', 'slow'] },
       },
     },

@@ -10,20 +10,18 @@ import { DECLINED_CARD } from './services.ts'
 
 const order: Order = {
   orderId: 'ord-1',
-  items: [{ sku: 'needle', quantity: 2 }],
-  totalCents: 450,
-  card: '4242-4242-4242-4242',
-  email: 'ada@example.com',
+  sku: 'needle',
+  quantity: 2,
+  card: '4000-0000-0000-0000',
 }
 
 type Service = { app: FastifyInstance; ledger: Ledger }
 const running: Service[] = []
 
-function participants(
-  options: { directory?: string; stock?: Record<string, number>; slowCarrierMs?: number } = {},
-) {
+function participants(options: { directory?: string; needles?: number; slowCarrierMs?: number } = {}) {
   const ledger = new Ledger(options.directory)
-  const service = { ledger, app: buildParticipants({ ...options, ledger }) }
+  const catalogue = { needle: { priceCents: 90, stock: options.needles ?? 100 } }
+  const service = { ledger, app: buildParticipants({ ...options, catalogue, ledger }) }
   running.push(service)
   return service
 }
@@ -60,7 +58,7 @@ const eventsOf = ({ ledger }: Service, sagaId?: string) =>
 
 describe('an idempotency key', () => {
   test('gives the same answer again, and has no second effect', async () => {
-    const service = participants({ stock: { needle: 3 } })
+    const service = participants({ needles: 3 })
     const first = await post(service, '/inventory/reservations')
     const second = await post(service, '/inventory/reservations', { attempt: 2 })
     expect(first.status).toBe(200)
@@ -116,12 +114,12 @@ describe('an idempotency key', () => {
 
   test('is remembered over a restart, and so is the stock', async () => {
     const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'backstitch-ledger-'))
-    const before = participants({ directory, stock: { needle: 2 } })
+    const before = participants({ directory, needles: 2 })
     const first = await post(before, '/inventory/reservations')
     // What a kill in the middle of a line leaves behind.
     fs.appendFileSync(path.join(directory, 'ledger.jsonl'), '{"seq":3,"eve')
 
-    const after = participants({ directory, stock: { needle: 2 } })
+    const after = participants({ directory, needles: 2 })
     expect(await post(after, '/inventory/reservations')).toEqual(first)
     expect(await post(after, '/inventory/reservations', { sagaId: 'saga-2' })).toMatchObject({ status: 409 })
     expect(new Ledger(directory).entries()).toEqual(after.ledger.entries())
@@ -131,7 +129,7 @@ describe('an idempotency key', () => {
 
 describe('an undo', () => {
   test('puts the goods back on the shelf', async () => {
-    const service = participants({ stock: { needle: 2 } })
+    const service = participants({ needles: 2 })
     await post(service, '/inventory/reservations')
     expect(await post(service, '/inventory/releases')).toMatchObject({ status: 200 })
     expect(await post(service, '/inventory/reservations', { sagaId: 'saga-2' })).toMatchObject({
@@ -189,23 +187,23 @@ describe('the order decides', () => {
 
   test('an unknown SKU is not found', async () => {
     const service = participants()
-    const input = { items: [{ sku: 'unobtainium', quantity: 1 }] }
+    const input = { sku: 'unobtainium' }
     expect(await post(service, '/inventory/reservations', { input })).toMatchObject({ status: 404 })
   })
 
-  test('stock is finite, however many ask at once and over however many lines', async () => {
-    const service = participants({ stock: { quilt: 2 } })
-    const quilt = { sku: 'quilt', quantity: 1 }
-    const three = { input: { items: [quilt, quilt, quilt] } }
-    expect(await post(service, '/inventory/reservations', { ...three, sagaId: 'greedy' })).toMatchObject({
-      status: 409,
-    })
+  test('stock is finite, however many ask at once', async () => {
+    const service = participants({ needles: 5 })
     const all = await Promise.all(
       Array.from({ length: 5 }, (_, index) =>
-        post(service, '/inventory/reservations', { sagaId: `saga-${index}`, input: { items: [quilt] } }),
+        post(service, '/inventory/reservations', { sagaId: `saga-${index}` }),
       ),
     )
     expect(all.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([200, 200, 409, 409, 409])
+  })
+
+  test('what it costs is counted from the catalogue', async () => {
+    const charge = await post(participants(), '/payments/charges', { input: { quantity: 7 } })
+    expect(charge).toMatchObject({ body: { amountCents: 630 } })
   })
 })
 
@@ -237,12 +235,12 @@ test('a malformed call is refused with the places, and leaves no trace', async (
   const response = await service.app.inject({
     method: 'POST',
     url: '/mail/confirmations',
-    payload: { sagaId: 's', step: 'sendConfirmation', input: { ...order, email: 'nobody' } },
+    payload: { sagaId: 's', step: 'sendConfirmation', input: { ...order, quantity: 0 } },
   })
   expect(response.statusCode).toBe(400)
   expect(response.json().errors.map(({ pointer }: { pointer: string }) => pointer)).toEqual([
     '/headers/idempotency-key',
-    '/body/input/email',
+    '/body/input/quantity',
   ])
   expect(service.ledger.entries()).toEqual([])
 })

@@ -7,10 +7,9 @@ import { DECLINED_CARD } from './services.ts'
 
 const order = {
   orderId: 'ord-1',
-  items: [{ sku: 'needle', quantity: 2 }],
-  totalCents: 450,
-  card: '4242-4242-4242-4242',
-  email: 'ada@example.com',
+  sku: 'needle',
+  quantity: 2,
+  card: '4000-0000-0000-0000',
 }
 const ledger = new Ledger()
 const participants = buildParticipants({ ledger })

@@ -17,53 +17,61 @@ export type Operation = {
 /** Declined, as the test cards of a payment provider are. */
 export const DECLINED_CARD = '4000-0000-0000-0002'
 
-/** Pieces on the shelf while the ledger is empty. */
-export const STOCK: Readonly<Record<string, number>> = {
-  needle: 10_000,
-  thread: 10_000,
-  thimble: 500,
-  quilt: 1,
+export type Article = { priceCents: number; stock: number }
+
+/** What there is to order, and how many of it while the ledger is empty. */
+export const CATALOGUE: Readonly<Record<string, Article>> = {
+  linen: { priceCents: 1250, stock: 10_000 },
+  thread: { priceCents: 320, stock: 10_000 },
+  needle: { priceCents: 90, stock: 10_000 },
+  quilt: { priceCents: 48_000, stock: 1 },
 }
 
 export type Surroundings = {
   ledger: Ledger
-  stock?: Readonly<Record<string, number>>
+  catalogue?: Readonly<Record<string, Article>>
   slowCarrierMs?: number
 }
 
-export function orderServices({ ledger, stock = STOCK, slowCarrierMs = 3000 }: Surroundings): Operation[] {
-  const shelf = new Shelf(stock, ledger)
+export function orderServices({
+  ledger,
+  catalogue = CATALOGUE,
+  slowCarrierMs = 3000,
+}: Surroundings): Operation[] {
+  const shelf = new Shelf(catalogue, ledger)
+  const amountOf = ({ sku, quantity }: Order) => (catalogue[sku]?.priceCents ?? 0) * quantity
   return [
     {
       service: 'inventory',
       operation: 'reserveInventory',
       path: '/inventory/reservations',
       direction: 'action',
-      decide: (order, id) => shelf.refusal(order) ?? ok({ reservationId: id, items: order.items }),
+      decide: (order, id) =>
+        shelf.refusal(order) ?? ok({ reservationId: id, sku: order.sku, quantity: order.quantity }),
     },
     {
       service: 'inventory',
       operation: 'releaseInventory',
       path: '/inventory/releases',
       direction: 'compensation',
-      decide: (order, id) => ok({ releaseId: id, items: order.items }),
+      decide: (_, id) => ok({ releaseId: id }),
     },
     {
       service: 'payments',
       operation: 'chargePayment',
       path: '/payments/charges',
       direction: 'action',
-      decide: ({ card, totalCents }, id) =>
-        card === DECLINED_CARD
-          ? refusal(402, 'card-declined', `the bank declined the card ending in ${card.slice(-4)}`)
-          : ok({ chargeId: id, amountCents: totalCents }),
+      decide: (order, id) =>
+        order.card === DECLINED_CARD
+          ? refusal(402, 'card-declined', `the bank declined the card ending in ${order.card.slice(-4)}`)
+          : ok({ chargeId: id, amountCents: amountOf(order) }),
     },
     {
       service: 'payments',
       operation: 'refundPayment',
       path: '/payments/refunds',
       direction: 'compensation',
-      decide: ({ totalCents }, id) => ok({ refundId: id, amountCents: totalCents }),
+      decide: (order, id) => ok({ refundId: id, amountCents: amountOf(order) }),
     },
     {
       service: 'shipping',
@@ -85,15 +93,14 @@ export function orderServices({ ledger, stock = STOCK, slowCarrierMs = 3000 }: S
       operation: 'sendConfirmation',
       path: '/mail/confirmations',
       direction: 'action',
-      decide: ({ email, orderId }, id) => ok({ messageId: id, to: email, subject: `Your order ${orderId}` }),
+      decide: ({ orderId }, id) => ok({ messageId: id, subject: `Your order ${orderId}` }),
     },
     {
       service: 'mail',
       operation: 'sendCancellationEmail',
       path: '/mail/cancellations',
       direction: 'compensation',
-      decide: ({ email, orderId }, id) =>
-        ok({ messageId: id, to: email, subject: `Your order ${orderId} is cancelled` }),
+      decide: ({ orderId }, id) => ok({ messageId: id, subject: `Your order ${orderId} is cancelled` }),
     },
   ]
 }
@@ -101,45 +108,37 @@ export function orderServices({ ledger, stock = STOCK, slowCarrierMs = 3000 }: S
 /** What is left of the stock: counted from the ledger, so that it survives a restart. */
 class Shelf {
   readonly #left: Map<string, number>
-  readonly #reserved = new Map<string, Order['items']>()
+  readonly #reserved = new Map<string, Pick<Order, 'sku' | 'quantity'>>()
 
-  constructor(stock: Readonly<Record<string, number>>, ledger: Ledger) {
-    this.#left = new Map(Object.entries(stock))
+  constructor(catalogue: Readonly<Record<string, Article>>, ledger: Ledger) {
+    this.#left = new Map(Object.entries(catalogue).map(([sku, { stock }]) => [sku, stock]))
     ledger.follow((entry) => this.#count(entry))
   }
 
-  refusal({ items }: Order): Answer | undefined {
-    for (const [sku, quantity] of totals(items)) {
-      const left = this.#left.get(sku)
-      if (left === undefined) return refusal(404, 'unknown-sku', `there is no SKU "${sku}" in the catalogue`)
-      if (left < quantity)
-        return refusal(409, 'out-of-stock', `${quantity} × ${sku} asked for, ${left} in stock`)
-    }
+  refusal({ sku, quantity }: Order): Answer | undefined {
+    const left = this.#left.get(sku)
+    if (left === undefined) return refusal(404, 'unknown-sku', `there is no SKU "${sku}" in the catalogue`)
+    if (left < quantity)
+      return refusal(409, 'out-of-stock', `${quantity} × ${sku} asked for, ${left} in stock`)
     return undefined
   }
 
   #count({ event, operation, sagaId, answer }: LedgerEntry): void {
     if (event !== 'applied' || answer === undefined) return
     if (operation === 'reserveInventory') {
-      const items = Order.shape.items.parse(answer.body.items)
-      this.#reserved.set(sagaId, items)
-      this.#move(items, -1)
+      const reserved = Order.pick({ sku: true, quantity: true }).parse(answer.body)
+      this.#reserved.set(sagaId, reserved)
+      this.#move(reserved, -1)
     } else if (operation === 'releaseInventory') {
-      this.#move(this.#reserved.get(sagaId) ?? [], 1)
+      const reserved = this.#reserved.get(sagaId)
+      if (reserved !== undefined) this.#move(reserved, 1)
       this.#reserved.delete(sagaId)
     }
   }
 
-  #move(items: Order['items'], sign: 1 | -1): void {
-    for (const { sku, quantity } of items) this.#left.set(sku, (this.#left.get(sku) ?? 0) + sign * quantity)
+  #move({ sku, quantity }: Pick<Order, 'sku' | 'quantity'>, sign: 1 | -1): void {
+    this.#left.set(sku, (this.#left.get(sku) ?? 0) + sign * quantity)
   }
-}
-
-/** An order may name one SKU on several lines. */
-function totals(items: Order['items']): Map<string, number> {
-  const sum = new Map<string, number>()
-  for (const { sku, quantity } of items) sum.set(sku, (sum.get(sku) ?? 0) + quantity)
-  return sum
 }
 
 export function ok(body: Answer['body']): Answer {

@@ -1,4 +1,3 @@
-import net from 'node:net'
 import { createTestDatabase } from '@backstitch/local-postgres/testing'
 import { sql } from 'kysely'
 import pg from 'pg'
@@ -154,19 +153,6 @@ describe('what node-postgres throws', () => {
     const error = await thrownBy(network.url, (client) => provoke(client, network), options)
     expect(error).toBeInstanceOf(Error)
     expect(failureOf(error), String(error)).toBe('connection')
-  })
-
-  test('when what answers is no Postgres, says that the connection is at fault', async () => {
-    const listener = net.createServer((socket) =>
-      socket.on('error', () => undefined).end('HTTP/1.1 400 Bad Request\r\n\r\n'),
-    )
-    await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
-    onTestFinished(() => new Promise<void>((resolve) => listener.close(() => resolve())))
-    const address = listener.address()
-    const port = typeof address === 'object' ? address?.port : undefined
-    expect(
-      failureOf(await thrownBy(`postgres://a:b@127.0.0.1:${port}/c`, (client) => client.connect())),
-    ).toBe('connection')
   })
 
   test('when the pool is exhausted or closed, says so too', async () => {

@@ -1,8 +1,9 @@
+import { STATUS_CODES } from 'node:http'
 import { ERRORS, type ErrorCode, ProblemDetails } from '@backstitch/core'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod'
-import type { z } from 'zod'
+import { z } from 'zod'
 import manifest from '../../package.json' with { type: 'json' }
 import type { App } from '../app.ts'
 import { PROBLEM_JSON } from './problems.ts'
@@ -22,21 +23,35 @@ export function shownAs<Taken extends z.ZodType>(taken: Taken, shown: z.ZodType)
 }
 
 /** The answers of a route: those that are good, and its problems by status. */
-export function answers<Good extends Record<number, unknown>>(good: Good, ...codes: ErrorCode[]): Good {
+export function answers<Good extends Record<number, z.ZodType>>(good: Good, ...codes: ErrorCode[]): Good {
   const problems = new Map<number, ErrorCode[]>()
   for (const code of [...codes, 'UNAVAILABLE', 'INTERNAL'] as const) {
     const { status } = ERRORS[code]
     problems.set(status, [...(problems.get(status) ?? []), code])
   }
-  const described = [...problems].map(([status, known]) => [
-    status,
-    { description: known.join(', '), content: { [PROBLEM_JSON]: { schema: ProblemDetails } } },
-  ])
+  const described = [
+    ...Object.entries(good).map(([status, schema]) => [status, content('application/json', schema, STATUS_CODES[status])]),
+    ...[...problems].map(([status, known]) => [status, content(PROBLEM_JSON, ProblemDetails, known.join(', '))]),
+  ]
   return { ...good, ...Object.fromEntries(described) }
 }
 
+function content(type: string, schema: z.ZodType, description = '') {
+  return { description, content: { [type]: { schema } } }
+}
+
+const zodToJsonConfig = {
+  override({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodType; jsonSchema: z.core.JSONSchema.BaseSchema }) {
+    // Answers may have more than is known today; only what is strict on its way in is so on paper.
+    if (zodSchema instanceof z.ZodObject && zodSchema.def.catchall === undefined) delete jsonSchema.additionalProperties
+    if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
+    if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
+  },
+}
+
 export async function describeApi(app: App): Promise<void> {
-  const transform = createJsonSchemaTransform()
+  const transform = createJsonSchemaTransform({ zodToJsonConfig })
+  const transformObject = createJsonSchemaTransformObject({ zodToJsonConfig })
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -56,7 +71,7 @@ export async function describeApi(app: App): Promise<void> {
     },
     transform: (route) =>
       transform({ ...route, schema: { ...route.schema, body: documented.get(route.schema?.body) ?? route.schema?.body } }),
-    transformObject: createJsonSchemaTransformObject(),
+    transformObject: (document) => tidy(transformObject(document)),
   })
   await app.register(swaggerUi, {
     routePrefix: '/docs',
@@ -70,4 +85,28 @@ export async function describeApi(app: App): Promise<void> {
     written ??= JSON.stringify(app.swagger())
     return reply.header('content-type', 'application/json; charset=utf-8').send(written)
   })
+}
+
+type ApiDocument = ReturnType<ReturnType<typeof createJsonSchemaTransformObject>>
+
+/** Every shape is made twice, as it comes in and as it goes out: what nobody refers to goes, what is left alone has its plain name. */
+function tidy(document: ApiDocument): ApiDocument {
+  const components = 'components' in document ? document.components : undefined
+  const schemas: Record<string, unknown> = components?.schemas ?? {}
+  const used = new Set<string>()
+  const follow = (part: unknown) => {
+    for (const [, name = ''] of JSON.stringify(part).matchAll(/"#\/components\/schemas\/(\w+)"/g)) {
+      if (used.has(name)) continue
+      used.add(name)
+      follow(schemas[name] ?? {})
+    }
+  }
+  follow(document.paths ?? {})
+  const plainName = (name: string) => {
+    const plain = name.replace(/Input$/, '')
+    return used.has(plain) ? name : plain
+  }
+  const kept = Object.fromEntries([...used].sort().map((name) => [plainName(name), schemas[name]]))
+  const text = JSON.stringify({ ...document, components: { ...components, schemas: kept } })
+  return JSON.parse(text.replace(/("#\/components\/schemas\/)(\w+)"/g, (_, path, name) => `${path}${plainName(name)}"`))
 }

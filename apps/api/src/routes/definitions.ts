@@ -149,7 +149,10 @@ export function definitionRoutes(app: App, { store, schemas }: Door): void {
         summary: 'The dry run: what would happen if a step failed, in order',
         description: 'Nothing is run. Without `failAt` nothing fails.',
         params: DefinitionPath,
-        querystring: z.strictObject({ version: Version.optional(), failAt: z.string().optional() }),
+        querystring: z.strictObject({
+          version: Version.meta({ description: 'the highest, if absent' }).optional(),
+          failAt: z.string().optional().meta({ description: 'the step that is to be rejected' }),
+        }),
         response: answers({ 200: DefinitionPlan }, 'BAD_REQUEST', 'DEFINITION_NOT_FOUND'),
       },
     },

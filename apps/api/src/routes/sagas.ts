@@ -30,7 +30,7 @@ import {
   StartHeaders,
   tagsOf,
   traceparentOf,
-  WaitMs,
+  waitMs,
 } from '../parameters.ts'
 import { answers, shownAs } from '../plugins/openapi.ts'
 import { documentOf, problemOf } from '../plugins/problems.ts'
@@ -59,7 +59,7 @@ export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
         description:
           'Answers 202 when the start is durable, with the header `Idempotent-Replay` if it had been made before. With `waitMs` it answers 200 if the saga ends, or needs a person, within that time.',
         headers: StartHeaders,
-        querystring: z.strictObject({ waitMs: WaitMs.default(0) }),
+        querystring: z.strictObject({ waitMs: waitMs(0) }),
         body: StartSaga,
         response: answers(
           { 200: Saga, 202: Saga },
@@ -192,7 +192,7 @@ export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
         summary: 'The saga, once it has ended or needs a person',
         description: 'When the time is up it is answered as it stands: look at its `status`.',
         params: SagaPath,
-        querystring: z.strictObject({ timeoutMs: WaitMs.default(30_000) }),
+        querystring: z.strictObject({ timeoutMs: waitMs(30_000) }),
         response: answers({ 200: Saga }, 'BAD_REQUEST', 'SAGA_NOT_FOUND'),
       },
     },

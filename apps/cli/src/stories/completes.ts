@@ -10,7 +10,7 @@ export const completes: Story = {
   title: 'An order completes',
   about: 'Four steps, four services; each result is saved before the next step runs.',
   async tell(stage) {
-    const { sagaId } = await startOrder(stage, order('ord-1'))
+    const { sagaId } = await startOrder(stage, order('o-1'))
     const saga = await new Follower(stage, sagaId).toTheEnd(15_000)
     const entries = await readLedger(stage, sagaId)
     const checks = [

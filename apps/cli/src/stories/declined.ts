@@ -2,13 +2,13 @@ import { duration } from '../narrator.ts'
 import { endedAs, is } from './check.ts'
 import { Follower } from './follow.ts'
 import { operations, readLedger } from './ledger.ts'
-import { CARDS, lifetimeMs, order, type Story, startOrder } from './story.ts'
+import { DECLINED_CARD, lifetimeMs, order, type Story, startOrder } from './story.ts'
 
 export const declined: Story = {
   title: 'The card is declined',
   about: 'A definite no is not retried: what was done before it is undone, in reverse.',
   async tell(stage) {
-    const { sagaId } = await startOrder(stage, order('ord-2', { card: CARDS.declined }))
+    const { sagaId } = await startOrder(stage, order('o-2', { card: DECLINED_CARD }))
     const saga = await new Follower(stage, sagaId).toTheEnd(15_000)
     const entries = await readLedger(stage, sagaId)
     const checks = [

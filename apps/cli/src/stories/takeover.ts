@@ -69,7 +69,7 @@ async function atTheCarrier(stage: Stage): Promise<Scene | undefined> {
   for (let number = 1; number <= ORDERS; number++) {
     const { sagaId } = await startOrder(
       stage,
-      order(`ord-3${number === 1 ? '' : `-${number}`}`, { shipping: 'slow' }),
+      order(`o-3${number === 1 ? '' : `-${number}`}`, { shipping: 'slow' }),
     )
     const follower = new Follower(stage, sagaId)
     const isShipping = async () =>

@@ -1,0 +1,89 @@
+import { createTestDatabase, type TestDatabase } from '@backstitch/local-postgres/testing'
+import { type ApiStore, openApiStore } from '@backstitch/store'
+import type { FastifyBaseLogger, InjectOptions } from 'fastify'
+import { pino } from 'pino'
+import { onTestFinished } from 'vitest'
+import { type App, buildApp } from './app.ts'
+import type { Limits } from './plugins/overload.ts'
+
+/** The API on a database of its own; all gone when the test, or the file, has ended. */
+export type Stage = {
+  app: App
+  store: ApiStore
+  url: string
+  query: TestDatabase['query']
+  ask(method: Method, path: string, ask?: Ask): Promise<Answer>
+  /** Registers a definition of this name, with steps that no worker is there to run. */
+  define(name?: string, more?: Record<string, unknown>): Promise<string>
+  /** Starts a saga and gives its id. */
+  start(definition: string, more?: Record<string, unknown>): Promise<string>
+  close(): Promise<void>
+}
+type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'HEAD' | 'OPTIONS'
+type Ask = { body?: unknown; raw?: string | Buffer; headers?: Record<string, string> }
+export type Answer = { status: number; headers: Record<string, unknown>; body: any; text: string }
+
+export const quiet: FastifyBaseLogger = pino({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent' })
+
+/** Tests are many at a time: that the event loop lags proves nothing here. */
+const PATIENT: Partial<Limits> = { maxLagMs: 60_000 }
+
+export async function openStage(options: { limits?: Partial<Limits>; log?: FastifyBaseLogger } = {}): Promise<Stage> {
+  const database = await createTestDatabase()
+  const store = await openApiStore({ databaseUrl: database.url })
+  const app = await buildApp({
+    store: () => store,
+    log: options.log ?? quiet,
+    limits: { ...PATIENT, ...options.limits },
+  })
+  const ask: Stage['ask'] = (method, path, given) => askApp(app, method, path, given)
+  let names = 0
+
+  return {
+    app,
+    store,
+    url: database.url,
+    query: database.query,
+    ask,
+    async define(name = `d${++names}`, more = {}) {
+      const body = { name, steps: [step('one'), step('two'), step('three')], ...more }
+      const { status, text } = await ask('POST', '/v1/definitions', { body })
+      if (status !== 201) throw new Error(text)
+      return name
+    },
+    async start(definition, more = {}) {
+      const { status, body, text } = await ask('POST', '/v1/sagas', { body: { definition, ...more } })
+      if (status !== 202) throw new Error(text)
+      return body.sagaId
+    },
+    async close() {
+      await app.close()
+      await store.close()
+      await database.drop()
+    },
+  }
+}
+
+/** A stage for one test. */
+export async function openStageForTest(options?: Parameters<typeof openStage>[0]): Promise<Stage> {
+  const stage = await openStage(options)
+  onTestFinished(() => stage.close())
+  return stage
+}
+
+export function step(name: string) {
+  return { name, action: { type: 'handler' }, compensation: { type: 'handler' } }
+}
+
+export async function askApp(app: App, method: Method, path: string, { body, raw, headers = {} }: Ask = {}): Promise<Answer> {
+  const payload = raw ?? (body === undefined ? undefined : JSON.stringify(body))
+  const request: InjectOptions = {
+    method,
+    url: path,
+    headers: { ...(payload !== undefined && { 'content-type': 'application/json' }), ...headers },
+    ...(payload !== undefined && { payload }),
+  }
+  const reply = await app.inject(request)
+  const isJson = /json/.test(String(reply.headers['content-type']))
+  return { status: reply.statusCode, headers: reply.headers, text: reply.payload, body: isJson ? JSON.parse(reply.payload || 'null') : undefined }
+}

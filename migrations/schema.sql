@@ -1,0 +1,119 @@
+-- What the migrations make of an empty database: written by migrate.test.ts, which fails when it is not so.
+
+CREATE TABLE definitions (
+  name text NOT NULL,
+  version integer NOT NULL,
+  hash text NOT NULL,
+  queue text NOT NULL,
+  document jsonb NOT NULL,
+  created_at timestamp with time zone NOT NULL DEFAULT now(),
+  CONSTRAINT definitions_pk PRIMARY KEY (name, version),
+  CONSTRAINT definitions_content_once UNIQUE (name, hash),
+  CONSTRAINT definitions_document_is_object CHECK ((jsonb_typeof(document) = 'object'::text)),
+  CONSTRAINT definitions_version_positive CHECK ((version >= 1))
+);
+
+CREATE TABLE saga_history (
+  bucket smallint NOT NULL,
+  saga_id uuid NOT NULL,
+  seq bigint NOT NULL,
+  at timestamp with time zone NOT NULL,
+  kind text NOT NULL,
+  epoch bigint NOT NULL,
+  worker uuid,
+  body jsonb NOT NULL,
+  CONSTRAINT saga_history_pk PRIMARY KEY (bucket, saga_id, seq),
+  CONSTRAINT saga_history_body_is_object CHECK ((jsonb_typeof(body) = 'object'::text)),
+  CONSTRAINT saga_history_seq_positive CHECK ((seq >= 1))
+);
+ALTER TABLE saga_history ALTER COLUMN body SET STORAGE EXTERNAL;
+
+CREATE TABLE saga_mail (
+  bucket smallint NOT NULL,
+  saga_id uuid NOT NULL,
+  seq bigint NOT NULL,
+  at timestamp with time zone NOT NULL DEFAULT now(),
+  body jsonb NOT NULL,
+  CONSTRAINT saga_mail_pk PRIMARY KEY (bucket, saga_id, seq),
+  CONSTRAINT saga_mail_saga_fk FOREIGN KEY (bucket, saga_id) REFERENCES sagas(bucket, saga_id) ON DELETE CASCADE,
+  CONSTRAINT saga_mail_body_is_object CHECK ((jsonb_typeof(body) = 'object'::text))
+);
+
+CREATE TABLE sagas (
+  bucket smallint NOT NULL,
+  saga_id uuid NOT NULL,
+  definition_name text NOT NULL,
+  definition_version integer NOT NULL,
+  queue text NOT NULL,
+  status text NOT NULL,
+  state jsonb NOT NULL,
+  version bigint NOT NULL DEFAULT 1,
+  epoch bigint NOT NULL DEFAULT 0,
+  owner uuid,
+  due_at timestamp with time zone,
+  leases_lost integer NOT NULL DEFAULT 0,
+  mail_seq bigint NOT NULL DEFAULT 0,
+  mail_seen bigint NOT NULL DEFAULT 0,
+  past_pivot boolean NOT NULL DEFAULT false,
+  paused boolean NOT NULL DEFAULT false,
+  failed_step text,
+  start_key text,
+  request_hash text NOT NULL,
+  saga_key text,
+  idempotency_key text,
+  correlation_id text,
+  tags jsonb NOT NULL DEFAULT '{}'::jsonb,
+  parent_saga_id uuid,
+  created_at timestamp with time zone NOT NULL,
+  updated_at timestamp with time zone NOT NULL,
+  ended_at timestamp with time zone,
+  CONSTRAINT sagas_pk PRIMARY KEY (bucket, saga_id),
+  CONSTRAINT sagas_start_key_once UNIQUE (bucket, start_key),
+  CONSTRAINT sagas_bucket_in_id CHECK ((get_byte(uuid_send(saga_id), 15) = bucket)),
+  CONSTRAINT sagas_due_or_leased CHECK (
+CASE
+    WHEN (ended_at IS NOT NULL) THEN ((due_at IS NULL) AND (owner IS NULL))
+    WHEN ((status = ANY (ARRAY['running'::text, 'compensating'::text])) AND (NOT paused)) THEN ((due_at IS NULL) <> (owner IS NULL))
+    ELSE ((due_at IS NULL) OR (owner IS NULL))
+END),
+  CONSTRAINT sagas_ended_when_terminal CHECK (((ended_at IS NOT NULL) = (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text, 'abandoned'::text])))),
+  CONSTRAINT sagas_epoch_counts CHECK ((epoch >= 0)),
+  CONSTRAINT sagas_leases_lost_counts CHECK ((leases_lost >= 0)),
+  CONSTRAINT sagas_mail_in_order CHECK (((0 <= mail_seen) AND (mail_seen <= mail_seq))),
+  CONSTRAINT sagas_start_key_has_source CHECK (((start_key IS NULL) = ((saga_key IS NULL) AND (idempotency_key IS NULL) AND (parent_saga_id IS NULL)))),
+  CONSTRAINT sagas_state_agrees CHECK (((state ->> 'status'::text) = status)),
+  CONSTRAINT sagas_status_known CHECK ((status = ANY (ARRAY['running'::text, 'compensating'::text, 'stuck'::text, 'completed'::text, 'failed'::text, 'cancelled'::text, 'abandoned'::text]))),
+  CONSTRAINT sagas_tags_is_object CHECK ((jsonb_typeof(tags) = 'object'::text)),
+  CONSTRAINT sagas_version_positive CHECK ((version >= 1))
+) WITH (autovacuum_analyze_scale_factor=0.05, autovacuum_vacuum_cost_limit=2000, autovacuum_vacuum_scale_factor=0.02, fillfactor=50);
+CREATE INDEX sagas_attention_idx ON sagas USING btree (status, created_at DESC, saga_id DESC) WHERE (status = ANY (ARRAY['compensating'::text, 'stuck'::text, 'failed'::text, 'cancelled'::text, 'abandoned'::text]));
+CREATE INDEX sagas_created_idx ON sagas USING btree (created_at DESC, saga_id DESC);
+CREATE INDEX sagas_key_idx ON sagas USING btree (saga_key) WHERE (saga_key IS NOT NULL);
+CREATE INDEX sagas_owner_idx ON sagas USING btree (owner) WHERE (owner IS NOT NULL);
+CREATE INDEX sagas_ready_idx ON sagas USING btree (queue, due_at) WHERE (due_at IS NOT NULL);
+CREATE INDEX sagas_suspect_idx ON sagas USING btree (due_at) WHERE ((leases_lost >= 2) AND (due_at IS NOT NULL));
+CREATE INDEX sagas_tags_idx ON sagas USING gin (tags jsonb_path_ops) WHERE (tags <> '{}'::jsonb);
+CREATE INDEX sagas_unread_idx ON sagas USING btree (owner, due_at) WHERE (mail_seq > mail_seen);
+
+CREATE TABLE workers (
+  worker_id uuid NOT NULL,
+  host text NOT NULL,
+  pid integer NOT NULL,
+  queues text[] NOT NULL,
+  handlers jsonb NOT NULL,
+  concurrency integer NOT NULL,
+  holds integer NOT NULL DEFAULT 0,
+  lease_ms integer NOT NULL,
+  started_at timestamp with time zone NOT NULL DEFAULT now(),
+  heartbeat_at timestamp with time zone NOT NULL DEFAULT now(),
+  backend_pid integer,
+  backend_start timestamp with time zone,
+  ended_at timestamp with time zone,
+  end_reason text,
+  CONSTRAINT workers_pk PRIMARY KEY (worker_id),
+  CONSTRAINT workers_end_reason_known CHECK ((end_reason = ANY (ARRAY['stopped'::text, 'connectionLost'::text, 'leaseExpired'::text]))),
+  CONSTRAINT workers_ended_with_reason CHECK (((ended_at IS NULL) = (end_reason IS NULL))),
+  CONSTRAINT workers_lease_positive CHECK ((lease_ms > 0)),
+  CONSTRAINT workers_session_whole CHECK (((backend_pid IS NULL) = (backend_start IS NULL)))
+) WITH (fillfactor=50);
+CREATE INDEX workers_alive_idx ON workers USING btree (worker_id) WHERE (ended_at IS NULL);

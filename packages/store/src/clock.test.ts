@@ -1,0 +1,45 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { createDatabaseClock } from './clock.ts'
+
+let monotonic = 0
+beforeEach(() => {
+  monotonic = 1_000
+  vi.spyOn(performance, 'now').mockImplementation(() => monotonic)
+})
+afterEach(() => vi.restoreAllMocks())
+
+test('the clock refuses to be read before it has seen the database: nothing may be decided by this machine', () => {
+  expect(() => createDatabaseClock().now()).toThrow('before the database was')
+})
+
+test('between two looks it moves on by the monotonic clock', () => {
+  const clock = createDatabaseClock()
+  clock.saw(5_000_000)
+  monotonic += 250
+  expect(clock.now()).toBe(5_000_250)
+})
+
+test('of two looks the one that is further on is the better: an answer is always a little old', () => {
+  const clock = createDatabaseClock()
+  clock.saw(5_000_000)
+  monotonic += 100
+  clock.saw(5_000_020)
+  expect(clock.now()).toBe(5_000_100)
+  clock.saw(5_000_150)
+  expect(clock.now()).toBe(5_000_150)
+})
+
+test('a database whose clock jumps is followed: forward at once, backward when it is no mere delay', () => {
+  const clock = createDatabaseClock()
+  clock.saw(5_000_000)
+  clock.saw(9_000_000)
+  expect(clock.now()).toBe(9_000_000)
+  clock.saw(6_000_000)
+  expect(clock.now()).toBe(6_000_000)
+})
+
+test('it counts whole milliseconds', () => {
+  const clock = createDatabaseClock()
+  clock.saw(5_000_000.75)
+  expect(clock.now()).toBe(5_000_000)
+})

@@ -1,0 +1,112 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { createGatherer, type GatherOptions } from './gather.ts'
+
+/** A lane that answers when it is told to. */
+function lanes(options: Partial<GatherOptions<number, string>> = {}) {
+  const flights: { items: number[]; lane: number; land: () => void; crash: () => void }[] = []
+  const gatherer = createGatherer<number, string>({
+    lanes: 1,
+    maxItems: 100,
+    maxBytes: 1_000,
+    bytesOf: () => 1,
+    flush: (items, lane) =>
+      new Promise((resolve, reject) => {
+        const land = () => resolve(items.map((item) => ({ ok: true, answer: String(item) })))
+        flights.push({ items, lane, land, crash: () => reject(new Error('crashed')) })
+      }),
+    ...options,
+  })
+  return { gatherer, flights }
+}
+
+const turn = () => new Promise((resolve) => setImmediate(resolve))
+
+test('what is submitted in one turn of the event loop leaves together, and at once', async () => {
+  const { gatherer, flights } = lanes()
+  void gatherer.submit(1)
+  void gatherer.submit(2)
+  expect(flights).toEqual([])
+  await turn()
+  expect(flights.map(({ items }) => items)).toEqual([[1, 2]])
+})
+
+test('what arrives while all lanes are busy leaves together as soon as one is free', async () => {
+  const { gatherer, flights } = lanes()
+  void gatherer.submit(1)
+  await turn()
+  for (const item of [2, 3, 4]) void gatherer.submit(item)
+  await turn()
+  expect(gatherer.waiting).toBe(3)
+  flights[0]?.land()
+  await turn()
+  await turn()
+  expect(flights.map(({ items }) => items)).toEqual([[1], [2, 3, 4]])
+})
+
+test('idle lanes share a long queue', async () => {
+  const { gatherer, flights } = lanes({ lanes: 2 })
+  for (let item = 0; item < 10; item++) void gatherer.submit(item)
+  await turn()
+  expect(flights.map(({ items }) => items.length)).toEqual([5, 5])
+  expect(new Set(flights.map(({ lane }) => lane)).size).toBe(2)
+})
+
+describe('a flush', () => {
+  test('has no more items than it may', async () => {
+    const { gatherer, flights } = lanes({ maxItems: 3 })
+    for (let item = 0; item < 5; item++) void gatherer.submit(item)
+    await turn()
+    expect(flights.map(({ items }) => items)).toEqual([[0, 1, 2]])
+  })
+
+  test('has no more bytes than it may, but at least one item', async () => {
+    const { gatherer, flights } = lanes({ maxBytes: 10, bytesOf: (item) => item })
+    for (const item of [50, 5, 5, 1]) void gatherer.submit(item)
+    await turn()
+    flights[0]?.land()
+    await turn()
+    await turn()
+    expect(flights.map(({ items }) => items)).toEqual([[50], [5, 5]])
+  })
+
+  test('that crashes rejects its own items and no others', async () => {
+    const { gatherer, flights } = lanes()
+    const first = gatherer.submit(1)
+    await turn()
+    const second = gatherer.submit(2)
+    flights[0]?.crash()
+    await expect(first).rejects.toThrow('crashed')
+    await turn()
+    flights[1]?.land()
+    expect(await second).toBe('2')
+  })
+
+  test('that answers too few items rejects the others', async () => {
+    const { gatherer } = lanes({ flush: async () => [{ ok: true, answer: 'only one' }] })
+    const answers = await Promise.allSettled([gatherer.submit(1), gatherer.submit(2)])
+    expect(answers.map(({ status }) => status)).toEqual(['fulfilled', 'rejected'])
+  })
+})
+
+test('everybody gets the answer to their own item, whatever the sizes and the order in which flushes return', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.nat(30), { maxLength: 60 }), fc.integer({ min: 1, max: 3 }), async (waves, count) => {
+      const gatherer = createGatherer<number, number>({
+        lanes: count,
+        maxItems: 7,
+        maxBytes: 40,
+        bytesOf: (item) => item,
+        async flush(items) {
+          for (let n = 0; n < (items[0] ?? 0) % 3; n++) await turn()
+          return items.map((item) => ({ ok: true, answer: -item }))
+        },
+      })
+      const answers = waves.map((item) => gatherer.submit(item))
+      await gatherer.settled()
+      expect(gatherer.waiting).toBe(0)
+      expect(await Promise.all(answers)).toEqual(waves.map((item) => -item))
+    }),
+    { numRuns: 50 },
+  )
+})

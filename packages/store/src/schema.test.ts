@@ -1,0 +1,135 @@
+import { createTestDatabase } from '@backstitch/local-postgres/testing'
+import pg from 'pg'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { newSagaId } from './ids.ts'
+
+/** What no statement, ours or an operator's in psql, can make of a row. */
+
+const { url, drop } = await createTestDatabase()
+const client = new pg.Client(url)
+beforeAll(() => client.connect())
+afterAll(async () => {
+  await client.end()
+  await drop()
+})
+
+type Values = Record<string, unknown>
+
+const sagaId = newSagaId(Date.parse('2026-01-01'), 7)
+const at = '2026-01-01T00:00:00Z'
+const good: Record<string, Values> = {
+  definitions: { name: 'order', version: 1, hash: 'h', queue: 'order', document: '{}' },
+  workers: { worker_id: sagaId, host: 'h', pid: 1, queues: ['q'], handlers: '{}', concurrency: 1, lease_ms: 1_000 },
+  sagas: {
+    ...{ bucket: 7, saga_id: sagaId, definition_name: 'order', definition_version: 1, queue: 'order', request_hash: 'h' },
+    ...{ status: 'running', state: '{"status":"running"}', created_at: at, updated_at: at, due_at: at },
+  },
+  saga_history: { bucket: 7, saga_id: sagaId, seq: 1, at, kind: 'sagaStarted', epoch: 0, body: '{}' },
+  saga_mail: { bucket: 7, saga_id: sagaId, seq: 1, body: '{}' },
+}
+const ended = { status: 'failed', state: '{"status":"failed"}', ended_at: at, due_at: null }
+const resting = { status: 'stuck', state: '{"status":"stuck"}', due_at: null }
+const owner = sagaId
+
+const bad: [constraint: string, sqlState: string, changes: Values[]][] = [
+  ['definitions_pk', '23505', [{ hash: 'other' }]],
+  ['definitions_content_once', '23505', [{ version: 2 }]],
+  ['definitions_version_positive', '23514', [{ version: 0, hash: 'other' }]],
+  ['definitions_document_is_object', '23514', ['[]', '"{}"', 'null'].map((document) => ({ document, version: 2, hash: 'other' }))],
+
+  ['workers_pk', '23505', [{}]],
+  ['workers_end_reason_known', '23514', [{ worker_id: newSagaId(0), end_reason: 'bored', ended_at: at }]],
+  ['workers_ended_with_reason', '23514', [{ end_reason: 'stopped' }, { ended_at: at }].map((change) => ({ worker_id: newSagaId(0), ...change }))],
+  ['workers_session_whole', '23514', [{ backend_pid: 1 }, { backend_start: at }].map((change) => ({ worker_id: newSagaId(0), ...change }))],
+  ['workers_lease_positive', '23514', [{ worker_id: newSagaId(0), lease_ms: 0 }]],
+
+  ['sagas_pk', '23505', [{}]],
+  ['sagas_start_key_once', '23505', [{ saga_id: newSagaId(0, 7), start_key: 'k', saga_key: 'k' }]],
+  ['sagas_bucket_in_id', '23514', [{ bucket: 8 }, { bucket: 256 }, { bucket: -1 }]],
+  ['sagas_status_known', '23514', [{ status: 'parked', state: '{"status":"parked"}' }]],
+  ['sagas_state_agrees', '23514', [{ state: '{"status":"completed"}' }]],
+  ['sagas_ended_when_terminal', '23514', [{ ...ended, ended_at: null }, { ...resting, ended_at: at }]],
+  [
+    'sagas_due_or_leased',
+    '23514',
+    [
+      { due_at: null },
+      { owner },
+      { ...ended, due_at: at },
+      { ...ended, owner },
+      { ...resting, due_at: at, owner },
+      { paused: true, owner },
+      { status: 'compensating', state: '{"status":"compensating"}', due_at: null },
+    ],
+  ],
+  ['sagas_mail_in_order', '23514', [{ mail_seen: 1 }, { mail_seq: -1, mail_seen: -1 }]],
+  ['sagas_version_positive', '23514', [{ version: 0 }]],
+  ['sagas_epoch_counts', '23514', [{ epoch: -1 }]],
+  ['sagas_leases_lost_counts', '23514', [{ leases_lost: -1 }]],
+  ['sagas_start_key_has_source', '23514', [{ start_key: 'other' }, { saga_key: 'k' }, { idempotency_key: 'k' }]],
+  ['sagas_tags_is_object', '23514', ['[]', 'null', '"a"'].map((tags) => ({ tags }))],
+
+  ['saga_history_pk', '23505', [{}]],
+  ['saga_history_seq_positive', '23514', [{ seq: 0 }]],
+  ['saga_history_body_is_object', '23514', ['[]', 'null', '"{}"'].map((body) => ({ body, seq: 2 }))],
+
+  ['saga_mail_pk', '23505', [{}]],
+  ['saga_mail_saga_fk', '23503', [{ saga_id: newSagaId(0, 7) }]],
+  ['saga_mail_body_is_object', '23514', ['[]', 'null', '"{}"'].map((body) => ({ body, seq: 2 }))],
+]
+
+async function insert(table: string, values: Values): Promise<void> {
+  const columns = Object.keys(values)
+  const places = columns.map((_, index) => `$${index + 1}`)
+  await client.query(`INSERT INTO ${table} (${columns.join(', ')}) VALUES (${places.join(', ')})`, Object.values(values))
+}
+
+beforeAll(async () => {
+  for (const [table, values] of Object.entries(good)) {
+    await insert(table, table === 'sagas' ? { ...values, start_key: 'k', saga_key: 'k' } : values)
+  }
+})
+
+function tableOf(constraint: string): string {
+  const tables = Object.keys(good).toSorted((a, b) => b.length - a.length)
+  return tables.find((table) => constraint.startsWith(`${table}_`)) ?? constraint
+}
+
+/** A row that differs from a good one in what is wrong, and in its key where the good one is there already. */
+function rowsAgainst(constraint: string, changes: Values[]): Values[] {
+  const table = tableOf(constraint)
+  const fresh = table === 'sagas' && constraint !== 'sagas_pk' ? { saga_id: newSagaId(1, 7) } : {}
+  return changes.map((change) => ({ ...good[table], ...fresh, ...change }))
+}
+
+describe('is refused by', () => {
+  test.each(bad)('%s', async (constraint, sqlState, changes) => {
+    for (const row of rowsAgainst(constraint, changes)) {
+      const error: unknown = await insert(tableOf(constraint), row).catch((thrown: unknown) => thrown)
+      expect(error, JSON.stringify(row)).toMatchObject({ code: sqlState, constraint })
+    }
+  })
+
+  test('one of these, and there is no constraint that is not tried', async () => {
+    const { rows } = await client.query<{ name: string }>(`
+      SELECT conname AS name FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
+      WHERE n.connamespace = 'public'::regnamespace AND n.contype <> 'n' AND c.relname NOT LIKE 'kysely%'`)
+    expect(bad.map(([constraint]) => constraint).toSorted()).toEqual(rows.map(({ name }) => name).toSorted())
+  })
+})
+
+describe('is accepted:', () => {
+  test.each<[string, Values]>([
+    ['a saga that is due', {}],
+    ['one that is leased', { due_at: null, owner }],
+    ['one that is stuck and rests', resting],
+    ['one that is stuck, with mail to apply', { ...resting, due_at: at, mail_seq: 1 }],
+    ['one that is stuck and held', { ...resting, owner }],
+    ['one that is paused and rests', { paused: true, due_at: null }],
+    ['one that has ended', ended],
+    ['one whose state is damaged in any way', { state: '[]' }],
+    ['one that was started by a key', { start_key: 'fresh', idempotency_key: 'fresh' }],
+  ])('%s', async (_, change) => {
+    await insert('sagas', { ...good['sagas'], saga_id: newSagaId(2, 7), ...change })
+  })
+})
