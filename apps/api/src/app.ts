@@ -82,7 +82,7 @@ export async function buildApp(options: {
   answerProblems(app)
   logRequests(app)
   const methods = refuseOtherMethods(app)
-  await secureHeaders(app)
+  secureHeaders(app)
   await refuseOverload(app, limits)
   speakJson(app)
   await describeApi(app)

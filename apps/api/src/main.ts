@@ -20,7 +20,7 @@ const log = pino({
   level: config.LOG_LEVEL,
   base: { app: 'api', pid: process.pid },
   serializers: { err: (error: unknown) => errorForLog(error) },
-  redact: ['headers.authorization', 'headers.cookie', '*.headers.authorization', '*.headers.cookie'],
+  redact: ['headers.authorization', 'headers.cookie'],
 })
 
 const connection = connect(

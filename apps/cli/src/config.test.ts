@@ -35,7 +35,7 @@ test('everything that is wrong is said at once, with what to write instead', () 
     "3 settings are not right in the environment:
       PORT "80a" is not a port; write a number from 0 to 65535
       LOG_LEVEL "loud" is not a log level; write one of trace, debug, info, warn, error, fatal, silent
-      SLOW_CARRIER_MS "99999" is out of range; write a number from 100 to 10000"
+      SLOW_CARRIER_MS "99999" is out of range; write a number from 1000 to 10000"
   `)
 })
 

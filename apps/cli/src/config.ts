@@ -40,7 +40,7 @@ const Env = z.object({
     )
     .optional(),
   LOG_LEVEL: z.enum(LOG_LEVELS, `is not a log level; write one of ${LOG_LEVELS.join(', ')}`).default('info'),
-  SLOW_CARRIER_MS: whole(100, 10_000, 'a number of milliseconds').default(3000),
+  SLOW_CARRIER_MS: whole(1000, 10_000, 'a number of milliseconds').default(3000),
   NO_COLOR: z.string().optional(),
 })
 

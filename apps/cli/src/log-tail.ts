@@ -3,7 +3,7 @@ import { z } from 'zod'
 
 /** The last lines of a log, for a person: why a child died is mostly said there. */
 
-const LINES = 12
+const LINES = 8
 const BYTES = 16 * 1024
 
 /** What was written to the file after `from`, at most the last lines of it. */

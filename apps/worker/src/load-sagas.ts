@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { checkDefinition, type SagaModule } from '@backstitch/core'
+import { checkDefinition, checkJson, type SagaModule } from '@backstitch/core'
 import { z } from 'zod'
 
 const Handlers = z.custom<SagaModule['handlers']>(
@@ -38,5 +38,6 @@ async function load(module: string): Promise<SagaModule[]> {
 }
 
 function isDefinition(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && checkDefinition(JSON.parse(JSON.stringify(value))).ok
+  const json = checkJson(value)
+  return json.ok && checkDefinition(json.value).ok
 }

@@ -158,7 +158,7 @@ export function createRunner(parts: RunnerParts): Runner {
       mailSeen: claimed.mailSeen,
       state,
       spilled:
-        state.spilled === undefined ? new Map() : await parts.history.values(lease.sagaId, state.spilled),
+        state.spilled === undefined ? new Map<string, Json>() : await parts.history.values(lease.sagaId, state.spilled),
       underWay: new Map(),
       signals: [],
       notify: undefined,

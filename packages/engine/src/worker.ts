@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { DEFAULT_QUEUE, type Json, queueOf, type SagaModule } from '@backstitch/core'
+import { checkJson, DEFAULT_QUEUE, type Json, queueOf, type SagaModule } from '@backstitch/core'
 import type { Logger } from 'pino'
 import { type CounterSnapshot, createCounters } from './counters.ts'
 import { createIncarnation, type Incarnation } from './incarnation.ts'
@@ -118,5 +118,7 @@ export function createWorker(options: WorkerOptions): Worker {
 
 /** The document as JSON: fields left undefined are not part of it. */
 function asSent(definition: SagaModule['definition']): Json {
-  return JSON.parse(JSON.stringify(definition))
+  const checked = checkJson(definition)
+  if (!checked.ok) throw new Error(`definition "${definition.name}" is no JSON: ${checked.problem.detail}`)
+  return checked.value
 }

@@ -1,4 +1,4 @@
-import { type Entry, isTerminal, type SagaState } from '@backstitch/core'
+import { type Entry, isTerminal, type SagaState, sanitizeText } from '@backstitch/core'
 import * as binary from './binary.ts'
 import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
 import { flushWithRecovery } from './flush.ts'
@@ -45,6 +45,8 @@ export type Commits = {
   close(): Promise<void>
 }
 
+const MAX_REASON_BYTES = 1024
+
 /** Two flushes may be under way: the database syncs one while the other is being built. */
 const LANES = 2
 
@@ -87,7 +89,9 @@ export function createCommits(
     release: (lease, delayMs) => releases.submit({ lease, delayMs }),
 
     async park(lease, reason) {
-      await others.query(PARK, [lease.bucket, lease.sagaId, lease.epoch, options.workerId, reason])
+      // An error's message must not be able to stop its own recording (F60).
+      const message = sanitizeText(reason, MAX_REASON_BYTES)
+      await others.query(PARK, [lease.bucket, lease.sagaId, lease.epoch, options.workerId, message])
     },
 
     async close() {
@@ -122,7 +126,7 @@ WITH u AS (
     AS i(bucket, saga_id, epoch, version, mail_seen, status, state, keep, ends,
          due_at, leases_lost, failed_step, at, kind, entry, n)
   WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id
-    AND s.epoch = i.epoch AND s.version = i.version AND s.ended_at IS NULL
+    AND s.epoch = i.epoch AND s.version = i.version AND s.owner = $16::uuid AND s.ended_at IS NULL
     AND (NOT i.ends OR s.mail_seq = i.mail_seen)
   RETURNING i.n, s.bucket, s.saga_id, s.version, i.at, i.kind, s.epoch, i.entry, s.mail_seq
 ), h AS (
@@ -132,12 +136,15 @@ WITH u AS (
 SELECT n, mail_seq, ${DATABASE_NOW} FROM u`,
 }
 
-/** Where the rows that did not come back stand now. */
+/** Where the rows that did not come back stand now, and whether the entry that was to be written is there. */
 const WHERE_NOW: Statement = {
   name: 'where_now',
   text: `
-SELECT i.n, s.version, s.mail_seq
-FROM unnest($1::int2[], $2::uuid[], $3::int8[]) WITH ORDINALITY AS i(bucket, saga_id, epoch, n)
+SELECT i.n, s.version = i.version, s.mail_seq,
+  EXISTS (SELECT FROM saga_history h WHERE h.bucket = i.bucket AND h.saga_id = i.saga_id AND h.seq = i.version + 1
+    AND h.epoch = i.epoch AND h.at = i.at AND h.kind = i.kind AND h.body = i.entry)
+FROM unnest($1::int2[], $2::uuid[], $3::int8[], $4::int8[], $5::timestamptz[], $6::text[], $7::jsonb[])
+  WITH ORDINALITY AS i(bucket, saga_id, epoch, version, at, kind, entry, n)
 JOIN sagas s ON s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch`,
 }
 
@@ -166,27 +173,26 @@ async function explain(
   answers: (CommitAnswer | undefined)[],
 ): Promise<void> {
   const missing = [...transitions.keys()].filter((index) => answers[index] === undefined)
-  const leases = missing.flatMap((index) => transitions[index]?.lease ?? [])
-  const rows = await lane.query(WHERE_NOW, leaseArrays(leases))
-  for (const [n, version, mailSeq] of rows) {
+  const asked = missing.flatMap((index) => transitions[index] ?? [])
+  const rows = await lane.query(WHERE_NOW, [
+    ...leaseArrays(asked.map(({ lease }) => lease)),
+    binary.int8Array(asked.map(({ version }) => version)),
+    ...entryArrays(asked),
+  ])
+  for (const [n, isAsBefore, mailSeq, isWritten] of rows) {
     const index = missing[Number(n) - 1]
     const transition = index === undefined ? undefined : transitions[index]
     if (index === undefined || transition === undefined) continue
-    // Only the holder of this epoch writes, and it has one transition in flight: one version further on, under the same
-    // epoch, is this very transition, which an earlier try carried out though its answer was lost (F30).
-    if (version === transition.version + 1) {
+    // An earlier try carried it out though its answer was lost (F30): its very entry stands in the history.
+    if (isWritten === true) {
       answers[index] = { is: 'committed', version: transition.version + 1, mailSeq: Number(mailSeq) }
-    } else if (version === transition.version && Number(mailSeq) > transition.mailSeen) {
+    } else if (isAsBefore === true && Number(mailSeq) > transition.mailSeen) {
       answers[index] = { is: 'unreadMail', mailSeq: Number(mailSeq) }
     }
   }
 }
 
 function commitArrays(transitions: Transition[]): Buffer[] {
-  const entries = transitions.map(({ entry }) => {
-    const { kind: _, at: __, ...body } = entry
-    return JSON.stringify(body)
-  })
   return [
     ...leaseArrays(transitions.map(({ lease }) => lease)),
     binary.int8Array(transitions.map(({ version }) => version)),
@@ -198,9 +204,21 @@ function commitArrays(transitions: Transition[]): Buffer[] {
     binary.timestamptzArray(transitions.map(({ after }) => (after.is === 'due' ? after.at : undefined))),
     binary.int4Array(transitions.map(({ state }) => state.leasesLost ?? 0)),
     binary.textArray(transitions.map(({ state }) => state.failedStep)),
-    binary.timestamptzArray(transitions.map(({ state }) => Date.parse(state.updatedAt))),
+    ...entryArrays(transitions),
+  ]
+}
+
+/** `at` is the state's `updatedAt` too: one instant, in the row and in its entry. */
+function entryArrays(transitions: Transition[]): Buffer[] {
+  return [
+    binary.timestamptzArray(transitions.map(({ entry }) => Date.parse(entry.at))),
     binary.textArray(transitions.map(({ entry }) => entry.kind)),
-    binary.jsonbArray(entries),
+    binary.jsonbArray(
+      transitions.map(({ entry }) => {
+        const { kind: _, at: __, ...body } = entry
+        return JSON.stringify(body)
+      }),
+    ),
   ]
 }
 
@@ -228,18 +246,20 @@ WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch AND s.
 const PARK: Statement = {
   name: 'park',
   text: `
-WITH u AS (
+WITH stuck AS (
+  SELECT jsonb_build_object('step', NULL, 'direction', 'action', 'reason', 'undecidable', 'message', $5::text,
+    'since', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) AS it
+), u AS (
   UPDATE sagas s SET
     version = s.version + 1, epoch = s.epoch + 1, status = 'stuck', owner = NULL, due_at = NULL, leases_lost = 0,
     mail_seen = s.mail_seq, updated_at = date_trunc('milliseconds', now()),
     state = CASE WHEN jsonb_typeof(s.state) = 'object' THEN s.state || jsonb_build_object(
-      'status', 'stuck', 'updatedAt', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-      'stuck', jsonb_build_object('step', NULL, 'direction', 'action', 'reason', 'undecidable', 'message', $5::text,
-        'since', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))) ELSE s.state END
+      'status', 'stuck', 'updatedAt', stuck.it->'since', 'stuck', stuck.it) ELSE s.state END
+  FROM stuck
   WHERE s.bucket = $1::int2 AND s.saga_id = $2::uuid AND s.epoch = $3::int8 AND s.ended_at IS NULL
-  RETURNING s.bucket, s.saga_id, s.version, s.updated_at, s.epoch, s.state
+  RETURNING s.bucket, s.saga_id, s.version, s.updated_at, s.epoch, stuck.it
 )
 INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
 SELECT bucket, saga_id, version, updated_at, 'parked', epoch, $4::uuid,
-       jsonb_build_object('reason', $5::text, 'to', jsonb_build_object('status', 'stuck', 'stuck', state->'stuck')) FROM u`,
+       jsonb_build_object('reason', $5::text, 'to', jsonb_build_object('status', 'stuck', 'stuck', it)) FROM u`,
 }

@@ -11,13 +11,20 @@ async function stage(options: Partial<PoolOptions> = {}) {
   const network = await createNetwork(url)
   const errors: Error[] = []
   const onError = (error: Error) => errors.push(error)
-  const database = openDatabase({ databaseUrl: network.url, applicationName: 'test', max: 1, onError, ...options })
+  const database = openDatabase({
+    databaseUrl: network.url,
+    applicationName: 'test',
+    max: 1,
+    onError,
+    ...options,
+  })
   onTestFinished(async () => {
     await network.close()
     await database.destroy()
     await drop()
   })
-  const ask = async () => (await sql<{ pid: number }>`SELECT pg_backend_pid() AS pid`.execute(database)).rows[0]?.pid
+  const ask = async () =>
+    (await sql<{ pid: number }>`SELECT pg_backend_pid() AS pid`.execute(database)).rows[0]?.pid
   return { network, errors, query, ask }
 }
 

@@ -103,7 +103,9 @@ describe('what node-postgres throws', () => {
     options: pg.ClientConfig = {},
   ) {
     const { connectionString = '', ...rest } = options
-    const changed = connectionString.startsWith('/') ? new URL(connectionString, url).href : url.replace(/^.*@/, connectionString || '$&')
+    const changed = connectionString.startsWith('/')
+      ? new URL(connectionString, url).href
+      : url.replace(/^.*@/, connectionString || '$&')
     const client = new pg.Client({ connectionString: changed, connectionTimeoutMillis: 100, ...rest })
     client.on('error', () => undefined)
     try {

@@ -19,30 +19,39 @@ const always = () => true
 describe('a batch with bad items', () => {
   test('is halved until only they fail, wherever they are', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.uniqueArray(fc.nat(999), { minLength: 1, maxLength: 64 }), fc.context(), async (items, context) => {
-        const bad = new Set(items.filter((item) => item % 7 === 0))
-        let statements = 0
-        const answers = await flushWithRecovery(
-          items,
-          async (some) => {
-            statements++
-            if (some.some((item) => bad.has(item))) throw sqlError('22P05')
-            return squares(some)
-          },
-          always,
-        )
-        context.log(`${statements} statements`)
-        expect(answers.map((answer) => (answer.ok ? answer.answer : 'failed'))).toEqual(
-          items.map((item) => (bad.has(item) ? 'failed' : item * item)),
-        )
-        expect(statements).toBeLessThanOrEqual(1 + 2 * bad.size * Math.ceil(Math.log2(items.length)))
-      }),
+      fc.asyncProperty(
+        fc.uniqueArray(fc.nat(999), { minLength: 1, maxLength: 64 }),
+        fc.context(),
+        async (items, context) => {
+          const bad = new Set(items.filter((item) => item % 7 === 0))
+          let statements = 0
+          const answers = await flushWithRecovery(
+            items,
+            async (some) => {
+              statements++
+              if (some.some((item) => bad.has(item))) throw sqlError('22P05')
+              return squares(some)
+            },
+            always,
+          )
+          context.log(`${statements} statements`)
+          expect(answers.map((answer) => (answer.ok ? answer.answer : 'failed'))).toEqual(
+            items.map((item) => (bad.has(item) ? 'failed' : item * item)),
+          )
+          expect(statements).toBeLessThanOrEqual(1 + 2 * bad.size * Math.ceil(Math.log2(items.length)))
+        },
+      ),
       { numRuns: 50 },
     )
   })
 
   test('is halved also when building the statement fails, or the server breaks over it each time', async () => {
-    for (const error of [new TypeError('a BigInt'), new RangeError('NaN'), sqlError('XX000'), sqlError('57014')]) {
+    for (const error of [
+      new TypeError('a BigInt'),
+      new RangeError('NaN'),
+      sqlError('XX000'),
+      sqlError('57014'),
+    ]) {
       const answers = await flushWithRecovery(
         [1, 2, 3],
         async (some) => {
@@ -51,7 +60,11 @@ describe('a batch with bad items', () => {
         },
         always,
       )
-      expect(answers).toEqual([{ ok: true, answer: 1 }, { ok: false, error }, { ok: true, answer: 9 }])
+      expect(answers).toEqual([
+        { ok: true, answer: 1 },
+        { ok: false, error },
+        { ok: true, answer: 9 },
+      ])
     }
   })
 })
@@ -71,7 +84,12 @@ describe('a batch whose database is away', () => {
       always,
     )
     expect(answers).toEqual(squares([1, 2]))
-    expect(sent).toEqual([[1, 2], [1, 2], [1, 2], [1, 2]])
+    expect(sent).toEqual([
+      [1, 2],
+      [1, 2],
+      [1, 2],
+      [1, 2],
+    ])
   })
 
   test('fails as a whole once nobody may wait any longer, and says why', async () => {

@@ -91,22 +91,26 @@ describe('a flush', () => {
 
 test('everybody gets the answer to their own item, whatever the sizes and the order in which flushes return', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.nat(30), { maxLength: 60 }), fc.integer({ min: 1, max: 3 }), async (waves, count) => {
-      const gatherer = createGatherer<number, number>({
-        lanes: count,
-        maxItems: 7,
-        maxBytes: 40,
-        bytesOf: (item) => item,
-        async flush(items) {
-          for (let n = 0; n < (items[0] ?? 0) % 3; n++) await turn()
-          return items.map((item) => ({ ok: true, answer: -item }))
-        },
-      })
-      const answers = waves.map((item) => gatherer.submit(item))
-      await gatherer.settled()
-      expect(gatherer.waiting).toBe(0)
-      expect(await Promise.all(answers)).toEqual(waves.map((item) => -item))
-    }),
+    fc.asyncProperty(
+      fc.array(fc.nat(30), { maxLength: 60 }),
+      fc.integer({ min: 1, max: 3 }),
+      async (waves, count) => {
+        const gatherer = createGatherer<number, number>({
+          lanes: count,
+          maxItems: 7,
+          maxBytes: 40,
+          bytesOf: (item) => item,
+          async flush(items) {
+            for (let n = 0; n < (items[0] ?? 0) % 3; n++) await turn()
+            return items.map((item) => ({ ok: true, answer: -item }))
+          },
+        })
+        const answers = waves.map((item) => gatherer.submit(item))
+        await gatherer.settled()
+        expect(gatherer.waiting).toBe(0)
+        expect(await Promise.all(answers)).toEqual(waves.map((item) => -item))
+      },
+    ),
     { numRuns: 50 },
   )
 })

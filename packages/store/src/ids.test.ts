@@ -26,7 +26,10 @@ test("a key's bucket is the first byte of its SHA-256", () => {
   expect(bucketOfKey('abc')).toBe(0xba)
 })
 
-test.each(['', 'x', '018f0000-0000-4000-8000-000000000000', '018f0000-0000-7000-8000-0000000000000', "018f0000-0000-7000-8000-00000000000'"])(
-  'no saga has the id %s',
-  (text) => expect(isSagaId(text)).toBe(false),
-)
+test.each([
+  '',
+  'x',
+  '018f0000-0000-4000-8000-000000000000',
+  '018f0000-0000-7000-8000-0000000000000',
+  "018f0000-0000-7000-8000-00000000000'",
+])('no saga has the id %s', (text) => expect(isSagaId(text)).toBe(false))

@@ -125,7 +125,7 @@ function socketOf(client: pg.Client): { destroy(): void } | undefined {
   const { stream } = wire
   if (typeof stream !== 'object' || stream === null || !('destroy' in stream)) return undefined
   const { destroy: cut } = stream
-  return typeof cut === 'function' ? { destroy: () => cut.call(stream) } : undefined
+  return typeof cut === 'function' ? { destroy: () => void cut.call(stream) } : undefined
 }
 
 function processIdOf(client: pg.Client): unknown {
@@ -139,9 +139,5 @@ function sleep(ms: number): Promise<void> {
 const INT8_OID = 20
 
 /** Counters and sequence numbers stay far below 2^53: they are numbers here, not strings. */
-export const typeParsers: pg.CustomTypesConfig = {
-  getTypeParser(oid: number, format?: 'text' | 'binary') {
-    if (oid === INT8_OID && format !== 'binary') return Number
-    return pg.types.getTypeParser(oid, format)
-  },
-}
+export const typeParsers = new pg.TypeOverrides()
+typeParsers.setTypeParser(INT8_OID, Number)

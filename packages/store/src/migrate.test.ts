@@ -47,7 +47,9 @@ test('a migration that fails leaves the database as it was, and says what is wro
   await sql`CREATE TABLE saga_mail (in_the_way int)`.execute(database)
   await expect(migrate(url)).rejects.toThrow('relation "saga_mail" already exists')
   const { rows } = await sql<{ tables: string[] }>`
-    SELECT array_agg(tablename::text) AS tables FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE 'kysely%'`.execute(database)
+    SELECT array_agg(tablename::text) AS tables FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE 'kysely%'`.execute(
+    database,
+  )
   expect(rows).toEqual([{ tables: ['saga_mail'] }])
   expect(await missingMigrations(database)).toContain('0001_sagas')
 })
@@ -55,14 +57,17 @@ test('a migration that fails leaves the database as it was, and says what is wro
 test('a migrated database of which one migration is unknown to this release lacks none of ours', async () => {
   const { url, database } = await stage({ empty: true })
   await migrate(url)
-  await sql`INSERT INTO kysely_migration (name, timestamp) VALUES ('9999_of_a_later_release', 'then')`.execute(database)
+  await sql`INSERT INTO kysely_migration (name, timestamp) VALUES ('9999_of_a_later_release', 'then')`.execute(
+    database,
+  )
   expect(await missingMigrations(database)).toEqual([])
 })
 
 /** When a migration is meant to change it: `npm test migrate -- -u`. */
 test('migrations/schema.sql is what the migrations make of an empty database', async () => {
   const { database } = await stage({ empty: false })
-  const header = '-- What the migrations make of an empty database: written by migrate.test.ts, which fails when it is not so.\n\n'
+  const header =
+    '-- What the migrations make of an empty database: written by migrate.test.ts, which fails when it is not so.\n\n'
   await expect(`${header}${await describeSchema(database)}`).toMatchFileSnapshot(schemaFile)
 })
 

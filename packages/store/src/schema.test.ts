@@ -19,9 +19,24 @@ const sagaId = newSagaId(Date.parse('2026-01-01'), 7)
 const at = '2026-01-01T00:00:00Z'
 const good: Record<string, Values> = {
   definitions: { name: 'order', version: 1, hash: 'h', queue: 'order', document: '{}' },
-  workers: { worker_id: sagaId, host: 'h', pid: 1, queues: ['q'], handlers: '{}', concurrency: 1, lease_ms: 1_000 },
+  workers: {
+    worker_id: sagaId,
+    host: 'h',
+    pid: 1,
+    queues: ['q'],
+    handlers: '{}',
+    concurrency: 1,
+    lease_ms: 1_000,
+  },
   sagas: {
-    ...{ bucket: 7, saga_id: sagaId, definition_name: 'order', definition_version: 1, queue: 'order', request_hash: 'h' },
+    ...{
+      bucket: 7,
+      saga_id: sagaId,
+      definition_name: 'order',
+      definition_version: 1,
+      queue: 'order',
+      request_hash: 'h',
+    },
     ...{ status: 'running', state: '{"status":"running"}', created_at: at, updated_at: at, due_at: at },
   },
   saga_history: { bucket: 7, saga_id: sagaId, seq: 1, at, kind: 'sagaStarted', epoch: 0, body: '{}' },
@@ -35,12 +50,24 @@ const bad: [constraint: string, sqlState: string, changes: Values[]][] = [
   ['definitions_pk', '23505', [{ hash: 'other' }]],
   ['definitions_content_once', '23505', [{ version: 2 }]],
   ['definitions_version_positive', '23514', [{ version: 0, hash: 'other' }]],
-  ['definitions_document_is_object', '23514', ['[]', '"{}"', 'null'].map((document) => ({ document, version: 2, hash: 'other' }))],
+  [
+    'definitions_document_is_object',
+    '23514',
+    ['[]', '"{}"', 'null'].map((document) => ({ document, version: 2, hash: 'other' })),
+  ],
 
   ['workers_pk', '23505', [{}]],
   ['workers_end_reason_known', '23514', [{ worker_id: newSagaId(0), end_reason: 'bored', ended_at: at }]],
-  ['workers_ended_with_reason', '23514', [{ end_reason: 'stopped' }, { ended_at: at }].map((change) => ({ worker_id: newSagaId(0), ...change }))],
-  ['workers_session_whole', '23514', [{ backend_pid: 1 }, { backend_start: at }].map((change) => ({ worker_id: newSagaId(0), ...change }))],
+  [
+    'workers_ended_with_reason',
+    '23514',
+    [{ end_reason: 'stopped' }, { ended_at: at }].map((change) => ({ worker_id: newSagaId(0), ...change })),
+  ],
+  [
+    'workers_session_whole',
+    '23514',
+    [{ backend_pid: 1 }, { backend_start: at }].map((change) => ({ worker_id: newSagaId(0), ...change })),
+  ],
   ['workers_lease_positive', '23514', [{ worker_id: newSagaId(0), lease_ms: 0 }]],
 
   ['sagas_pk', '23505', [{}]],
@@ -48,7 +75,14 @@ const bad: [constraint: string, sqlState: string, changes: Values[]][] = [
   ['sagas_bucket_in_id', '23514', [{ bucket: 8 }, { bucket: 256 }, { bucket: -1 }]],
   ['sagas_status_known', '23514', [{ status: 'parked', state: '{"status":"parked"}' }]],
   ['sagas_state_agrees', '23514', [{ state: '{"status":"completed"}' }]],
-  ['sagas_ended_when_terminal', '23514', [{ ...ended, ended_at: null }, { ...resting, ended_at: at }]],
+  [
+    'sagas_ended_when_terminal',
+    '23514',
+    [
+      { ...ended, ended_at: null },
+      { ...resting, ended_at: at },
+    ],
+  ],
   [
     'sagas_due_or_leased',
     '23514',
@@ -66,7 +100,11 @@ const bad: [constraint: string, sqlState: string, changes: Values[]][] = [
   ['sagas_version_positive', '23514', [{ version: 0 }]],
   ['sagas_epoch_counts', '23514', [{ epoch: -1 }]],
   ['sagas_leases_lost_counts', '23514', [{ leases_lost: -1 }]],
-  ['sagas_start_key_has_source', '23514', [{ start_key: 'other' }, { saga_key: 'k' }, { idempotency_key: 'k' }]],
+  [
+    'sagas_start_key_has_source',
+    '23514',
+    [{ start_key: 'other' }, { saga_key: 'k' }, { idempotency_key: 'k' }],
+  ],
   ['sagas_tags_is_object', '23514', ['[]', 'null', '"a"'].map((tags) => ({ tags }))],
 
   ['saga_history_pk', '23505', [{}]],
@@ -81,7 +119,10 @@ const bad: [constraint: string, sqlState: string, changes: Values[]][] = [
 async function insert(table: string, values: Values): Promise<void> {
   const columns = Object.keys(values)
   const places = columns.map((_, index) => `$${index + 1}`)
-  await client.query(`INSERT INTO ${table} (${columns.join(', ')}) VALUES (${places.join(', ')})`, Object.values(values))
+  await client.query(
+    `INSERT INTO ${table} (${columns.join(', ')}) VALUES (${places.join(', ')})`,
+    Object.values(values),
+  )
 }
 
 beforeAll(async () => {

@@ -175,21 +175,22 @@ CROSS JOIN LATERAL (
 }
 
 async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<Settled<StartAnswer>[]> {
+  const ordered = rows.toSorted(byKey)
   const inserted = await lane.query(INSERT, [
-    binary.int2Array(rows.map(({ bucket }) => bucket)),
-    binary.uuidArray(rows.map(({ sagaId }) => sagaId)),
-    binary.textArray(rows.map(({ request }) => request.definition.name)),
-    binary.int4Array(rows.map(({ request }) => request.definition.version)),
-    binary.textArray(rows.map(({ request }) => request.definition.queue)),
-    binary.jsonbArray(rows.map(({ stateJson }) => stateJson)),
-    binary.textArray(rows.map(({ startKey }) => startKey)),
-    binary.textArray(rows.map(({ request }) => request.requestHash)),
-    binary.textArray(rows.map(({ request }) => request.sagaKey)),
-    binary.textArray(rows.map(({ request }) => request.idempotencyKey)),
-    binary.textArray(rows.map(({ request }) => request.correlationId)),
-    binary.jsonbArray(rows.map(({ request }) => JSON.stringify(request.tags ?? {}))),
-    binary.timestamptzArray(rows.map(({ at }) => at)),
-    binary.jsonbArray(rows.map(({ entryJson }) => entryJson)),
+    binary.int2Array(ordered.map(({ bucket }) => bucket)),
+    binary.uuidArray(ordered.map(({ sagaId }) => sagaId)),
+    binary.textArray(ordered.map(({ request }) => request.definition.name)),
+    binary.int4Array(ordered.map(({ request }) => request.definition.version)),
+    binary.textArray(ordered.map(({ request }) => request.definition.queue)),
+    binary.jsonbArray(ordered.map(({ stateJson }) => stateJson)),
+    binary.textArray(ordered.map(({ startKey }) => startKey)),
+    binary.textArray(ordered.map(({ request }) => request.requestHash)),
+    binary.textArray(ordered.map(({ request }) => request.sagaKey)),
+    binary.textArray(ordered.map(({ request }) => request.idempotencyKey)),
+    binary.textArray(ordered.map(({ request }) => request.correlationId)),
+    binary.jsonbArray(ordered.map(({ request }) => JSON.stringify(request.tags ?? {}))),
+    binary.timestamptzArray(ordered.map(({ at }) => at)),
+    binary.jsonbArray(ordered.map(({ entryJson }) => entryJson)),
   ])
   const started = new Set(inserted.map(([sagaId]) => sagaId))
   const now = inserted[0]?.[1]
@@ -232,6 +233,12 @@ async function holdersOf(
 
 function held({ sagaId, hash }: Holder, requestHash: string): Found {
   return { is: hash === requestHash ? 'repeated' : 'conflict', sagaId }
+}
+
+/** Two processes that insert the same keys do so in the same order, or each would wait for the other (F36). */
+function byKey(a: NewRow, b: NewRow): number {
+  if (a.bucket !== b.bucket || a.startKey === b.startKey) return a.bucket - b.bucket
+  return (a.startKey ?? '') < (b.startKey ?? '') ? -1 : 1
 }
 
 function done(answer: StartAnswer): Settled<StartAnswer> {

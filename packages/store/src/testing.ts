@@ -17,6 +17,7 @@ import { onTestFinished } from 'vitest'
 import type { Claimed } from './claims.ts'
 import type { Lease, Transition } from './commits.ts'
 import type { Registered } from './definitions.ts'
+import { typeParsers } from './link.ts'
 import type { StartRequest } from './starts.ts'
 import { type ApiStore, openApiStore, openWorkerStore, type WorkerStore } from './store.ts'
 import { createNetwork, type Network } from './testing-proxy.ts'
@@ -69,14 +70,9 @@ export type Row = {
   ended_at: Date | null
 }
 
-const numbers: pg.CustomTypesConfig = {
-  getTypeParser: (oid: number, format?: 'text' | 'binary') =>
-    oid === 20 && format !== 'binary' ? Number : pg.types.getTypeParser(oid, format),
-}
-
 export async function createStage(): Promise<Stage> {
   const { url, drop } = await createTestDatabase()
-  const client = new pg.Client({ connectionString: url, types: numbers })
+  const client = new pg.Client({ connectionString: url, types: typeParsers })
   client.on('error', () => undefined)
   await client.connect()
   const api = await openApiStore({ databaseUrl: url })
@@ -90,7 +86,9 @@ export async function createStage(): Promise<Stage> {
   const stage: Stage = {
     url,
     api,
-    sql: async (text, values = []) => (await client.query(text, [...values])).rows,
+    async sql<Row extends Record<string, unknown>>(text: string, values: readonly unknown[] = []) {
+      return (await client.query<Row>(text, [...values])).rows
+    },
 
     async worker(options = {}) {
       const {

@@ -18,10 +18,10 @@ const utf8 = new TextDecoder('utf-8', { fatal: true })
 export function speakJson(app: App): void {
   app.decorateRequest('sent', undefined)
 
-  app.addHook('onRequest', async (request) => {
+  app.addHook('onRequest', (request, _reply, done) => {
     const encoding = request.headers['content-encoding']
-    if (encoding === undefined || encoding === 'identity') return
-    throw new Problem('UNSUPPORTED_MEDIA_TYPE', 'the body is compressed (content-encoding); send it as it is')
+    if (encoding === undefined || encoding === 'identity') done()
+    else done(new Problem('UNSUPPORTED_MEDIA_TYPE', 'the body is compressed (content-encoding); send it as it is'))
   })
 
   app.removeAllContentTypeParsers()
@@ -31,9 +31,9 @@ export function speakJson(app: App): void {
     return request.sent
   })
 
-  app.addHook('preValidation', async (request) => {
-    if (request.sent !== undefined || request.routeOptions.schema?.body === undefined) return
-    throw new Problem('MALFORMED_JSON', 'the request has no body; send a JSON document, as application/json')
+  app.addHook('preValidation', (request, _reply, done) => {
+    if (request.sent !== undefined || request.routeOptions.schema?.body === undefined) done()
+    else done(new Problem('MALFORMED_JSON', 'the request has no body; send a JSON document, as application/json'))
   })
 
   app.setValidatorCompiler<z.ZodType>(({ schema, httpPart }) => (data: unknown) => {

@@ -46,9 +46,10 @@ export function createMetrics(app: App, gauges: { waitingStarts: () => number; w
     },
   })
 
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onResponse', (request, reply, done) => {
     const route = request.routeOptions.url ?? 'none'
     durations.observe({ method: request.method, route, status: reply.statusCode }, reply.elapsedTime / 1_000)
+    done()
   })
 
   return { registry, started: (outcome) => starts.inc({ outcome }) }

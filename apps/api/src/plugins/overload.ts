@@ -39,17 +39,19 @@ export async function refuseOverload(app: App, { maxLagMs, maxBodyBytes }: Limit
 
   let bodyBytes = 0
   app.decorateRequest('bodyBytes', 0)
-  app.addHook('onRequest', async (request) => {
+  app.addHook('onRequest', (request, _reply, done) => {
     const bytes = announcedBytes(request)
-    if (bytes === 0) return
     if (bodyBytes + bytes > maxBodyBytes) {
-      throw new Problem('UNAVAILABLE', 'too many large bodies are being worked on; try again soon', { retryAfterS: 2 })
+      done(new Problem('UNAVAILABLE', 'too many large bodies are being worked on; try again soon', { retryAfterS: 2 }))
+      return
     }
     bodyBytes += bytes
     request.bodyBytes = bytes
+    done()
   })
-  app.addHook('onResponse', async (request) => {
+  app.addHook('onResponse', (request, _reply, done) => {
     bodyBytes -= request.bodyBytes
+    done()
   })
 }
 

@@ -9,10 +9,11 @@ export function requestIdOf(given: string | string[] | undefined): string {
 }
 
 export function logRequests(app: App): void {
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id)
+    done()
   })
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onResponse', (request, reply, done) => {
     const line = {
       method: request.method,
       path: request.url.split('?', 1)[0],
@@ -22,6 +23,7 @@ export function logRequests(app: App): void {
     // Somebody asks every few seconds whether we are well: worth a line only where things are looked into.
     if (isProbe(request)) request.log.debug(line, 'request')
     else request.log.info(line, 'request')
+    done()
   })
 }
 

@@ -1,23 +1,28 @@
-import helmet from '@fastify/helmet'
 import type { App } from '../app.ts'
 
-/** Nothing the API answers is a page, so nothing may run in it. Those of /docs have a policy of their own. */
-export async function secureHeaders(app: App): Promise<void> {
-  await app.register(helmet, {
-    contentSecurityPolicy: {
-      useDefaults: false,
-      directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"], baseUri: ["'none'"], formAction: ["'none'"] },
-    },
-    // Whether a whole domain speaks HTTPS is known to the proxy that ends it.
-    strictTransportSecurity: false,
-    referrerPolicy: { policy: 'no-referrer' },
-  })
-  app.addHook('onRequest', async (_request, reply) => {
-    reply.header('cache-control', 'no-store')
+/**
+ * What a browser is told about every answer: it is no page, nothing may run in it or frame it, and it is not kept. Written
+ * out, as they never change: @fastify/helmet makes them afresh for each answer, which is more work than the rest of a small
+ * request. Whether a whole domain speaks HTTPS is known to the proxy that ends it, and said there.
+ */
+const HEADERS = {
+  'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-resource-policy': 'same-origin',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+}
+
+export function secureHeaders(app: App): void {
+  app.addHook('onRequest', (_request, reply, done) => {
+    reply.headers(HEADERS)
+    done()
   })
 }
 
-/** Scripts and styles from here only, none of them inline; pictures may be written into the page. */
+/** The pages of /docs: scripts and styles from here only, none of them inline; pictures may be written into the page. */
 export const DOCS_POLICY = [
   "default-src 'none'",
   "base-uri 'none'",

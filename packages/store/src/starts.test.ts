@@ -1,0 +1,276 @@
+import type { SagaState } from '@backstitch/core'
+import { describe, expect, test } from 'vitest'
+import { bucketOf, bucketOfKey, isSagaId } from './ids.ts'
+import type { StartAnswer } from './starts.ts'
+import { openApiStore } from './store.ts'
+import { createStage, eventually, order, requestFor, type Stage } from './testing.ts'
+
+async function rowsOf(stage: Stage): Promise<{ sagas: number; entries: number }> {
+  const [counts] = await stage.sql<{ sagas: number; entries: number }>(
+    'SELECT (SELECT count(*) FROM sagas) AS sagas, (SELECT count(*) FROM saga_history) AS entries',
+  )
+  return counts ?? { sagas: -1, entries: -1 }
+}
+
+function byKind(answers: StartAnswer[]): Record<string, number> {
+  const counts: Record<string, number> = {}
+  for (const { is } of answers) counts[is] = (counts[is] ?? 0) + 1
+  return counts
+}
+
+describe('a start', () => {
+  test('is one row, due at once, and one entry, from which the state follows', async () => {
+    const stage = await createStage()
+    const definition = await stage.register()
+    const input = { orderId: 'o-1', ключ: '😀', nested: [1, 1e-9, null] }
+    const more = { input, correlationId: 'c', traceparent: 't', tags: { shop: 'é' }, deadlineMs: 60_000 }
+    const answer = await stage.api.starts.start(requestFor(definition, more))
+    expect(answer).toMatchObject({
+      is: 'started',
+      state: { status: 'running', context: { input }, correlationId: 'c' },
+    })
+    expect(isSagaId(answer.sagaId)).toBe(true)
+    const [row] = await stage.sql<{ state: SagaState; bucket: number; overdue: boolean }>(
+      'SELECT *, due_at <= now() AS overdue FROM sagas',
+    )
+    expect(row).toMatchObject({
+      ...{
+        bucket: bucketOf(answer.sagaId),
+        saga_id: answer.sagaId,
+        queue: 'order',
+        status: 'running',
+        overdue: true,
+      },
+      ...{ version: 1, epoch: 0, owner: null, start_key: null, correlation_id: 'c', tags: { shop: 'é' } },
+    })
+    expect(row?.state).toEqual('state' in answer && answer.state)
+    expect(Date.parse(row?.state.deadlineAt ?? '') - Date.parse(row?.state.startedAt ?? '')).toBe(60_000)
+    const [first] = await stage.api.history.read(answer.sagaId, { limit: 10 })
+    expect(first).toMatchObject({ seq: 1, kind: 'sagaStarted', input, at: row?.state.startedAt })
+  })
+
+  test('without a key is always another saga', async () => {
+    const stage = await createStage()
+    const definition = await stage.register()
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => stage.api.starts.start(requestFor(definition))),
+    )
+    expect(byKind(answers)).toEqual({ started: 20 })
+    expect(new Set(answers.map(({ sagaId }) => sagaId)).size).toBe(20)
+  })
+})
+
+describe('a key (S23)', () => {
+  test('makes one saga of a hundred equal starts at once, from two processes', async () => {
+    const stage = await createStage()
+    const definition = await stage.register()
+    const other = await openApiStore({ databaseUrl: stage.url })
+    const request = requestFor(definition, { sagaKey: 'o-1' })
+    const answers = await Promise.all(
+      Array.from({ length: 100 }, (_, n) => (n % 2 === 0 ? stage.api : other).starts.start(request)),
+    )
+    await other.close()
+    expect(byKind(answers)).toEqual({ started: 1, repeated: 99 })
+    expect(new Set(answers.map(({ sagaId }) => sagaId)).size).toBe(1)
+    expect(await rowsOf(stage)).toEqual({ sagas: 1, entries: 1 })
+  })
+
+  test('makes one saga of each of many, though two processes send them in opposite order', async () => {
+    const stage = await createStage()
+    const definition = await stage.register()
+    const other = await openApiStore({ databaseUrl: stage.url })
+    const keys = Array.from({ length: 200 }, (_, n) => `o-${n}`)
+    const started = performance.now()
+    const answers = await Promise.all([
+      ...keys.map((sagaKey) => stage.api.starts.start(requestFor(definition, { sagaKey }))),
+      ...keys.toReversed().map((sagaKey) => other.starts.start(requestFor(definition, { sagaKey }))),
+    ])
+    await other.close()
+    expect(byKind(answers)).toEqual({ started: 200, repeated: 200 })
+    // A deadlock would be noticed after a second (deadlock_timeout), and be retried: it must not come to that.
+    expect(performance.now() - started).toBeLessThan(900)
+    const [deadlocks] = await stage.sql(
+      'SELECT pg_stat_force_next_flush(), deadlocks FROM pg_stat_database WHERE datname = current_database()',
+    )
+    expect(deadlocks).toMatchObject({ deadlocks: 0 })
+  })
+
+  test('with another request is a conflict, and names the saga that has it', async () => {
+    const stage = await createStage()
+    const definition = await stage.register()
+    const sagaId = await stage.start(definition, { sagaKey: 'o-1', requestHash: 'one' })
+    expect(
+      await stage.api.starts.start(requestFor(definition, { sagaKey: 'o-1', requestHash: 'two' })),
+    ).toEqual({ is: 'conflict', sagaId })
+    expect(
+      await stage.api.starts.start(requestFor(definition, { sagaKey: 'o-1', requestHash: 'one' })),
+    ).toEqual({ is: 'repeated', sagaId })
+  })
+
+  test.each(['sagaKey', 'idempotencyKey'] as const)(
+    'given twice within one batch is one saga (%s)',
+    async (kind) => {
+      const stage = await createStage()
+      const definition = await stage.register()
+      const answers = await Promise.all(
+        ['one', 'one', 'two'].map((requestHash) =>
+          stage.api.starts.start(requestFor(definition, { [kind]: 'o-1', requestHash })),
+        ),
+      )
+      const first = answers.findIndex(({ is }) => is === 'started')
+      const kinds =
+        first === 2
+          ? ['conflict', 'conflict', 'started']
+          : [
+              ['started', 'repeated'],
+              ['repeated', 'started'],
+            ][first]?.concat('conflict')
+      expect(answers.map(({ is }) => is)).toEqual(kinds)
+      expect(new Set(answers.map(({ sagaId }) => sagaId)).size).toBe(1)
+      expect(await rowsOf(stage)).toEqual({ sagas: 1, entries: 1 })
+    },
+  )
+
+  test('of the saga beats the Idempotency-Key, which is recorded', async () => {
+    const stage = await createStage()
+    const definition = await stage.register()
+    const both = requestFor(definition, { sagaKey: 'o-1', idempotencyKey: 'i-1' })
+    const { sagaId } = await stage.api.starts.start(both)
+    expect(await stage.api.starts.start({ ...both, idempotencyKey: 'i-2' })).toEqual({
+      is: 'repeated',
+      sagaId,
+    })
+    expect(await stage.api.starts.start({ ...both, sagaKey: 'o-2' })).toMatchObject({ is: 'started' })
+    expect(await stage.api.starts.start(requestFor(definition, { idempotencyKey: 'i-1' }))).toMatchObject({
+      is: 'started',
+    })
+    const [row] = await stage.sql('SELECT * FROM sagas WHERE saga_id = $1', [sagaId])
+    expect(row).toMatchObject({ start_key: 'saga:order:o-1', saga_key: 'o-1', idempotency_key: 'i-1' })
+    expect(bucketOf(sagaId)).toBe(bucketOfKey('saga:order:o-1'))
+  })
+
+  test('of the saga belongs to its definition, whatever the version; an Idempotency-Key to the installation', async () => {
+    const stage = await createStage()
+    const definition = await stage.register()
+    const newer = await stage.register({ ...order, deadlineMs: 1_000 })
+    const another = await stage.register({ ...order, name: 'another' })
+    const sagaId = await stage.start(definition, { sagaKey: 'k' })
+    expect(await stage.api.starts.start(requestFor(newer, { sagaKey: 'k' }))).toEqual({
+      is: 'repeated',
+      sagaId,
+    })
+    expect(await stage.api.starts.start(requestFor(another, { sagaKey: 'k' }))).toMatchObject({
+      is: 'started',
+    })
+    const byRequest = await stage.start(definition, { idempotencyKey: 'k' })
+    const answer = await stage.api.starts.start(
+      requestFor(another, { idempotencyKey: 'k', requestHash: 'of another' }),
+    )
+    expect(answer).toEqual({ is: 'conflict', sagaId: byRequest })
+  })
+
+  test('is not confused with another that looks like it', async () => {
+    const stage = await createStage()
+    const definition = await stage.register()
+    const another = await stage.register({ ...order, name: 'order-a' })
+    const requests = [
+      requestFor(definition, { sagaKey: 'a:b' }),
+      requestFor(another, { sagaKey: 'b' }),
+      requestFor(definition, { idempotencyKey: 'saga:order:a:b' }),
+      requestFor(definition, { sagaKey: 'A:B' }),
+      requestFor(definition, { sagaKey: 'a:b ' }),
+      requestFor(definition, { sagaKey: '' }),
+      requestFor(definition, { sagaKey: 'é' }),
+      requestFor(definition, { sagaKey: 'e\u0301' }),
+    ]
+    const answers = await Promise.all(requests.map((request) => stage.api.starts.start(request)))
+    expect(byKind(answers)).toEqual({ started: requests.length })
+    const again = await Promise.all(requests.map((request) => stage.api.starts.start(request)))
+    expect(again.map(({ sagaId }) => sagaId)).toEqual(answers.map(({ sagaId }) => sagaId))
+  })
+
+  test('can be asked about without starting anything', async () => {
+    const stage = await createStage()
+    const definition = await stage.register()
+    const request = requestFor(definition, { sagaKey: 'o-1' })
+    expect(await stage.api.starts.find(request)).toBeUndefined()
+    expect(await stage.api.starts.find(requestFor(definition))).toBeUndefined()
+    const sagaId = await stage.start(definition, { sagaKey: 'o-1' })
+    expect(await stage.api.starts.find(request)).toEqual({ is: 'repeated', sagaId })
+    expect(await stage.api.starts.find({ ...request, requestHash: 'other' })).toEqual({
+      is: 'conflict',
+      sagaId,
+    })
+    expect(await rowsOf(stage)).toEqual({ sagas: 1, entries: 1 })
+  })
+})
+
+describe('a batch', () => {
+  test('with bad rows at its ends and in its middle loses those and nothing else', async () => {
+    const stage = await createStage()
+    const definition = await stage.register()
+    const bad = new Map([
+      [0, { tags: { smuggled: '\0' } }],
+      [10, { correlationId: 'NUL \0' }],
+      [11, { input: { half: '\ud800' } }],
+      [19, { requestHash: '\0' }],
+    ])
+    const answers = await Promise.allSettled(
+      Array.from({ length: 20 }, (_, n) =>
+        stage.api.starts.start(requestFor(definition, { sagaKey: `o-${n}`, ...bad.get(n) })),
+      ),
+    )
+    expect(answers.map(({ status }) => status === 'rejected')).toEqual(answers.map((_, n) => bad.has(n)))
+    expect(await rowsOf(stage)).toEqual({ sagas: 16, entries: 16 })
+  })
+
+  test('with a row that cannot even be written down loses that one, and at once', async () => {
+    const stage = await createStage()
+    const definition = await stage.register()
+    const broken = { ...definition, version: Number.NaN }
+    const started = performance.now()
+    const answers = await Promise.allSettled(
+      [definition, broken, definition].map((one) => stage.api.starts.start(requestFor(one))),
+    )
+    expect(answers.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+    expect(performance.now() - started).toBeLessThan(1_000)
+  })
+})
+
+describe('a start whose answer was lost (F30)', () => {
+  test.each([
+    ['with a key', { sagaKey: 'o-1' }],
+    ['without a key', {}],
+  ])('is made once, and acknowledged as started: %s', async (_, more) => {
+    const stage = await createStage()
+    const definition = await stage.register()
+    const network = await stage.network()
+    const store = await openApiStore({ databaseUrl: network.url })
+    await store.starts.start(requestFor(definition))
+    network.when('start', network.swallowAnswers)
+    const answer = store.starts.start(requestFor(definition, more))
+    await eventually('it is carried out', async () => ((await rowsOf(stage)).sagas === 2 ? true : undefined))
+    network.heal()
+    network.cut()
+    expect(await answer).toMatchObject({ is: 'started' })
+    expect(await rowsOf(stage)).toEqual({ sagas: 2, entries: 2 })
+    expect((await stage.row((await answer).sagaId)).status).toBe('running')
+    await store.close()
+  })
+
+  test('and was made by somebody else meanwhile, under the same key, is theirs', async () => {
+    const stage = await createStage()
+    const definition = await stage.register()
+    const network = await stage.network()
+    const store = await openApiStore({ databaseUrl: network.url })
+    await store.starts.start(requestFor(definition))
+    network.when('start', network.goBlack)
+    const answer = store.starts.start(requestFor(definition, { sagaKey: 'o-1' }))
+    await eventually('it is under way', () => (store.starts.waiting === 0 ? true : undefined))
+    const sagaId = await stage.start(definition, { sagaKey: 'o-1' })
+    network.heal()
+    network.cut()
+    expect(await answer).toEqual({ is: 'repeated', sagaId })
+    await store.close()
+  })
+})
