@@ -126,14 +126,23 @@ describe('what node-postgres throws', () => {
     pg.ClientConfig?,
   ][] = [
     ['nothing listens', (client, network) => network.close().then(() => client.connect())],
-    ['nothing answers', (client, network) => (network.goBlack(), client.connect())],
+    [
+      'nothing answers',
+      (client, network) => {
+        network.goBlack()
+        return client.connect()
+      },
+    ],
     ['there is no such user', (client) => client.connect(), { connectionString: 'postgres://nobody:wrong@' }],
     ['there is no such database', (client) => client.connect(), { connectionString: '/nowhere' }],
     ['the server has no TLS', (client) => client.connect(), { ssl: true }],
     [
       'the connection is cut',
       (client, network) =>
-        connected(client, () => (network.when('pg_sleep', network.cut), client.query('SELECT pg_sleep(9)'))),
+        connected(client, () => {
+          network.when('pg_sleep', network.cut)
+          return client.query('SELECT pg_sleep(9)')
+        }),
     ],
     [
       'the session is terminated',
@@ -145,7 +154,11 @@ describe('what node-postgres throws', () => {
     ],
     [
       'no answer comes',
-      (client, network) => connected(client, () => (network.goBlack(), client.query('SELECT 1'))),
+      (client, network) =>
+        connected(client, () => {
+          network.goBlack()
+          return client.query('SELECT 1')
+        }),
       { query_timeout: 50 },
     ],
   ]

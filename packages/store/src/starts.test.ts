@@ -34,14 +34,17 @@ describe('a start', () => {
       'SELECT *, due_at <= now() AS overdue FROM sagas',
     )
     expect(row).toMatchObject({
-      ...{
-        bucket: bucketOf(answer.sagaId),
-        saga_id: answer.sagaId,
-        queue: 'order',
-        status: 'running',
-        overdue: true,
-      },
-      ...{ version: 1, epoch: 0, owner: null, start_key: null, correlation_id: 'c', tags: { shop: 'é' } },
+      bucket: bucketOf(answer.sagaId),
+      saga_id: answer.sagaId,
+      queue: 'order',
+      status: 'running',
+      overdue: true,
+      version: 1,
+      epoch: 0,
+      owner: null,
+      start_key: null,
+      correlation_id: 'c',
+      tags: { shop: 'é' },
     })
     expect(row?.state).toEqual('state' in answer && answer.state)
     expect(Date.parse(row?.state.deadlineAt ?? '') - Date.parse(row?.state.startedAt ?? '')).toBe(60_000)
