@@ -11,6 +11,8 @@ const fix = process.argv.includes('--fix')
 const script = (name, file) => path.join(root, 'node_modules', name, file)
 
 const steps = [
+  // What the API says of itself, written down; a test compares the two.
+  ...(fix ? [{ name: 'OpenAPI snapshot', args: [path.join(root, 'apps/api/src/openapi-main.ts')] }] : []),
   {
     name: 'format and lint',
     args: [

@@ -139,6 +139,18 @@ test('a saga that kills its workers is stuck after five of them, and the sagas b
   expect(deaths).toBe(5)
 }, 120_000)
 
+test('a handler that leaves rejections unhandled, more than one, ends its worker in good order: what runs may end (F92)', async () => {
+  const theatre = await openTheatre()
+  const { exited } = await theatre.worker()
+  const sagaId = await theatre.start({ carelessAt: 'one', takesMs: 500 })
+
+  expect(await exited).toBe(1)
+
+  expect(await theatre.saga(sagaId)).toMatchObject({ completedSteps: ['one'], uncertainSteps: [] })
+  const history = await theatre.store.history.read(sagaId, { limit: 100 })
+  expect(history.map(({ kind }) => kind)).toEqual(['sagaStarted', 'attemptSucceeded'])
+}, 30_000)
+
 describe('SIGTERM', () => {
   test('lets what runs end, exits 0, and the rest is picked up by another within two seconds (S21, F90)', async () => {
     const theatre = await openTheatre()

@@ -14,6 +14,8 @@ const Input = z.object({
   rejectedAt: z.string().optional(),
   /** The step whose action kills the process it runs in. */
   abortsAt: z.string().optional(),
+  /** The step whose action leaves two rejections behind that nobody handles. */
+  carelessAt: z.string().optional(),
 })
 
 export type LedgerLine = {
@@ -41,8 +43,11 @@ function note(phase: LedgerLine['phase'], { sagaId, step, direction, attempt, id
 
 async function act(call: Call & { input: z.infer<typeof Input> }) {
   note('called', call)
-  const { takesMs, rejectedAt, abortsAt } = call.input
+  const { takesMs, rejectedAt, abortsAt, carelessAt } = call.input
   if (abortsAt === call.step) process.abort()
+  if (carelessAt === call.step) {
+    for (const one of ['one', 'another']) setTimeout(() => void Promise.reject(new Error(one)), 10)
+  }
   if (takesMs > 0) await new Promise((resolve) => setTimeout(resolve, takesMs))
   if (rejectedAt === call.step) throw new StepRejected('as the input asked for')
   note('done', call)

@@ -14,7 +14,7 @@ import { refuseOtherMethods } from './plugins/methods.ts'
 import { createMetrics, type Metrics } from './plugins/metrics.ts'
 import { describeApi } from './plugins/openapi.ts'
 import { DEFAULT_LIMITS, type Limits, refuseOverload } from './plugins/overload.ts'
-import { answerBrokenHttp, answerProblems, problemOf, sendProblem } from './plugins/problems.ts'
+import { answerBrokenHttp, answerProblems, answerWithoutRoute } from './plugins/problems.ts'
 import { logRequests, requestIdOf } from './plugins/requests.ts'
 import { secureHeaders } from './plugins/security.ts'
 import { definitionRoutes } from './routes/definitions.ts'
@@ -63,7 +63,7 @@ export async function buildApp(options: {
     keepAliveTimeout: 75_000,
     // Whoever still gets through while we stop is answered.
     return503OnClosing: false,
-    frameworkErrors: (error, request, reply) => void sendProblem(problemOf(error), request, reply),
+    frameworkErrors: answerWithoutRoute,
     clientErrorHandler: answerBrokenHttp,
   })
 
@@ -75,7 +75,10 @@ export async function buildApp(options: {
   })
 
   const schemas = createInputSchemas()
-  const metrics = createMetrics(app, { waitingStarts: () => waitingStarts(store), waiters: () => hub.waiting })
+  const metrics = createMetrics(app, {
+    waitingStarts: () => waitingStarts(store),
+    waiters: () => hub.waiting,
+  })
   const starting = createStarting({ store, schemas, metrics, maxWaitingStarts: limits.maxWaitingStarts })
   const door: Door = { store, starting, schemas, hub, metrics, isStopping: () => stopping }
 
@@ -83,7 +86,7 @@ export async function buildApp(options: {
   logRequests(app)
   const methods = refuseOtherMethods(app)
   secureHeaders(app)
-  await refuseOverload(app, limits)
+  refuseOverload(app, limits)
   speakJson(app)
   await describeApi(app)
 

@@ -4,7 +4,10 @@ import { z } from 'zod'
 const Environment = z.object({
   DATABASE_URL: z
     .string('must be set to the address of a database, postgres://user:password@host:5432/database')
-    .refine(isPostgresUrl, 'is not the address of a database; write postgres://user:password@host:5432/database'),
+    .refine(
+      isPostgresUrl,
+      'is not the address of a database; write postgres://user:password@host:5432/database',
+    ),
   HOST: z.string().min(1).default('127.0.0.1'),
   /** Any free one if 0. */
   PORT: z
@@ -28,7 +31,10 @@ export function readConfig(
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
   const parsed = Environment.safeParse(given)
   if (parsed.success) return { ok: true, config: parsed.data }
-  return { ok: false, problems: parsed.error.issues.map(({ path, message }) => `${path.join('.')} ${message}`) }
+  return {
+    ok: false,
+    problems: parsed.error.issues.map(({ path, message }) => `${path.join('.')} ${message}`),
+  }
 }
 
 function isPostgresUrl(text: string): boolean {

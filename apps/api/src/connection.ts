@@ -19,7 +19,11 @@ export function connect(open: () => Promise<ApiStore>, log: FastifyBaseLogger): 
   let store: ApiStore | undefined
 
   async function keepTrying(): Promise<void> {
-    for (let waitMs = FIRST_WAIT_MS; !stopping.signal.aborted; waitMs = Math.min(LONGEST_WAIT_MS, waitMs * 2)) {
+    for (
+      let waitMs = FIRST_WAIT_MS;
+      !stopping.signal.aborted;
+      waitMs = Math.min(LONGEST_WAIT_MS, waitMs * 2)
+    ) {
       try {
         store = await open()
         log.info('connected to the database')
@@ -35,7 +39,9 @@ export function connect(open: () => Promise<ApiStore>, log: FastifyBaseLogger): 
   return {
     store() {
       if (store !== undefined) return store
-      throw new Problem('UNAVAILABLE', 'the database has not been reached yet; try again soon', { retryAfterS: 2 })
+      throw new Problem('UNAVAILABLE', 'the database has not been reached yet; try again soon', {
+        retryAfterS: 2,
+      })
     },
     async close() {
       stopping.abort()

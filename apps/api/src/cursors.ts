@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { canonicalJson, type Json, parseJson, Problem } from '@backstitch/core'
-import type { z } from 'zod'
+import { canonicalJson, type Json, Problem, parseJson } from '@backstitch/core'
+import { z } from 'zod'
 
 /**
  * A cursor is the place where a page ended, and a mark of the list it was a page of: of another list, or of the same list
@@ -12,9 +12,8 @@ export function writeCursor(list: Json, place: Json): string {
 
 export function readCursor<Place>(cursor: string, list: Json, place: z.ZodType<Place>): Place {
   const read = parseJson(Buffer.from(cursor, 'base64url').toString())
-  const [mark, where]: readonly unknown[] = read.ok && Array.isArray(read.value) ? read.value : []
-  const parsed = place.safeParse(where)
-  if (mark === markOf(list) && parsed.success) return parsed.data
+  const parsed = z.tuple([z.literal(markOf(list)), place]).safeParse(read.ok ? read.value : undefined)
+  if (parsed.success) return parsed.data[1]
   throw new Problem(
     'INVALID_CURSOR',
     'this cursor does not come from a page of this list under this filter; leave it out to begin at the first page',

@@ -12,12 +12,15 @@ export async function definitionOf(
 ): Promise<Registered> {
   if (!Name.safeParse(name).success) throw unknown(name)
   if (version !== undefined && version > MAX_VERSION) throw unknown(name, version)
-  const found = await (version === undefined ? store.definitions.latest(name) : store.definitions.get(name, version))
+  const found = await (version === undefined
+    ? store.definitions.latest(name)
+    : store.definitions.get(name, version))
   if (found === undefined) throw unknown(name, version)
   return found
 }
 
 export function unknown(name: string, version?: number | string): Problem {
-  const what = version === undefined ? `no definition "${name}"` : `no version ${version} of definition "${name}"`
+  const what =
+    version === undefined ? `no definition "${name}"` : `no version ${version} of definition "${name}"`
   return new Problem('DEFINITION_NOT_FOUND', `there is ${what}; POST /v1/definitions registers one`)
 }

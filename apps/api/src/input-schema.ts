@@ -22,6 +22,7 @@ export type InputSchemas = {
   misfits(of: { name: string; version: number; schema: Json }, input: Json, inputBytes: number): JsonProblem[]
 }
 
+const DIALECT = /^https?:\/\/json-schema\.org\/draft\/2020-12\/schema#?$/
 const MAX_SCHEMA_BYTES = 128 * 1024
 const MAX_PATTERN_LENGTH = 1_000
 const MAX_FORMATTED_LENGTH = 4_096
@@ -55,10 +56,11 @@ export function createInputSchemas(): InputSchemas {
   return {
     check(schema) {
       const bytes = Buffer.byteLength(JSON.stringify(schema))
-      if (bytes > MAX_SCHEMA_BYTES) return refused(`has ${bytes} bytes as JSON; the most is ${MAX_SCHEMA_BYTES}`)
+      if (bytes > MAX_SCHEMA_BYTES)
+        return refused(`has ${bytes} bytes as JSON; the most is ${MAX_SCHEMA_BYTES}`)
       if (!isObject(schema)) return refused('is not a JSON Schema; write an object')
       const dialect = entryOf(schema, '$schema')
-      if (dialect !== undefined && !/^https?:\/\/json-schema\.org\/draft\/2020-12\/schema#?$/.test(String(dialect))) {
+      if (dialect !== undefined && !(typeof dialect === 'string' && DIALECT.test(dialect))) {
         return refused('names another dialect; what is understood here is JSON Schema 2020-12', '/$schema')
       }
       if (judge.validateSchema(withoutDialect(schema)) !== true) {
@@ -69,7 +71,11 @@ export function createInputSchemas(): InputSchemas {
       try {
         compile(schema)
       } catch (error) {
-        return refused(isOvertime(error) ? 'takes too long to compile; make it smaller' : `cannot be compiled: ${messageOf(error)}`)
+        return refused(
+          isOvertime(error)
+            ? 'takes too long to compile; make it smaller'
+            : `cannot be compiled: ${messageOf(error)}`,
+        )
       }
       return { problems: [], warnings: unknownWords(schema, judge) }
     },
@@ -134,7 +140,8 @@ function unknownWords(schema: Json, judge: Ajv2020): JsonProblem[] {
     const warn = (place: string, detail: string) =>
       warnings.push({ pointer: pointerTo(['inputSchema', ...path, place]), detail })
     for (const key of Object.keys(node)) {
-      if (judge.getKeyword(key) === false && !key.startsWith('x-')) warn(key, 'this keyword is not known, and ignored')
+      if (judge.getKeyword(key) === false && !key.startsWith('x-'))
+        warn(key, 'this keyword is not known, and ignored')
     }
     const format = entryOf(node, 'format')
     if (typeof format === 'string' && !Object.hasOwn(judge.formats, format)) {
@@ -193,7 +200,8 @@ function badPatterns(schema: Json): JsonProblem[] {
     const pattern = entryOf(node, 'pattern')
     if (typeof pattern === 'string') look(pattern, [...path, 'pattern'])
     const byPattern = entryOf(node, 'patternProperties')
-    if (isObject(byPattern)) for (const key of Object.keys(byPattern)) look(key, [...path, 'patternProperties', key])
+    if (isObject(byPattern))
+      for (const key of Object.keys(byPattern)) look(key, [...path, 'patternProperties', key])
   })
   return problems
 }
@@ -228,7 +236,7 @@ function inside(node: Node, maps: readonly string[]): [Json, PropertyKey[]][] {
   }
   for (const key of SCHEMA_LISTS) {
     const list = entryOf(node, key)
-    if (isArray(list)) list.forEach((item, index) => found.push([item, [key, index]]))
+    if (isArray(list)) found.push(...list.map((item, index): [Json, PropertyKey[]] => [item, [key, index]]))
   }
   for (const key of maps) {
     const map = entryOf(node, key)
@@ -240,7 +248,8 @@ function inside(node: Node, maps: readonly string[]): [Json, PropertyKey[]][] {
 function visit(schema: Json, path: PropertyKey[], look: (node: Node, path: PropertyKey[]) => void): void {
   if (!isObject(schema)) return
   look(schema, path)
-  for (const [child, place] of inside(schema, [...SCHEMA_MAPS, ...DEFINITIONS])) visit(child, [...path, ...place], look)
+  for (const [child, place] of inside(schema, [...SCHEMA_MAPS, ...DEFINITIONS]))
+    visit(child, [...path, ...place], look)
 }
 
 /**
@@ -271,7 +280,10 @@ function costOf(root: Json): number {
 
 function own(node: Node): number {
   if (Object.hasOwn(node, '$dynamicRef') || Object.hasOwn(node, '$id')) return Number.POSITIVE_INFINITY
-  if (entryOf(node, 'uniqueItems') === true && Number(entryOf(node, 'maxItems') ?? Number.POSITIVE_INFINITY) > 100) {
+  if (
+    entryOf(node, 'uniqueItems') === true &&
+    Number(entryOf(node, 'maxItems') ?? Number.POSITIVE_INFINITY) > 100
+  ) {
     return Number.POSITIVE_INFINITY
   }
   let sum = 1
@@ -317,8 +329,14 @@ function withinTime<T>(timeoutMs: number, work: () => T): T {
   return done.value
 }
 
+/** The error may be of the watched realm, where `Error` is another. */
 function isOvertime(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT'
+  return (
+    typeof error === 'object' &&
+    error !== null &&
+    'code' in error &&
+    error.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT'
+  )
 }
 
 // ── Sentences ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -335,7 +353,11 @@ function inInput(error: ErrorObject): JsonProblem {
   return { pointer: `/input${error.instancePath}`, detail: sentence(error) }
 }
 
-function sentence({ keyword, message = 'does not fit', params }: ErrorObject<string, Record<string, unknown>>): string {
+function sentence({
+  keyword,
+  message = 'does not fit',
+  params,
+}: ErrorObject<string, Record<string, unknown>>): string {
   switch (keyword) {
     case 'additionalProperties':
       return `has the property "${String(params.additionalProperty)}", which the schema does not allow`

@@ -71,7 +71,8 @@ try {
 function cannotListen(error: unknown): string {
   const where = `${config.HOST}:${config.PORT}`
   const code = error instanceof Error && 'code' in error ? error.code : undefined
-  if (code === 'EADDRINUSE') return `${where} is in use by another program; set PORT to a free port, or to 0 for any`
+  if (code === 'EADDRINUSE')
+    return `${where} is in use by another program; set PORT to a free port, or to 0 for any`
   if (code === 'EACCES') return `this user may not listen on ${where}; set PORT to one above 1023`
   return `cannot listen on ${where}: ${error instanceof Error ? error.message : String(error)}`
 }

@@ -10,7 +10,10 @@ const whole = (least: number, most: number) =>
     .string()
     .regex(/^\d{1,15}$/, `is not a whole number; write one from ${least} to ${most}`)
     .transform(Number)
-    .refine((number) => number >= least && number <= most, `is out of range; write a number from ${least} to ${most}`)
+    .refine(
+      (number) => number >= least && number <= most,
+      `is out of range; write a number from ${least} to ${most}`,
+    )
 
 /** On paper it is a number; on its way in, like everything in a path or a query, it is text. */
 const shownAsInteger = (minimum: number, maximum: number, absent: number | string) => ({
@@ -23,10 +26,15 @@ const shownAsInteger = (minimum: number, maximum: number, absent: number | strin
 
 export const Version = whole(1, MAX_VERSION).meta(shownAsInteger(1, MAX_VERSION, 'any'))
 
-export const waitMs = (absent: number) => whole(0, 60_000).default(absent).meta(shownAsInteger(0, 60_000, absent))
+export const waitMs = (absent: number) =>
+  whole(0, 60_000)
+    .default(absent)
+    .meta(shownAsInteger(0, 60_000, absent))
 
 export const Paging = {
-  limit: whole(1, 200).default(50).meta(shownAsInteger(1, 200, 50)),
+  limit: whole(1, 200)
+    .default(50)
+    .meta(shownAsInteger(1, 200, 50)),
   cursor: z.string().max(4_096).optional().meta({ description: 'the nextCursor of the page before' }),
 }
 
@@ -60,23 +68,25 @@ const PAGED_FILTER = z.object({
 })
 
 /** Tags come as `tag.<name>=<value>`; any other parameter that is not known would silently list too much. */
-export const SagaQuery = PAGED_FILTER.catchall(z.union([z.string(), z.array(z.string())])).superRefine((query, context) => {
-  const tags = tagsOf(query)
-  const parsed = Tags.safeParse(tags)
-  for (const issue of parsed.error?.issues ?? []) {
-    context.addIssue({ code: 'custom', path: [`tag.${issue.path.join('.')}`], message: issue.message })
-  }
-  for (const [name, value] of Object.entries(tags)) {
-    if (typeof value !== 'string' || value.includes('\0')) {
-      context.addIssue({ code: 'custom', path: [`tag.${name}`], message: 'is not one plain text' })
+export const SagaQuery = PAGED_FILTER.catchall(z.union([z.string(), z.array(z.string())])).superRefine(
+  (query, context) => {
+    const tags = tagsOf(query)
+    const parsed = Tags.safeParse(tags)
+    for (const issue of parsed.error?.issues ?? []) {
+      context.addIssue({ code: 'custom', path: [`tag.${issue.path.join('.')}`], message: issue.message })
     }
-  }
-  for (const key of Object.keys(query)) {
-    if (!Object.hasOwn(PAGED_FILTER.shape, key) && !key.startsWith('tag.')) {
-      context.addIssue({ code: 'custom', path: [key], message: 'is not a filter that is known here' })
+    for (const [name, value] of Object.entries(tags)) {
+      if (typeof value !== 'string' || value.includes('\0')) {
+        context.addIssue({ code: 'custom', path: [`tag.${name}`], message: 'is not one plain text' })
+      }
     }
-  }
-})
+    for (const key of Object.keys(query)) {
+      if (!Object.hasOwn(PAGED_FILTER.shape, key) && !key.startsWith('tag.')) {
+        context.addIssue({ code: 'custom', path: [key], message: 'is not a filter that is known here' })
+      }
+    }
+  },
+)
 export type SagaQuery = z.infer<typeof SagaQuery>
 
 export function tagsOf(query: Readonly<Record<string, unknown>>): Record<string, unknown> {
@@ -122,5 +132,8 @@ export function matchedVersion(header: string | undefined): number | undefined {
   if (text === '*') return undefined
   const digits = /^"?(\d{1,15})"?$/.exec(text)?.[1]
   if (digits !== undefined) return Number(digits)
-  throw new Problem('BAD_REQUEST', 'If-Match is not the ETag of a saga; send it as it was received, such as "7"')
+  throw new Problem(
+    'BAD_REQUEST',
+    'If-Match is not the ETag of a saga; send it as it was received, such as "7"',
+  )
 }

@@ -43,7 +43,9 @@ export function createStarting(options: {
 
   function misfits({ name, version, document }: Registered, input: Json, inputBytes: number): JsonProblem[] {
     const { inputSchema } = document
-    return inputSchema === undefined ? [] : schemas.misfits({ name, version, schema: inputSchema }, input, inputBytes)
+    return inputSchema === undefined
+      ? []
+      : schemas.misfits({ name, version, schema: inputSchema }, input, inputBytes)
   }
 
   async function start({ sent, asked, caller }: Parameters<Starting['start']>[0]): Promise<Started> {
@@ -77,7 +79,9 @@ export function createStarting(options: {
     if (answer === undefined) {
       const [first] = errors
       const detail = `${first?.pointer ?? '/input'}: ${first?.detail ?? 'does not fit'}`
-      throw new Problem('INVALID_INPUT', `${definition.name} version ${definition.version}: ${detail}`, { errors })
+      throw new Problem('INVALID_INPUT', `${definition.name} version ${definition.version}: ${detail}`, {
+        errors,
+      })
     }
     switch (answer.is) {
       case 'started':
@@ -86,7 +90,8 @@ export function createStarting(options: {
       case 'repeated':
         return answer
       case 'conflict': {
-        const key = sagaKey === undefined ? `Idempotency-Key "${caller.idempotencyKey}"` : `sagaKey "${sagaKey}"`
+        const key =
+          sagaKey === undefined ? `Idempotency-Key "${caller.idempotencyKey}"` : `sagaKey "${sagaKey}"`
         const detail = `the ${key} belongs to saga ${answer.sagaId}, which another request has started; use another key, or send that request`
         throw new Problem('START_CONFLICT', detail, { sagaId: answer.sagaId })
       }
@@ -117,7 +122,10 @@ function justStarted(state: SagaState, { input, sagaKey, tags }: StartRequest): 
     version: 1,
     tags: tags ?? {},
     ...(sagaKey !== undefined && { sagaKey }),
-    next: due.act === 'attempt' ? { act: 'attempt', attempts: due.attempts.map(withoutAbsent) } : { act: due.act },
+    next:
+      due.act === 'attempt'
+        ? { act: 'attempt', attempts: due.attempts.map(withoutAbsent) }
+        : { act: due.act },
   }
 }
 
@@ -130,5 +138,7 @@ function refuseNamelessTag(sent: Json): void {
   const tags = typeof sent === 'object' && sent !== null && 'tags' in sent ? sent.tags : undefined
   if (typeof tags !== 'object' || tags === null || !Object.hasOwn(tags, '__proto__')) return
   const detail = 'no tag can be named "__proto__"'
-  throw new Problem('INVALID_REQUEST', `/tags/__proto__: ${detail}`, { errors: [{ pointer: '/tags/__proto__', detail }] })
+  throw new Problem('INVALID_REQUEST', `/tags/__proto__: ${detail}`, {
+    errors: [{ pointer: '/tags/__proto__', detail }],
+  })
 }

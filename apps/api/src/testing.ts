@@ -1,8 +1,10 @@
+import type { Direction, Terminal } from '@backstitch/core'
 import { createTestDatabase, type TestDatabase } from '@backstitch/local-postgres/testing'
 import { type ApiStore, openApiStore } from '@backstitch/store'
 import type { FastifyBaseLogger, InjectOptions } from 'fastify'
 import { pino } from 'pino'
 import { onTestFinished } from 'vitest'
+import { z } from 'zod'
 import { type App, buildApp } from './app.ts'
 import type { Limits } from './plugins/overload.ts'
 
@@ -17,18 +19,32 @@ export type Stage = {
   define(name?: string, more?: Record<string, unknown>): Promise<string>
   /** Starts a saga and gives its id. */
   start(definition: string, more?: Record<string, unknown>): Promise<string>
+  /** There is no worker: what one would have done is written by hand. */
+  end(sagaId: string, status: Terminal): Promise<void>
+  stick(sagaId: string, direction?: Direction): Promise<void>
   close(): Promise<void>
 }
 type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'HEAD' | 'OPTIONS'
 type Ask = { body?: unknown; raw?: string | Buffer; headers?: Record<string, string> }
-export type Answer = { status: number; headers: Record<string, unknown>; body: any; text: string }
+export type Answer = {
+  status: number
+  headers: Record<string, unknown>
+  body: Record<string, unknown>
+  text: string
+}
 
-export const quiet: FastifyBaseLogger = pino({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent' })
+const Body = z.record(z.string(), z.unknown())
+
+export const quiet: FastifyBaseLogger = pino({ level: process.env.TEST_LOG_LEVEL ?? 'silent' })
+
+const SINCE = '2026-01-02T03:04:05.678Z'
 
 /** Tests are many at a time: that the event loop lags proves nothing here. */
 const PATIENT: Partial<Limits> = { maxLagMs: 60_000 }
 
-export async function openStage(options: { limits?: Partial<Limits>; log?: FastifyBaseLogger } = {}): Promise<Stage> {
+export async function openStage(
+  options: { limits?: Partial<Limits>; log?: FastifyBaseLogger } = {},
+): Promise<Stage> {
   const database = await createTestDatabase()
   const store = await openApiStore({ databaseUrl: database.url })
   const app = await buildApp({
@@ -54,7 +70,23 @@ export async function openStage(options: { limits?: Partial<Limits>; log?: Fasti
     async start(definition, more = {}) {
       const { status, body, text } = await ask('POST', '/v1/sagas', { body: { definition, ...more } })
       if (status !== 202) throw new Error(text)
-      return body.sagaId
+      return String(body.sagaId)
+    },
+    async end(sagaId, status) {
+      await database.query(
+        `UPDATE sagas SET status = $2, ended_at = now(), due_at = NULL, owner = NULL, version = version + 1,
+           state = state || jsonb_build_object('status', $2::text, 'attempts', '{}'::jsonb) WHERE saga_id = $1`,
+        [sagaId, status],
+      )
+    },
+    async stick(sagaId, direction = 'compensation') {
+      const stuck = { step: 'two', direction, reason: 'compensationFailed', message: 'no', since: SINCE }
+      await database.query(
+        `UPDATE sagas SET status = 'stuck', due_at = NULL, owner = NULL, version = version + 1,
+           state = state || jsonb_build_object('status', 'stuck', 'attempts', '{"two":4}'::jsonb, 'stuck', $2::jsonb)
+         WHERE saga_id = $1`,
+        [sagaId, JSON.stringify(stuck)],
+      )
     },
     async close() {
       await app.close()
@@ -75,7 +107,12 @@ export function step(name: string) {
   return { name, action: { type: 'handler' }, compensation: { type: 'handler' } }
 }
 
-export async function askApp(app: App, method: Method, path: string, { body, raw, headers = {} }: Ask = {}): Promise<Answer> {
+export async function askApp(
+  app: App,
+  method: Method,
+  path: string,
+  { body, raw, headers = {} }: Ask = {},
+): Promise<Answer> {
   const payload = raw ?? (body === undefined ? undefined : JSON.stringify(body))
   const request: InjectOptions = {
     method,
@@ -85,5 +122,10 @@ export async function askApp(app: App, method: Method, path: string, { body, raw
   }
   const reply = await app.inject(request)
   const isJson = /json/.test(String(reply.headers['content-type']))
-  return { status: reply.statusCode, headers: reply.headers, text: reply.payload, body: isJson ? JSON.parse(reply.payload || 'null') : undefined }
+  return {
+    status: reply.statusCode,
+    headers: reply.headers,
+    text: reply.payload,
+    body: isJson ? Body.parse(JSON.parse(reply.payload || '{}')) : {},
+  }
 }

@@ -79,7 +79,9 @@ export function createWaitHub(options: {
     async wait(sagaId, timeoutMs, signal) {
       if (closed || timeoutMs <= 0 || signal?.aborted === true) return false
       if (waiters.size >= maxWaiters) {
-        throw new Problem('UNAVAILABLE', `${maxWaiters} requests are waiting already; ask again later`, { retryAfterS: 2 })
+        throw new Problem('UNAVAILABLE', `${maxWaiters} requests are waiting already; ask again later`, {
+          retryAfterS: 2,
+        })
       }
       return new Promise((resolve) => {
         const since = performance.now()

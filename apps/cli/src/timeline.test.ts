@@ -98,5 +98,5 @@ test('what else there may be in a history is named', () => {
     reason: 'why',
     to: {},
   }
-  expect(momentOf(cancel, started, nameOf)).toMatchObject({ mark: '·', what: 'cancelRequested' })
+  expect(momentOf(cancel, started, nameOf)).toMatchObject({ mark: '·', what: 'cancelRequested', note: 'why' })
 })

@@ -35,7 +35,11 @@ export function momentOf(
         ? { mark: '!', what: item.step, tookMs, who, note: `${note}; will be tried again` }
         : { mark: '✗', what: item.step, tookMs, who, note }
     }
-    default:
-      return { mark: '·', what: item.kind, tookMs: undefined, who, note: undefined }
+    case 'parked':
+      return { mark: '✗', what: 'parked', tookMs, who, note: item.reason }
+    default: {
+      const note = 'reason' in item ? item.reason : undefined
+      return { mark: '·', what: item.kind, tookMs: undefined, who, note }
+    }
   }
 }

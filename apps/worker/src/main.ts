@@ -36,25 +36,34 @@ function newWorker() {
 
 let worker = newWorker()
 let stopping = false
+let signalled = false
+let status = 0
 
-/** A second signal ends the process at once: whatever it held is taken over, nothing is lost (S21). */
-async function stop(why: string, status: number): Promise<void> {
-  if (stopping) process.exit(1)
+async function stop(why: string): Promise<void> {
+  if (stopping) return
   stopping = true
   log.info({ why, holds: worker.holds }, 'stopping')
   await worker.stop(config.GRACE_MS).catch((error: unknown) => log.error({ err: error }, 'stopping failed'))
   process.exit(status)
 }
 
-process.on('SIGTERM', () => void stop('SIGTERM', 0))
-process.on('SIGINT', () => void stop('SIGINT', 0))
+/** A second signal ends the process at once: whatever it held is taken over, nothing is lost (S21). */
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.on(signal, () => {
+    if (signalled) process.exit(1)
+    signalled = true
+    void stop(signal)
+  })
+}
 // Started by a supervisor that is gone: nobody would ever stop us.
-process.on('disconnect', () => void stop('the supervisor is gone', 0))
-// Something was left unhandled, most likely in a handler: this process can no longer be trusted to be in order (F92).
+process.on('disconnect', () => void stop('the supervisor is gone'))
+// Something was left unhandled, most likely in a handler: this process can no longer be trusted to be in order (F92). It
+// seldom comes alone, and still what runs may end.
 for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
   process.on(event, (error: unknown) => {
     log.fatal({ err: error }, `${event}: draining and exiting`)
-    void stop(event, 1)
+    status = 1
+    void stop(event)
   })
 }
 

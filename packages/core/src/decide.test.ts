@@ -148,6 +148,12 @@ describe('the deadline (S7)', () => {
     expect(play.settleAll('succeeded').scheduled).toMatchObject({ step: 'charge', direction: 'compensation' })
   })
 
+  test('does not move a stuck saga: that is for a person (S30)', () => {
+    const play = new Play(inAMinute)
+    for (let n = 0; n < 5; n++) play.crash()
+    expect(play.tell({ type: 'deadlinePassed', underWay: false }).is).toBe('ignored')
+  })
+
   test('never stops a compensation', () => {
     const play = new Play(inAMinute).settleAll('succeeded', 'rejected')
     expect(isPastDeadline(play.state, START + 60_000)).toBe(false)
@@ -270,6 +276,8 @@ describe('crashes', () => {
     const play = new Play(order)
     for (let n = 0; n < 4; n++) play.crash()
     expect(play.state.leasesLost).toBe(4)
+    expect(play.settleAll('failed').state.leasesLost).toBeUndefined()
+    for (let n = 0; n < 4; n++) play.crash()
     expect(play.settleAll('succeeded').state.leasesLost).toBeUndefined()
   })
 
@@ -399,6 +407,18 @@ describe('an operator (S30)', () => {
     expect(state).toMatchObject({
       status: 'completed',
       completedSteps: ['reserve', 'ship'],
+      skippedSteps: ['charge'],
+    })
+  })
+
+  test('who skips the last thing a cancelled saga was waiting for lets it turn round', () => {
+    const play = new Play(order).settleAll('succeeded')
+    play.cancel(true)
+    for (let n = 0; n < 5; n++) play.crash()
+    play.operator('skip')
+    expect(play.state).toMatchObject({
+      status: 'compensating',
+      attempts: { reserve: 1 },
       skippedSteps: ['charge'],
     })
   })

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { apply, begin, Entry, fold } from './history.ts'
 import { startedEntry } from './start.ts'
+import { entryOf, without } from './state.ts'
 import { define, Play, START } from './testing.ts'
 
 const order = define(['reserve', 'charge'])
@@ -114,6 +115,13 @@ describe('folding a history (S35)', () => {
     })
     expect(Object.keys(play.state.context)).toEqual(['input', 'constructor', 'toString'])
   })
+})
+
+test('a map has the entries that were put in, not those that every object inherits', () => {
+  expect(entryOf({}, 'constructor')).toBeUndefined()
+  expect(entryOf({ constructor: 1 }, 'constructor')).toBe(1)
+  expect(entryOf(undefined, 'toString')).toBeUndefined()
+  expect(without({ constructor: 1, toString: 2 }, ['toString'])).toEqual({ constructor: 1 })
 })
 
 test('an entry of an unknown kind is refused by the schema', () => {

@@ -18,7 +18,8 @@ export type Plan = { acts: Planned[]; ends: Status }
 export function plan(definition: ResolvedDefinition, failAt?: string): Plan {
   const acts: Planned[] = []
   let state = begin(startedEntry({ sagaId: 'planned', definition, input: null, inputBytes: 4, now: 0 }))
-  for (let version = 1; ; version++) {
+  const most = 2 * definition.steps.length
+  for (let version = 1; version <= most + 1; version++) {
     const due = next(state)
     const attempt = due.act === 'attempt' ? due.attempts[0] : undefined
     if (attempt === undefined) return { acts, ends: state.status }
@@ -27,6 +28,7 @@ export function plan(definition: ResolvedDefinition, failAt?: string): Plan {
     acts.push({ step, direction, outcome })
     state = settle(state, attempt, outcome, definition, version)
   }
+  throw new Error(`the plan of "${definition.name}" did not end after ${most} acts`)
 }
 
 function settle(

@@ -26,8 +26,12 @@ export type ClaimLoopParts = {
 
 /** One claim takes at most this many, so that a fleet shares what there is. */
 const MAX_CLAIM = 200
-/** A suspect that has waited this long is worth an empty worker. */
+/** A suspect that has waited this long is worth an empty worker. Up to twice as long, lest a whole fleet empty for one. */
 const SUSPECT_PATIENCE_MS = 5_000
+/** How long a worker tries to become empty. In vain? It stays open as long, and then tries for twice as long. */
+const EMPTYING_MS = 30_000
+/** With a backlog there is always something to claim: how often the suspects are looked at all the same. */
+const LOOK_MS = 1_000
 const ERROR_DELAY_MS = 500
 
 export function createClaimLoop({
@@ -48,6 +52,11 @@ export function createClaimLoop({
   let backlog = false
   /** A saga that may kill its worker is run by a worker that holds nothing else (S19). */
   let mode: 'open' | 'emptying' | 'alone' = 'open'
+  const patienceMs = SUSPECT_PATIENCE_MS * (1 + Math.random())
+  let emptyingMs = EMPTYING_MS
+  /** When emptying ends without success; after that, when it may begin again. */
+  let emptyingTurnsAt = Number.NEGATIVE_INFINITY
+  let lookedAt = Number.NEGATIVE_INFINITY
 
   async function loop(): Promise<void> {
     while (!stopped) {
@@ -62,24 +71,46 @@ export function createClaimLoop({
 
   /** Answers for how long there is nothing to claim. */
   async function claimOnce(): Promise<number> {
+    if (mode === 'alone') return pollMs
+    if (mode === 'emptying') {
+      if (runner.holds === 0) return runSuspect()
+      if (await goesOnEmptying()) return pollMs
+    }
     const room = concurrency - runner.holds
-    if (mode === 'alone' || room <= 0) return pollMs
-    if (mode === 'emptying') return runner.holds > 0 ? pollMs : runSuspect()
+    if (room <= 0) return pollMs
     const limit = Math.min(room, MAX_CLAIM)
     const claimed = await claims.claim(inTurn(), limit)
     for (const one of claimed) void runner.run(one).then(whenRoom)
     backlog = claimed.length === limit
-    if (backlog) return 0
+    const now = performance.now()
+    if (backlog && now - lookedAt < LOOK_MS) return 0
+    lookedAt = now
     const { dueMs = pollMs, suspectWaitingMs } = await claims.nextDueMs(queues)
     if (suspectWaitingMs !== undefined) {
       if (runner.holds === 0) return runSuspect()
-      if (suspectWaitingMs > SUSPECT_PATIENCE_MS) mode = 'emptying'
+      if (suspectWaitingMs > patienceMs && now > emptyingTurnsAt) {
+        mode = 'emptying'
+        emptyingTurnsAt = now + emptyingMs
+      }
     }
-    return Math.min(pollMs, Math.ceil(dueMs))
+    return backlog ? 0 : Math.min(pollMs, Math.ceil(dueMs))
+  }
+
+  /** Not for a suspect that another worker has taken, nor for ever: a long attempt must not stop everything else. */
+  async function goesOnEmptying(): Promise<boolean> {
+    const { suspectWaitingMs } = await claims.nextDueMs(queues)
+    if (suspectWaitingMs !== undefined) {
+      if (performance.now() < emptyingTurnsAt) return true
+      emptyingTurnsAt = performance.now() + emptyingMs
+      emptyingMs *= 2
+    }
+    mode = 'open'
+    return false
   }
 
   async function runSuspect(): Promise<number> {
     mode = 'alone'
+    emptyingMs = EMPTYING_MS
     const end = () => {
       if (mode !== 'alone') return
       mode = 'open'
@@ -138,7 +169,8 @@ export function createClaimLoop({
     },
     wake,
     wakeIn(ms) {
-      setTimeout(wake, Math.max(0, ms)).unref()
+      // The loop looks at least that often by itself.
+      if (ms < pollMs) setTimeout(wake, Math.max(0, ms)).unref()
     },
     async stop() {
       stopped = true

@@ -28,7 +28,7 @@ export type HeartbeatParts = {
   onMail(sagaId: string): void
   /** Sagas of a dead worker were freed. */
   onFreed(): void
-  /** Leases that the database has noted for this worker at two looks in a row. */
+  /** Leases that the database has noted for this worker at two looks in a row. However long it takes, the heart beats on. */
   onLeases(leases: Lease[]): Promise<void>
 }
 
@@ -50,6 +50,7 @@ export function createHeartbeat(parts: HeartbeatParts): Heartbeat {
   let leasesBefore = new Set<string>()
   let timer: NodeJS.Timeout | undefined
   let looking = false
+  let comparing = false
   let stopped = false
   let die: (reason: string) => void = () => undefined
   const died = new Promise<string>((resolve) => {
@@ -128,7 +129,14 @@ export function createHeartbeat(parts: HeartbeatParts): Heartbeat {
     const leases = await session.leases(workerId)
     const lasting = leases.filter((lease) => leasesBefore.has(keyOf(lease)))
     leasesBefore = new Set(leases.map(keyOf))
-    if (!stopped && lasting.length > 0) await parts.onLeases(lasting)
+    if (stopped || comparing || lasting.length === 0) return
+    comparing = true
+    parts
+      .onLeases(lasting)
+      .catch((error: unknown) => complain(error, 'taking up lost sagas failed; trying again'))
+      .finally(() => {
+        comparing = false
+      })
   }
 
   return {

@@ -1,4 +1,4 @@
-import type { SagaModule } from '@backstitch/core'
+import { checkJson, type Json, type SagaModule } from '@backstitch/core'
 import { type Lease, openWorkerStore, type WorkerStore } from '@backstitch/store'
 import type { Logger } from 'pino'
 import { createParticipants } from './attempt/participants.ts'
@@ -68,10 +68,12 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     participants,
     queues: serves,
     counters,
+    leaseMs,
     log,
     onDueAt: (at) => claimLoop?.wakeIn(at - store.clock.now()),
   })
   try {
+    for (const { definition } of sagas) await store.definitions.register(asSent(definition))
     await store.session.register({ workerId, queues, handlers: participants.handlers, concurrency, leaseMs })
   } catch (error) {
     await Promise.all([participants.close(), store.close()])
@@ -96,9 +98,10 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
   async function drop(): Promise<void> {
     runner.forsake()
     heartbeat.stop()
-    await claimLoop?.stop()
+    const stopped = claimLoop?.stop()
     await participants.close()
     await store.close()
+    await stopped
   }
 
   return {
@@ -110,9 +113,13 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     died: heartbeat.died,
     drop,
     async stop(graceMs) {
-      await claimLoop?.stop()
+      const end = performance.now() + graceMs
       runner.drain()
-      await until(() => runner.holds === 0, graceMs)
+      let claiming = true
+      void claimLoop?.stop().then(() => {
+        claiming = false
+      })
+      await until(() => !claiming && runner.holds === 0, end - performance.now())
       if (runner.holds > 0) {
         log.warn({ holds: runner.holds }, 'the grace period is over; cutting running attempts short')
         runner.interrupt()
@@ -144,4 +151,11 @@ async function takeAgain(store: WorkerStore, runner: Runner, leases: Lease[], lo
 async function until(isTrue: () => boolean, withinMs: number): Promise<void> {
   const end = performance.now() + withinMs
   while (!isTrue() && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 5))
+}
+
+/** The document as JSON: fields left undefined are not part of it. */
+function asSent(definition: SagaModule['definition']): Json {
+  const checked = checkJson(definition)
+  if (!checked.ok) throw new Error(`definition "${definition.name}" is no JSON: ${checked.problem.detail}`)
+  return checked.value
 }

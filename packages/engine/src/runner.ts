@@ -25,11 +25,12 @@ import type {
   Mailbox,
   Transition,
 } from '@backstitch/store'
-import { failureOf } from '@backstitch/store'
+import { isOutage } from '@backstitch/store'
 import type { Logger } from 'pino'
 import type { AttemptEnd } from './attempt/attempt.ts'
 import type { Participants } from './attempt/participants.ts'
 import { attemptRequest } from './attempt/request.ts'
+import { createComplaints } from './complaints.ts'
 import type { Counters } from './counters.ts'
 import type { GroupCommit } from './group-commit.ts'
 
@@ -71,6 +72,7 @@ export type RunnerParts = {
   /** Queues this worker serves. Others' sagas it takes only to read their mail (S20). */
   queues: ReadonlySet<string>
   counters: Counters
+  leaseMs: number
   log: Logger
   /** A saga that was let go is due at this instant: a hint for whoever claims next. */
   onDueAt(at: number): void
@@ -78,6 +80,8 @@ export type RunnerParts = {
 
 /** A saga whose step has no handler here is offered again after this long (S20). */
 const NO_HANDLER_DELAY_MS = 1_000
+/** What could not be read because the database was away is asked for again after this long. */
+const READ_AGAIN_MS = 200
 
 type Signal =
   | { is: 'ended'; id: AttemptId; end: AttemptEnd }
@@ -92,6 +96,8 @@ type Held = {
   version: number
   mailSeq: number
   mailSeen: number
+  /** While a letter waits for those after it: the last letter before it. */
+  mailSettled: number | undefined
   state: SagaState
   /** Values that do not stand in the state itself. */
   spilled: Map<string, Json>
@@ -106,29 +112,35 @@ type Held = {
 
 export function createRunner(parts: RunnerParts): Runner {
   const { clock, commit, counters, log, participants } = parts
+  const complain = createComplaints(log)
   /** By saga id; undefined while a claimed saga is being opened. */
   const held = new Map<string, { lease: Lease; saga: Held | undefined }>()
   const dropped = new Set<string>()
   let draining = false
+  let forsaken = false
 
   async function run(
     claimed: Claimed,
     how: { cutShort?: boolean; onProgress?: () => void } = {},
   ): Promise<void> {
     const { lease } = claimed
+    // The answer to an older claim, which got lost for a while and was taken again meanwhile.
+    if ((held.get(lease.sagaId)?.lease.epoch ?? -1) >= lease.epoch) return
     const place: { lease: Lease; saga: Held | undefined } = { lease, saga: undefined }
     held.set(lease.sagaId, place)
+    let cutShort = how.cutShort === true
     try {
       const saga = await open(claimed)
       if (saga === undefined) return
       place.saga = saga
       saga.onProgress = how.onProgress
-      if (how.cutShort === true) await transition(saga, { type: 'interrupted' })
+      if (cutShort) await transition(saga, { type: 'interrupted' })
+      cutShort = false
       await drive(saga, claimed.leasesLost)
     } catch (error) {
-      await drop(lease, error)
+      await drop(lease, error, cutShort || (place.saga?.underWay.size ?? 0) > 0)
     } finally {
-      if (place.saga !== undefined) abandonAttempts(place.saga)
+      if (place.saga !== undefined) leave(place.saga)
       // A later claim of the same saga by this worker may already stand here.
       if (held.get(lease.sagaId) === place) held.delete(lease.sagaId)
     }
@@ -138,12 +150,10 @@ export function createRunner(parts: RunnerParts): Runner {
   async function open(claimed: Claimed): Promise<Held | undefined> {
     const { lease, state } = claimed
     if ('unreadable' in state) return park(lease, state.unreadable)
-    const definition = await parts.definitions.get(claimed.definition.name, claimed.definition.version)
+    const { name, version } = claimed.definition
+    const definition = await patiently(() => parts.definitions.get(name, version))
     if (definition === undefined) {
-      return park(
-        lease,
-        `definition "${claimed.definition.name}" version ${claimed.definition.version} is not there`,
-      )
+      return park(lease, `definition "${name}" version ${version} is not there`)
     }
     const unknown = Object.keys(state.attempts).find(
       (step) => stepOf(definition.resolved, step) === undefined,
@@ -156,9 +166,9 @@ export function createRunner(parts: RunnerParts): Runner {
       version: claimed.version,
       mailSeq: claimed.mailSeq,
       mailSeen: claimed.mailSeen,
+      mailSettled: undefined,
       state,
-      spilled:
-        state.spilled === undefined ? new Map<string, Json>() : await parts.history.values(lease.sagaId, state.spilled),
+      spilled: await patiently(() => parts.history.values(lease.sagaId, state.spilled ?? {})),
       underWay: new Map(),
       signals: [],
       notify: undefined,
@@ -240,14 +250,21 @@ export function createRunner(parts: RunnerParts): Runner {
         if (saga.ours && isPastDeadline(saga.state, clock.now())) {
           await transition(saga, { type: 'deadlinePassed', underWay: true })
         }
-        await transition(saga, eventOf(id, end), id.step)
+        await transition(saga, eventOf(id, end), { ended: id.step })
         saga.underWay.delete(id.step)
       }
     }
   }
 
-  /** Decides, commits, and only then believes it. Mail that would be ended over is read first (S25). */
-  async function transition(saga: Held, event: Event, ended?: string): Promise<void> {
+  /**
+   * Decides, commits, and only then believes it. Mail that would be ended over is read first (S25): meanwhile the lease is
+   * kept, and no commit but one that ends the saga counts a letter as seen that waits here.
+   */
+  async function transition(
+    saga: Held,
+    event: Event,
+    { ended, settled = saga.mailSeen }: { ended?: string; settled?: number } = {},
+  ): Promise<void> {
     while (saga.ours) {
       const now = clock.now()
       const given = { definition: saga.definition, now, random: Math.random(), version: saga.version }
@@ -257,12 +274,16 @@ export function createRunner(parts: RunnerParts): Runner {
         return
       }
       const { entry, state } = decision
-      const { lease, version, mailSeen } = saga
+      const { lease, version } = saga
+      const mailSeen = isTerminal(state.status) ? saga.mailSeen : (saga.mailSettled ?? saga.mailSeen)
       const after = leaseAfter(saga, state, now, ended)
       const answer = await commit.submit({ lease, version, mailSeen, state, entry, after })
       if (answer.is === 'unreadMail') {
         saga.mailSeq = answer.mailSeq
+        const outer = saga.mailSettled
+        saga.mailSettled ??= settled
         await readMail(saga)
+        saga.mailSettled = outer
         continue
       }
       if (answer.is === 'leaseLost') return loseLease(saga)
@@ -285,6 +306,7 @@ export function createRunner(parts: RunnerParts): Runner {
   ): Transition['after'] {
     const others = saga.underWay.size - (ended !== undefined && saga.underWay.has(ended) ? 1 : 0)
     if (others > 0 && isMoving(state.status)) return { is: 'keep' }
+    if (saga.mailSettled !== undefined && !isTerminal(state.status)) return { is: 'keep' }
     const at = wakeAt(state, now)
     if (at === undefined) return { is: 'rest' }
     return at > now || draining ? { is: 'due', at } : { is: 'keep' }
@@ -292,15 +314,31 @@ export function createRunner(parts: RunnerParts): Runner {
 
   async function readMail(saga: Held): Promise<void> {
     while (saga.ours && saga.mailSeq > saga.mailSeen) {
-      const letters = await parts.mailbox.read(saga.lease.sagaId, saga.mailSeen)
+      const letters = await patiently(() => parts.mailbox.read(saga.lease.sagaId, saga.mailSeen))
       if (letters.length === 0) {
         saga.mailSeq = saga.mailSeen
         return
       }
       for (const { seq, letter } of letters) {
         if (!saga.ours) return
+        // One that would have ended the saga has had those after it read first.
+        if (seq <= saga.mailSeen) continue
+        const settled = saga.mailSeen
         saga.mailSeen = seq
-        await transition(saga, eventOfLetter(letter, saga.underWay.size > 0))
+        await transition(saga, eventOfLetter(letter, saga.underWay.size > 0), { settled })
+      }
+    }
+  }
+
+  /** An attempt under way need not suffer for a read that failed because the database was away for a moment. */
+  async function patiently<T>(read: () => Promise<T>): Promise<T> {
+    const end = performance.now() + parts.leaseMs
+    for (;;) {
+      try {
+        return await read()
+      } catch (error) {
+        if (!isOutage(error) || forsaken || performance.now() > end) throw error
+        await new Promise((resolve) => setTimeout(resolve, READ_AGAIN_MS))
       }
     }
   }
@@ -318,10 +356,11 @@ export function createRunner(parts: RunnerParts): Runner {
 
   function hearLate(saga: Held, id: AttemptId, end: AttemptEnd): void {
     counters.late()
-    if (saga.ours) {
-      signal(saga, { is: 'late', id, end })
-      return
-    }
+    if (saga.ours) signal(saga, { is: 'late', id, end })
+    else passOn(saga, id, end)
+  }
+
+  function passOn(saga: Held, id: AttemptId, end: AttemptEnd): void {
     const letter: Letter = { kind: 'lateResult', ...id, outcome: end.outcome }
     // Whoever has it now writes it down; a saga that has ended takes no more mail, and then the log has it.
     parts.mailbox.post(saga.lease.sagaId, letter).catch(() => undefined)
@@ -329,6 +368,13 @@ export function createRunner(parts: RunnerParts): Runner {
       { sagaId: saga.lease.sagaId, ...id, outcome: end.outcome },
       'a result came after its time-out and was not applied',
     )
+  }
+
+  /** Whatever is still under way is aborted; late results that nobody here has written down are passed on. */
+  function leave(saga: Held): void {
+    saga.ours = false
+    abandonAttempts(saga)
+    for (const one of saga.signals.splice(0)) if (one.is === 'late') passOn(saga, one.id, one.end)
   }
 
   function loseLease(saga: Held): void {
@@ -351,15 +397,20 @@ export function createRunner(parts: RunnerParts): Runner {
    * Something failed outside the rules. If the database was away the saga is still ours and is taken up again once it is
    * back; otherwise this saga alone is to blame and goes to a person, and the others go on (F15).
    */
-  async function drop(lease: Lease, error: unknown): Promise<void> {
+  async function drop(lease: Lease, error: unknown, cutShort: boolean): Promise<void> {
+    if (forsaken) return
+    if (cutShort) dropped.add(keyOf(lease))
+    if (isOutage(error)) {
+      complain(error, 'a saga is let lie until the database is back')
+      return
+    }
     log.error({ sagaId: lease.sagaId, err: error }, 'a saga could not be carried on')
-    dropped.add(keyOf(lease))
-    if (isDatabaseAway(error)) return
     try {
       await parts.park(
         lease,
         `a worker could not carry it on: ${error instanceof Error ? error.message : String(error)}`,
       )
+      dropped.delete(keyOf(lease))
     } catch (second) {
       log.error({ sagaId: lease.sagaId, err: second }, 'and could not be parked; it will be taken up again')
     }
@@ -398,7 +449,8 @@ export function createRunner(parts: RunnerParts): Runner {
     wasDropped: (lease) => dropped.delete(keyOf(lease)),
     poke(sagaId) {
       const saga = held.get(sagaId)?.saga
-      if (saga !== undefined) signal(saga, { is: 'mail' })
+      // Asked for once is enough: the same news comes again until the mail has been read.
+      if (saga !== undefined && !saga.signals.some(({ is }) => is === 'mail')) signal(saga, { is: 'mail' })
     },
     drain() {
       draining = true
@@ -409,6 +461,7 @@ export function createRunner(parts: RunnerParts): Runner {
     },
     forsake() {
       draining = true
+      forsaken = true
       for (const saga of sagas()) {
         saga.ours = false
         abandonAttempts(saga)
@@ -475,8 +528,4 @@ function eventOfLetter(letter: Letter, underWay: boolean): Event {
       return { type: 'lateResult', ...facts }
     }
   }
-}
-
-function isDatabaseAway(error: unknown): boolean {
-  return failureOf(error) !== 'statement'
 }

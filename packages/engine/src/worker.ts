@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { checkJson, DEFAULT_QUEUE, type Json, queueOf, type SagaModule } from '@backstitch/core'
+import { DEFAULT_QUEUE, queueOf, type SagaModule } from '@backstitch/core'
 import type { Logger } from 'pino'
 import { type CounterSnapshot, createCounters } from './counters.ts'
 import { createIncarnation, type Incarnation } from './incarnation.ts'
@@ -53,6 +53,8 @@ export function createWorker(options: WorkerOptions): Worker {
   const counters = createCounters()
   const served = [...new Set([...queues, ...sagas.map(({ definition }) => queueOf(definition))])]
   let current: Incarnation | undefined
+  /** The incarnation that is there, or is being made. */
+  let coming: Promise<Incarnation> | undefined
   let stopping: Promise<void> | undefined
 
   function incarnate(): Promise<Incarnation> {
@@ -76,10 +78,9 @@ export function createWorker(options: WorkerOptions): Worker {
     await incarnation.drop()
     while (stopping === undefined) {
       try {
-        const successor = await incarnate()
-        if (stopping !== undefined) return await successor.stop(0)
-        current = successor
-        void watch(successor)
+        coming = incarnate()
+        current = await coming
+        if (stopping === undefined) void watch(current)
         return
       } catch (error) {
         log.warn({ err: error }, 'cannot go on yet; trying again')
@@ -88,17 +89,21 @@ export function createWorker(options: WorkerOptions): Worker {
     }
   }
 
+  async function end(graceMs: number): Promise<void> {
+    await coming?.catch(() => undefined)
+    await current?.stop(graceMs)
+  }
+
   return {
     async start() {
-      if (current !== undefined || stopping !== undefined) throw new Error('a worker starts once')
-      const first = await incarnate()
-      current = first
-      for (const { definition } of sagas) await first.store.definitions.register(asSent(definition))
-      void watch(first)
+      if (coming !== undefined || stopping !== undefined) throw new Error('a worker starts once')
+      coming = incarnate()
+      current = await coming
+      if (stopping === undefined) void watch(current)
     },
 
     stop(graceMs = 25_000) {
-      stopping ??= current?.stop(graceMs) ?? Promise.resolve()
+      stopping ??= end(graceMs)
       return stopping
     },
 
@@ -114,11 +119,4 @@ export function createWorker(options: WorkerOptions): Worker {
       return current.store.check()
     },
   }
-}
-
-/** The document as JSON: fields left undefined are not part of it. */
-function asSent(definition: SagaModule['definition']): Json {
-  const checked = checkJson(definition)
-  if (!checked.ok) throw new Error(`definition "${definition.name}" is no JSON: ${checked.problem.detail}`)
-  return checked.value
 }

@@ -78,30 +78,33 @@ WHERE s.bucket = c.bucket AND s.saga_id = c.saga_id
 RETURNING s.bucket, s.saga_id, s.epoch, s.version, s.definition_name, s.definition_version, s.leases_lost, s.mail_seq,
           s.mail_seen, ${DATABASE_NOW.replace('clock_timestamp()', 'now()')}, s.state`
 
-/** Each queue is read in order of its own index and gives at most \`limit\`; which queue comes first, the caller decides. */
-const CLAIM: Statement = {
+/**
+ * Mail first: it asks for little, and an operator waits for it. Then each queue in the caller's order, oldest first, and no
+ * more than is still wanted; what one queue has too much of waits there in its order (F07).
+ */
+export const CLAIM: Statement = {
   name: 'claim',
   text: `
 WITH c AS (
-  SELECT d.bucket, d.saga_id FROM unnest($2::text[]) AS q(queue)
-  CROSS JOIN LATERAL (
-    SELECT s.bucket, s.saga_id FROM sagas s
-    WHERE s.queue = q.queue AND s.due_at <= now() AND s.leases_lost < 2
-    ORDER BY s.due_at LIMIT $3::int4 FOR UPDATE SKIP LOCKED
-  ) d
-  WHERE ${ALIVE}
-  UNION
   SELECT m.bucket, m.saga_id FROM (
     SELECT s.bucket, s.saga_id FROM sagas s
     WHERE s.mail_seq > s.mail_seen AND s.owner IS NULL AND s.due_at <= now() AND s.leases_lost < 2
     ORDER BY s.due_at LIMIT $3::int4 FOR UPDATE SKIP LOCKED
   ) m
   WHERE ${ALIVE}
+  UNION ALL
+  SELECT d.bucket, d.saga_id FROM unnest($2::text[]) AS q(queue)
+  CROSS JOIN LATERAL (
+    SELECT s.bucket, s.saga_id FROM sagas s
+    WHERE s.queue = q.queue AND s.due_at <= now() AND s.leases_lost < 2 AND s.mail_seq = s.mail_seen
+    ORDER BY s.due_at LIMIT $3::int4 FOR UPDATE SKIP LOCKED
+  ) d
+  WHERE ${ALIVE}
   LIMIT $3::int4
 )${TAKE}`,
 }
 
-const CLAIM_SUSPECT: Statement = {
+export const CLAIM_SUSPECT: Statement = {
   name: 'claim_suspect',
   text: `
 WITH c AS (
@@ -111,18 +114,19 @@ WITH c AS (
 )${TAKE}`,
 }
 
-const TAKE_AGAIN: Statement = {
+export const TAKE_AGAIN: Statement = {
   name: 'take_again',
   text: `
 WITH c AS (
   SELECT s.bucket, s.saga_id FROM unnest($2::int2[], $3::uuid[], $4::int8[]) AS i(bucket, saga_id, epoch)
-  JOIN sagas s ON s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch AND s.owner = $1::uuid
+  JOIN sagas s ON s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch
+    AND s.owner IS NOT DISTINCT FROM $1::uuid  -- not '=', which would lead the planner to the index of all that is held
   WHERE ${ALIVE}
   FOR UPDATE OF s
 )${TAKE}`,
 }
 
-const NEXT_DUE: Statement = {
+export const NEXT_DUE: Statement = {
   name: 'next_due',
   text: `
 SELECT

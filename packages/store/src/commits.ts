@@ -105,7 +105,7 @@ export function createCommits(
  * What an update decides by looking at the row: mail that came meanwhile makes a saga due at once, whatever it was going to
  * wait for (M1). Everything else was decided before.
  */
-const COMMIT: Statement = {
+export const COMMIT: Statement = {
   name: 'commit',
   text: `
 WITH u AS (
@@ -126,7 +126,7 @@ WITH u AS (
     AS i(bucket, saga_id, epoch, version, mail_seen, status, state, keep, ends,
          due_at, leases_lost, failed_step, at, kind, entry, n)
   WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id
-    AND s.epoch = i.epoch AND s.version = i.version AND s.owner = $16::uuid AND s.ended_at IS NULL
+    AND s.epoch = i.epoch AND s.version = i.version AND s.ended_at IS NULL
     AND (NOT i.ends OR s.mail_seq = i.mail_seen)
   RETURNING i.n, s.bucket, s.saga_id, s.version, i.at, i.kind, s.epoch, i.entry, s.mail_seq
 ), h AS (
@@ -137,15 +137,14 @@ SELECT n, mail_seq, ${DATABASE_NOW} FROM u`,
 }
 
 /** Where the rows that did not come back stand now, and whether the entry that was to be written is there. */
-const WHERE_NOW: Statement = {
+export const WHERE_NOW: Statement = {
   name: 'where_now',
   text: `
-SELECT i.n, s.version = i.version, s.mail_seq,
-  EXISTS (SELECT FROM saga_history h WHERE h.bucket = i.bucket AND h.saga_id = i.saga_id AND h.seq = i.version + 1
-    AND h.epoch = i.epoch AND h.at = i.at AND h.kind = i.kind AND h.body = i.entry)
+SELECT i.n, s.version = i.version, s.mail_seq, h.at = i.at AND h.kind = i.kind AND h.body = i.entry
 FROM unnest($1::int2[], $2::uuid[], $3::int8[], $4::int8[], $5::timestamptz[], $6::text[], $7::jsonb[])
   WITH ORDINALITY AS i(bucket, saga_id, epoch, version, at, kind, entry, n)
-JOIN sagas s ON s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch`,
+JOIN sagas s ON s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch
+LEFT JOIN saga_history h ON h.bucket = i.bucket AND h.saga_id = i.saga_id AND h.seq = i.version + 1 AND h.epoch = i.epoch`,
 }
 
 async function send(
@@ -230,20 +229,25 @@ function leaseArrays(leases: Lease[]): Buffer[] {
   ]
 }
 
-const RELEASE: Statement = {
+/**
+ * Raises the epoch: what the releasing worker may still have under way is stale from now on. A row that is held is one
+ * without a due time; asking for its owner instead would lead the planner to the index of all that is held.
+ */
+export const RELEASE: Statement = {
   name: 'release',
   text: `
 UPDATE sagas s SET
   owner = NULL,
+  epoch = s.epoch + 1,
   due_at = CASE WHEN s.status = 'stuck' AND s.mail_seq = s.mail_seen THEN NULL
                 WHEN s.mail_seq > s.mail_seen THEN now()
                 ELSE now() + i.delay_ms * interval '1 millisecond' END
 FROM unnest($1::int2[], $2::uuid[], $3::int8[], $4::int8[]) AS i(bucket, saga_id, epoch, delay_ms)
-WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch AND s.owner IS NOT NULL AND s.ended_at IS NULL`,
+WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch AND s.due_at IS NULL AND s.ended_at IS NULL`,
 }
 
 /** Reads nothing of the state, which may be anything; unread mail is what nobody can act on, and counts as seen. */
-const PARK: Statement = {
+export const PARK: Statement = {
   name: 'park',
   text: `
 WITH stuck AS (

@@ -15,7 +15,7 @@ function reversed(value: Json): Json {
 }
 
 test('the first content is version 1, other content is the next, and each of the old ones stays what it was (S26)', async () => {
-  const { api } = await createStage()
+  const { api } = await createStage({ own: true })
   const contents = [1, 2, 3].map((steps) => orderOf(steps))
   for (const [index, content] of contents.entries()) {
     expect(await api.definitions.register(content)).toMatchObject({ version: index + 1, created: true })
@@ -27,16 +27,16 @@ test('the first content is version 1, other content is the next, and each of the
 })
 
 test('the order of keys is no content, the order of steps is (S26)', async () => {
-  const { api } = await createStage()
+  const { api } = await createStage({ own: true })
   const { hash } = await api.definitions.register(order)
   expect(await api.definitions.register(reversed(order))).toMatchObject({ version: 1, hash, created: false })
-  const steps = orderOf(3)['steps']
+  const steps = orderOf(3).steps
   const turned = { ...order, steps: Array.isArray(steps) ? steps.toReversed() : [] }
   expect(await api.definitions.register(turned)).toMatchObject({ version: 2, created: true })
 })
 
 test('what its author wrote is what comes back, without the defaults that reading it adds', async () => {
-  const { api, url } = await createStage()
+  const { api, url } = await createStage({ own: true })
   const written = {
     name: 'ship',
     steps: [{ name: 'call', action: { type: 'http', url: 'http://ship/' } }],
@@ -51,7 +51,7 @@ test('what its author wrote is what comes back, without the defaults that readin
 })
 
 test('fifty registrations of ten documents at once, over five connections, give versions 1 to 10', async () => {
-  const { api } = await createStage()
+  const { api } = await createStage({ own: true })
   const documents = Array.from({ length: 10 }, (_, n) => orderOf(n + 1))
   const registered = await Promise.all(
     Array.from({ length: 50 }, (_, n) => api.definitions.register(documents[n % 10] ?? order)),
@@ -65,14 +65,14 @@ test('fifty registrations of ten documents at once, over five connections, give 
 })
 
 test('names do not mix: each counts its own versions', async () => {
-  const { api } = await createStage()
+  const { api } = await createStage({ own: true })
   const names = ['a', 'b', 'A']
   for (const name of names)
     expect(await api.definitions.register({ ...order, name })).toMatchObject({ name, version: 1 })
 })
 
 test('the latest is read from the database, whoever registered it (S26)', async () => {
-  const { api, url } = await createStage()
+  const { api, url } = await createStage({ own: true })
   expect(await api.definitions.latest('order')).toBeUndefined()
   await api.definitions.register(orderOf(1))
   expect(await api.definitions.latest('order')).toMatchObject({ version: 1 })
@@ -83,7 +83,7 @@ test('the latest is read from the database, whoever registered it (S26)', async 
 })
 
 test('the latest of many names, asked for at once, is the right one of each', async () => {
-  const { api } = await createStage()
+  const { api } = await createStage({ own: true })
   for (const name of ['a', 'b', 'c']) await api.definitions.register({ ...order, name })
   await api.definitions.register({ ...orderOf(2), name: 'b' })
   const asked = ['b', 'a', 'nobody', 'c', 'b', 'constructor']
@@ -99,7 +99,7 @@ test('the latest of many names, asked for at once, is the right one of each', as
 })
 
 test('the list has the highest version of each name, and goes on where a page ended', async () => {
-  const { api } = await createStage()
+  const { api } = await createStage({ own: true })
   for (const name of ['c', 'a', 'd', 'b']) await api.definitions.register({ ...order, name })
   await api.definitions.register({ ...orderOf(2), name: 'b' })
   const first = await api.definitions.list({ limit: 3 })
@@ -113,7 +113,7 @@ test('the list has the highest version of each name, and goes on where a page en
 })
 
 test('the versions of one are listed newest first, page by page', async () => {
-  const { api } = await createStage()
+  const { api } = await createStage({ own: true })
   for (let steps = 1; steps <= 5; steps++) await api.definitions.register(orderOf(steps))
   const first = await api.definitions.versions('order', { limit: 2 })
   const second = await api.definitions.versions('order', { limit: 9, before: first.at(-1)?.version })
@@ -121,7 +121,7 @@ test('the versions of one are listed newest first, page by page', async () => {
 })
 
 test('its queue is its own name if it has handlers, what it says if it says one, else the default (S20)', async () => {
-  const { api } = await createStage()
+  const { api } = await createStage({ own: true })
   const http = { type: 'http', url: 'http://ship/' }
   const queues = [
     await api.definitions.register(order),

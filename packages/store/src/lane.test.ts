@@ -8,10 +8,10 @@ import { createNetwork } from './testing-proxy.ts'
 const PID = { name: 'pid', text: 'SELECT pg_backend_pid()' }
 const ADD = { name: 'add', text: 'SELECT $1::int4 + 1' }
 
-async function stage() {
+async function stage(options: Parameters<typeof createNetwork>[1] = {}) {
   const { url, query, drop } = await createTestDatabase({ empty: true })
   onTestFinished(drop)
-  const network = await createNetwork(url)
+  const network = await createNetwork(url, options)
   onTestFinished(network.close)
   return {
     network,
@@ -170,6 +170,18 @@ test('a direct lane prepares its statements by name, once, with plans that do no
     text: 'SELECT name, generic_plans, custom_plans FROM pg_prepared_statements WHERE name = $1',
   }
   expect(await one.query(prepared, ['add'])).toEqual([['add', 3, 0]])
+})
+
+test('behind a pooler it prepares nothing and sets nothing: the next statement may run in another session', async () => {
+  const { lane } = await stage({ pooled: true })
+  const one = lane()
+  expect(await one.query(ADD, [1])).toEqual([[2]])
+  expect(await one.query(ADD, [2])).toEqual([[3]])
+  const seen = {
+    name: 'seen',
+    text: 'SELECT current_setting($1), (SELECT count(*)::int FROM pg_prepared_statements)',
+  }
+  expect(await one.query(seen, ['plan_cache_mode'])).toEqual([['auto', 0]])
 })
 
 test('int8 comes back as a number', async () => {

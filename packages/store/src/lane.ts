@@ -20,18 +20,17 @@ export type LaneOptions = LinkOptions & {
   joins?: 'index' | 'hash'
 }
 
-const SETTINGS = [
+export const SETTINGS = [
   'plan_cache_mode = force_generic_plan',
   'jit = off',
   'idle_in_transaction_session_timeout = 10000',
+  'enable_seqscan = off',
+  'enable_mergejoin = off',
 ]
-const JOIN_SETTINGS = {
-  index: ['enable_seqscan = off', 'enable_hashjoin = off', 'enable_mergejoin = off'],
-  hash: ['enable_nestloop = off', 'enable_mergejoin = off'],
-}
+export const JOIN_SETTINGS = { index: 'enable_hashjoin = off', hash: 'enable_nestloop = off' }
 
 export function createLane(options: LaneOptions): Lane {
-  const settings = [...SETTINGS, ...JOIN_SETTINGS[options.joins ?? 'index']]
+  const settings = [...SETTINGS, JOIN_SETTINGS[options.joins ?? 'index']]
   const link = createLink(options, async (client, pooled) => {
     if (!pooled) await client.query(settings.map((setting) => `SET ${setting}`).join('; '))
   })

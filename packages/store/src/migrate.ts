@@ -15,7 +15,8 @@ export async function migrate(databaseUrl: string): Promise<string[]> {
   try {
     const migrator = new Migrator({ db: database, provider: { getMigrations: readMigrations } })
     const { error, results } = await migrator.migrateToLatest()
-    if (error !== undefined) throw error instanceof Error ? error : new Error('a migration failed', { cause: error })
+    if (error !== undefined)
+      throw error instanceof Error ? error : new Error('a migration failed', { cause: error })
     return (results ?? []).map(({ migrationName }) => migrationName)
   } finally {
     await database.destroy()

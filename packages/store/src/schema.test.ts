@@ -174,7 +174,7 @@ describe('is accepted:', () => {
     ['one that was started by a key', { start_key: 'fresh', idempotency_key: 'fresh' }],
   ])('%s', async (_, change) => {
     await expect(
-      insert('sagas', { ...good['sagas'], saga_id: newSagaId(2, 7), ...change }),
+      insert('sagas', { ...good.sagas, saga_id: newSagaId(2, 7), ...change }),
     ).resolves.toBeUndefined()
   })
 })

@@ -79,7 +79,7 @@ describe('a key (S23)', () => {
   })
 
   test('makes one saga of each of many, though two processes send them in opposite order', async () => {
-    const stage = await createStage()
+    const stage = await createStage({ own: true })
     const definition = await stage.register()
     const other = await openApiStore({ databaseUrl: stage.url })
     const keys = Array.from({ length: 200 }, (_, n) => `o-${n}`)

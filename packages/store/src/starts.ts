@@ -139,7 +139,7 @@ function newRow(request: StartRequest, now: number): NewRow {
   }
 }
 
-const INSERT: Statement = {
+export const INSERT: Statement = {
   name: 'start',
   text: `
 WITH i AS (
@@ -163,14 +163,14 @@ WITH i AS (
 SELECT s.saga_id, ${DATABASE_NOW} FROM s`,
 }
 
-/** Who holds the keys of the starts that inserted nothing. */
-const HOLDERS: Statement = {
+/** Who holds the keys of the starts that inserted nothing. The limit keeps each key a look into the index, on a lane that joins by hash. */
+export const HOLDERS: Statement = {
   name: 'start_holders',
   text: `
 SELECT s.start_key, s.saga_id, s.request_hash
 FROM unnest($1::int2[], $2::text[]) AS i(bucket, start_key)
 CROSS JOIN LATERAL (
-  SELECT start_key, saga_id, request_hash FROM sagas WHERE bucket = i.bucket AND start_key = i.start_key
+  SELECT start_key, saga_id, request_hash FROM sagas WHERE bucket = i.bucket AND start_key = i.start_key LIMIT 1
 ) s`,
 }
 

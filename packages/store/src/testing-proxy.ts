@@ -21,7 +21,11 @@ export type Network = {
   close(): Promise<void>
 }
 
-export async function createNetwork(serverUrl: string): Promise<Network> {
+/** `pooled`: clients are told the process id of nobody, as poolers do, whose clients have no session of their own. */
+export async function createNetwork(
+  serverUrl: string,
+  { pooled = false }: { pooled?: boolean } = {},
+): Promise<Network> {
   const target = new URL(serverUrl)
   const pairs = new Set<{ client: net.Socket; server: net.Socket }>()
   let mode: 'pass' | 'swallow' | 'black' = 'pass'
@@ -53,7 +57,7 @@ export async function createNetwork(serverUrl: string): Promise<Network> {
       look(bytes)
       if (mode !== 'black') server.write(bytes)
     })
-    server.on('data', (bytes) => mode === 'pass' && client.write(bytes))
+    server.on('data', (bytes) => mode === 'pass' && client.write(pooled ? withoutProcessId(bytes) : bytes))
   })
   await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
   const address = listener.address()
@@ -96,4 +100,15 @@ export async function createNetwork(serverUrl: string): Promise<Network> {
       await closed
     },
   }
+}
+
+/** BackendKeyData: K, its length, the process id, the secret. */
+const KEY_DATA = Buffer.from([0x4b, 0, 0, 0, 12])
+
+function withoutProcessId(bytes: Buffer): Buffer {
+  const at = bytes.indexOf(KEY_DATA)
+  if (at === -1) return bytes
+  const changed = Buffer.from(bytes)
+  changed.writeInt32BE(2 ** 30, at + KEY_DATA.length)
+  return changed
 }

@@ -13,7 +13,7 @@ import {
 } from '@backstitch/core'
 import { createTestDatabase } from '@backstitch/local-postgres/testing'
 import pg from 'pg'
-import { onTestFinished } from 'vitest'
+import { afterAll, onTestFinished } from 'vitest'
 import type { Claimed } from './claims.ts'
 import type { Lease, Transition } from './commits.ts'
 import type { Registered } from './definitions.ts'
@@ -22,7 +22,7 @@ import type { StartRequest } from './starts.ts'
 import { type ApiStore, openApiStore, openWorkerStore, type WorkerStore } from './store.ts'
 import { createNetwork, type Network } from './testing-proxy.ts'
 
-/** A migrated database and the stores on it; all gone when the test has ended. */
+/** A migrated database and the stores on it, as if nothing had ever happened there. */
 export type Stage = {
   url: string
   /** Looks behind the curtain: one connection of the test's own. */
@@ -36,7 +36,7 @@ export type Stage = {
   register(document?: Json): Promise<Registered>
   /** Starts a saga of `definition`; waits for nothing else. */
   start(definition: Registered, more?: Partial<StartRequest>): Promise<string>
-  network(): Promise<Network>
+  network(options?: Parameters<typeof createNetwork>[1]): Promise<Network>
   /** The row as it is. */
   row(sagaId: string): Promise<Row>
   /** The entries as they stand in the table. */
@@ -70,18 +70,69 @@ export type Row = {
   ended_at: Date | null
 }
 
-export async function createStage(): Promise<Stage> {
+type Place = {
+  url: string
+  client: pg.Client
+  api: ApiStore
+  workers: TestWorker[]
+  close: () => Promise<void>
+}
+
+async function createPlace(): Promise<Place> {
   const { url, drop } = await createTestDatabase()
   const client = new pg.Client({ connectionString: url, types: typeParsers })
   client.on('error', () => undefined)
   await client.connect()
   const api = await openApiStore({ databaseUrl: url })
-  const closers: (() => Promise<unknown>)[] = []
-  onTestFinished(async () => {
-    await Promise.all(closers.map((close) => close()))
-    await Promise.all([api.close(), client.end()])
+  const workers: TestWorker[] = []
+  async function close() {
+    await Promise.all([...workers.map((worker) => worker.close()), api.close(), client.end()])
     await drop()
+  }
+  return { url, client, api, workers, close }
+}
+
+/** Connections cost more than most tests: those of one file that do not disturb them share them, on emptied tables. */
+let shared: Promise<Place> | undefined
+afterAll(async () => {
+  await (await shared)?.close()
+})
+
+/** `own`: a database for this test alone. */
+export async function createStage({ own = false }: { own?: boolean } = {}): Promise<Stage> {
+  if (!own) shared ??= createPlace()
+  const place = await (own ? createPlace() : (shared ?? createPlace()))
+  const { url, client, api } = place
+  const closers: (() => Promise<unknown>)[] = own ? [place.close] : []
+  onTestFinished(async () => {
+    for (const close of closers.toReversed()) await close()
   })
+  if (!own) {
+    const tables = ['saga_mail', 'saga_history', 'sagas', 'workers', 'definitions']
+    await client.query(tables.map((table) => `DELETE FROM ${table}`).join('; '))
+  }
+  let taken = 0
+
+  async function openWorker(options: Partial<WorkerOptions>): Promise<TestWorker> {
+    const { workerId = randomUUID(), leaseMs = LEASE_MS, onDue = () => undefined } = options
+    return {
+      ...(await openWorkerStore({ databaseUrl: options.url ?? url, workerId, leaseMs, onDue })),
+      workerId,
+    }
+  }
+
+  /** One that tests before this one have used, if it is of the ordinary kind. */
+  async function findWorker(options: Partial<WorkerOptions>): Promise<TestWorker> {
+    const { workerId, leaseMs, onDue, url: by } = options
+    if ([workerId, leaseMs, onDue, by].every((one) => one === undefined)) {
+      const worker = place.workers[taken++] ?? (await openWorker(options))
+      if (!place.workers.includes(worker)) place.workers.push(worker)
+      return worker
+    }
+    const worker = await openWorker(options)
+    closers.push(worker.close)
+    return worker
+  }
 
   const stage: Stage = {
     url,
@@ -91,19 +142,18 @@ export async function createStage(): Promise<Stage> {
     },
 
     async worker(options = {}) {
-      const {
-        workerId = randomUUID(),
-        leaseMs = 30_000,
-        queues = ['order'],
-        handlers = {},
-        onDue = () => undefined,
-      } = options
-      const store = await openWorkerStore({ databaseUrl: options.url ?? url, workerId, leaseMs, onDue })
-      closers.push(store.close)
+      const worker = await findWorker(options)
+      const { queues = ['order'], handlers = {}, leaseMs = LEASE_MS } = options
       if (options.registered !== false) {
-        await store.session.register({ workerId, queues, handlers, concurrency: 10, leaseMs })
+        await worker.session.register({
+          workerId: worker.workerId,
+          queues,
+          handlers,
+          concurrency: 10,
+          leaseMs,
+        })
       }
-      return { ...store, workerId }
+      return worker
     },
 
     register: (document = order) => api.definitions.register(document),
@@ -113,8 +163,8 @@ export async function createStage(): Promise<Stage> {
       return sagaId
     },
 
-    async network() {
-      const network = await createNetwork(url)
+    async network(options) {
+      const network = await createNetwork(url, options)
       closers.push(network.close)
       return network
     },
@@ -130,6 +180,8 @@ export async function createStage(): Promise<Stage> {
   }
   return stage
 }
+
+const LEASE_MS = 30_000
 
 const handler = { action: { type: 'handler' }, compensation: { type: 'handler' } }
 

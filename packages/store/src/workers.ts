@@ -137,12 +137,13 @@ UPDATE workers w SET
 WHERE w.worker_id = $1 AND w.ended_at IS NULL`
 
 /**
- * Since when this incarnation of the database has been up. A crash of one backend restarts them all without restarting the
- * postmaster; it restarts the checkpointer too. Where we may not see that, only sessions younger than ours prove anything.
+ * Since when this incarnation of the database has taken writes. A crash of one backend restarts them all, and a standby is
+ * promoted, without a restart of the postmaster; the WAL writer starts with each. Where we may not see it, only sessions
+ * younger than ours prove anything.
  */
 const UP_SINCE = `
 greatest(pg_postmaster_start_time(), coalesce(
-  (SELECT max(backend_start) FROM pg_stat_activity WHERE backend_type = 'checkpointer'),
+  (SELECT max(backend_start) FROM pg_stat_activity WHERE backend_type = 'walwriter'),
   (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())))`
 
 /** Why a worker must be dead, or null. A lost connection proves nothing about a session older than the database (S17). */
@@ -155,7 +156,7 @@ CASE
   ) THEN 'connectionLost'
 END`
 
-const PULSE = `
+export const PULSE = `
 WITH db AS (SELECT ${UP_SINCE} AS up_since),
 beat AS (
   UPDATE workers w SET heartbeat_at = now(), holds = $2::int4
@@ -168,7 +169,7 @@ SELECT
    FROM workers w, db WHERE w.ended_at IS NULL AND w.worker_id <> $1::uuid AND ${DEAD} IS NOT NULL) AS silent,
   ${DATABASE_NOW} AS now`
 
-const LEASES = 'SELECT s.bucket, s.saga_id, s.epoch FROM sagas s WHERE s.owner = $1::uuid'
+export const LEASES = 'SELECT s.bucket, s.saga_id, s.epoch FROM sagas s WHERE s.owner = $1::uuid'
 const LeaseRow = z.object({ bucket: z.number(), saga_id: z.string(), epoch: z.number() })
 
 const PulseRow = z.object({
@@ -186,7 +187,7 @@ const PulseRow = z.object({
   now: z.number(),
 })
 
-const DECLARE_DEAD = `
+export const DECLARE_DEAD = `
 WITH db AS (SELECT ${UP_SINCE} AS up_since)
 UPDATE workers w SET ended_at = now(), end_reason = $2, holds = 0
 FROM db
@@ -195,7 +196,7 @@ WHERE w.worker_id = $1::uuid AND w.ended_at IS NULL AND w.backend_pid IS NOT DIS
 RETURNING w.worker_id`
 
 /** Locks in no particular order, so it skips what is locked: the next sweep finds it. */
-const SWEEP = `
+export const SWEEP = `
 WITH lost AS (
   SELECT s.bucket, s.saga_id FROM sagas s
   WHERE s.owner IS NOT NULL

@@ -1,4 +1,4 @@
-import { type Json, parseJson, Problem, problemsOf } from '@backstitch/core'
+import { type Json, Problem, parseJson, problemsOf } from '@backstitch/core'
 import type { FastifyRequest } from 'fastify'
 import type { z } from 'zod'
 import type { App } from '../app.ts'
@@ -21,19 +21,29 @@ export function speakJson(app: App): void {
   app.addHook('onRequest', (request, _reply, done) => {
     const encoding = request.headers['content-encoding']
     if (encoding === undefined || encoding === 'identity') done()
-    else done(new Problem('UNSUPPORTED_MEDIA_TYPE', 'the body is compressed (content-encoding); send it as it is'))
+    else
+      done(
+        new Problem('UNSUPPORTED_MEDIA_TYPE', 'the body is compressed (content-encoding); send it as it is'),
+      )
   })
 
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser<Buffer>(JSON_TYPE, { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) => {
-    refuseOtherCharsets(request)
-    request.sent = parseBody(body)
-    return request.sent
-  })
+  app.addContentTypeParser<Buffer>(
+    JSON_TYPE,
+    { parseAs: 'buffer' },
+    async (request: FastifyRequest, body: Buffer) => {
+      refuseOtherCharsets(request)
+      request.sent = parseBody(body)
+      return request.sent
+    },
+  )
 
   app.addHook('preValidation', (request, _reply, done) => {
     if (request.sent !== undefined || request.routeOptions.schema?.body === undefined) done()
-    else done(new Problem('MALFORMED_JSON', 'the request has no body; send a JSON document, as application/json'))
+    else
+      done(
+        new Problem('MALFORMED_JSON', 'the request has no body; send a JSON document, as application/json'),
+      )
   })
 
   app.setValidatorCompiler<z.ZodType>(({ schema, httpPart }) => (data: unknown) => {
@@ -59,9 +69,13 @@ export function parseBody(body: Buffer): Json {
   const verdict = parseJson(text)
   if (verdict.ok) return verdict.value
   const { problem } = verdict
-  throw new Problem('MALFORMED_JSON', `${problem.pointer === '' ? 'the body' : problem.pointer}: ${problem.detail}`, {
-    errors: [problem],
-  })
+  throw new Problem(
+    'MALFORMED_JSON',
+    `${problem.pointer === '' ? 'the body' : problem.pointer}: ${problem.detail}`,
+    {
+      errors: [problem],
+    },
+  )
 }
 
 function refuseOtherCharsets(request: FastifyRequest): void {
@@ -75,12 +89,15 @@ function misfit(error: z.ZodError, part: string): Problem {
   const problems = problemsOf(error)
   if (part === 'body') {
     const [first] = problems
-    const detail = first === undefined ? 'the body does not fit' : `${first.pointer || 'the body'}: ${first.detail}`
+    const detail =
+      first === undefined ? 'the body does not fit' : `${first.pointer || 'the body'}: ${first.detail}`
     return new Problem('INVALID_REQUEST', detail, { errors: problems })
   }
   const where = part === 'querystring' ? 'query' : part
   const errors = problems.map(({ pointer, detail }) => ({ pointer: `/${where}${pointer}`, detail }))
-  return new Problem('BAD_REQUEST', errors.map(({ pointer, detail }) => `${pointer}: ${detail}`).join('; '), { errors })
+  return new Problem('BAD_REQUEST', errors.map(({ pointer, detail }) => `${pointer}: ${detail}`).join('; '), {
+    errors,
+  })
 }
 
 /** Nothing the API accepts is nested nearly as deeply; `JSON.stringify` gives up a little beyond. */

@@ -15,7 +15,7 @@ export function refuseOtherMethods(app: App): { settle: () => void } {
   return {
     /** Called when all routes are there. */
     settle() {
-      for (const [url, methods] of [...allowed]) {
+      for (const [url, methods] of allowed) {
         const allow = [...methods].sort().join(', ')
         app.route({
           url,
@@ -23,7 +23,10 @@ export function refuseOtherMethods(app: App): { settle: () => void } {
           schema: { hide: true },
           async onRequest(request, reply) {
             reply.header('allow', allow)
-            throw new Problem('METHOD_NOT_ALLOWED', `${request.method} is not possible here; what is: ${allow}`)
+            throw new Problem(
+              'METHOD_NOT_ALLOWED',
+              `${request.method} is not possible here; what is: ${allow}`,
+            )
           },
           handler: () => undefined,
         })

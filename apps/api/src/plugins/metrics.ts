@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { App } from '../app.ts'
 
 /** What Prometheus is shown at /metrics. */
@@ -10,7 +10,10 @@ type StartOutcome = 'started' | 'repeated' | 'conflict' | 'refused'
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
 
-export function createMetrics(app: App, gauges: { waitingStarts: () => number; waiters: () => number }): Metrics {
+export function createMetrics(
+  app: App,
+  gauges: { waitingStarts: () => number; waiters: () => number },
+): Metrics {
   const registry = new Registry()
   const registers = [registry]
   // Among them the lag of the event loop, memory and CPU.

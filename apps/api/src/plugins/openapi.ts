@@ -29,11 +29,13 @@ export function answers<Good extends Record<number, z.ZodType>>(good: Good, ...c
     const { status } = ERRORS[code]
     problems.set(status, [...(problems.get(status) ?? []), code])
   }
-  const described = [
-    ...Object.entries(good).map(([status, schema]) => [status, content('application/json', schema, STATUS_CODES[status])]),
-    ...[...problems].map(([status, known]) => [status, content(PROBLEM_JSON, ProblemDetails, known.join(', '))]),
-  ]
-  return { ...good, ...Object.fromEntries(described) }
+  const goodOnes = Object.entries(good).map(([status, schema]) => {
+    return [status, content('application/json', schema, STATUS_CODES[status])] as const
+  })
+  const problemOnes = [...problems].map(([status, known]) => {
+    return [String(status), content(PROBLEM_JSON, ProblemDetails, known.join(', '))] as const
+  })
+  return { ...good, ...Object.fromEntries([...goodOnes, ...problemOnes]) }
 }
 
 function content(type: string, schema: z.ZodType, description = '') {
@@ -41,9 +43,16 @@ function content(type: string, schema: z.ZodType, description = '') {
 }
 
 const zodToJsonConfig = {
-  override({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodType; jsonSchema: z.core.JSONSchema.BaseSchema }) {
+  override({
+    zodSchema,
+    jsonSchema,
+  }: {
+    zodSchema: z.core.$ZodType
+    jsonSchema: z.core.JSONSchema.BaseSchema
+  }) {
     // Answers may have more than is known today; only what is strict on its way in is so on paper.
-    if (zodSchema instanceof z.ZodObject && zodSchema.def.catchall === undefined) delete jsonSchema.additionalProperties
+    if (zodSchema instanceof z.ZodObject && zodSchema.def.catchall === undefined)
+      delete jsonSchema.additionalProperties
     if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
     if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum
   },
@@ -70,7 +79,10 @@ export async function describeApi(app: App): Promise<void> {
       ],
     },
     transform: (route) =>
-      transform({ ...route, schema: { ...route.schema, body: documented.get(route.schema?.body) ?? route.schema?.body } }),
+      transform({
+        ...route,
+        schema: { ...route.schema, body: documented.get(route.schema?.body) ?? route.schema?.body },
+      }),
     transformObject: (document) => tidy(transformObject(document)),
   })
   await app.register(swaggerUi, {
@@ -88,6 +100,7 @@ export async function describeApi(app: App): Promise<void> {
 }
 
 type ApiDocument = ReturnType<ReturnType<typeof createJsonSchemaTransformObject>>
+const AnyDocument = z.custom<ApiDocument>()
 
 /** Every shape is made twice, as it comes in and as it goes out: what nobody refers to goes, what is left alone has its plain name. */
 function tidy(document: ApiDocument): ApiDocument {
@@ -108,5 +121,12 @@ function tidy(document: ApiDocument): ApiDocument {
   }
   const kept = Object.fromEntries([...used].sort().map((name) => [plainName(name), schemas[name]]))
   const text = JSON.stringify({ ...document, components: { ...components, schemas: kept } })
-  return JSON.parse(text.replace(/("#\/components\/schemas\/)(\w+)"/g, (_, path, name) => `${path}${plainName(name)}"`))
+  return AnyDocument.parse(
+    JSON.parse(
+      text.replace(
+        /("#\/components\/schemas\/)(\w+)"/g,
+        (_, path: string, name: string) => `${path}${plainName(name)}"`,
+      ),
+    ),
+  )
 }

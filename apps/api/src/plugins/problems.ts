@@ -1,10 +1,11 @@
+import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
 import { ERRORS, type ErrorCode, Problem, type ProblemDetails, sanitizeText } from '@backstitch/core'
 import { isOutage } from '@backstitch/store'
 import type { ConnectionError, FastifyReply, FastifyRequest } from 'fastify'
-import { STATUS_CODES } from 'node:http'
-import type { Socket } from 'node:net'
 import type { App } from '../app.ts'
 import { requestIdOf } from './requests.ts'
+import { SECURITY_HEADERS } from './security.ts'
 
 /** Whatever goes wrong is answered in one form, RFC 9457, from one table: core's ERRORS. */
 
@@ -20,7 +21,11 @@ export function answerProblems(app: App): void {
   app.setErrorHandler((error, request, reply) => {
     const problem = problemOf(error)
     if (problem.code === 'INTERNAL') request.log.error({ err: error }, 'an error nobody expected')
-    if (problem.code === 'UNAVAILABLE' && problem !== error && performance.now() > outageLineAt + OUTAGE_LINE_MS) {
+    if (
+      problem.code === 'UNAVAILABLE' &&
+      problem !== error &&
+      performance.now() > outageLineAt + OUTAGE_LINE_MS
+    ) {
       outageLineAt = performance.now()
       request.log.warn({ err: error }, 'the database does not answer')
     }
@@ -96,6 +101,15 @@ function pathOf(request: FastifyRequest): string {
   return sanitizeText(request.url.split('?', 1)[0] ?? '', 200)
 }
 
+/** What has no route to go to passes no hook either: what they do is done here. */
+export function answerWithoutRoute(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const problem = problemOf(error)
+  const line = { method: request.method, path: pathOf(request), status: problem.status }
+  request.log.info(line, 'request')
+  reply.headers(SECURITY_HEADERS).header('x-request-id', request.id)
+  void sendProblem(problem, request, reply)
+}
+
 /** What cannot even be read as HTTP has no request and no reply: the answer is written on the socket itself. */
 export function answerBrokenHttp(error: ConnectionError, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
@@ -103,11 +117,13 @@ export function answerBrokenHttp(error: ConnectionError, socket: Socket): void {
     return
   }
   const problem = brokenHttp(error.code)
-  const body = JSON.stringify(documentOf(problem, requestIdOf(undefined)))
+  const requestId = requestIdOf(undefined)
+  const body = JSON.stringify(documentOf(problem, requestId))
   socket.end(
     [
       `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`,
       `Content-Type: ${PROBLEM_JSON}`,
+      `X-Request-Id: ${requestId}`,
       `Content-Length: ${Buffer.byteLength(body)}`,
       'Connection: close',
       '',

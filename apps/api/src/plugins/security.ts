@@ -5,9 +5,10 @@ import type { App } from '../app.ts'
  * out, as they never change: @fastify/helmet makes them afresh for each answer, which is more work than the rest of a small
  * request. Whether a whole domain speaks HTTPS is known to the proxy that ends it, and said there.
  */
-const HEADERS = {
+export const SECURITY_HEADERS = {
   'cache-control': 'no-store',
-  'content-security-policy': "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  'content-security-policy':
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
   'cross-origin-opener-policy': 'same-origin',
   'cross-origin-resource-policy': 'same-origin',
   'referrer-policy': 'no-referrer',
@@ -17,7 +18,7 @@ const HEADERS = {
 
 export function secureHeaders(app: App): void {
   app.addHook('onRequest', (_request, reply, done) => {
-    reply.headers(HEADERS)
+    reply.headers(SECURITY_HEADERS)
     done()
   })
 }

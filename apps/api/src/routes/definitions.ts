@@ -6,9 +6,9 @@ import {
   DefinitionSummary,
   DefinitionVersion,
   type Json,
+  Problem,
   pageOf,
   plan,
-  Problem,
   RegisteredDefinition,
   ValidatedDefinition,
 } from '@backstitch/core'
@@ -23,7 +23,10 @@ import { answers, shownAs } from '../plugins/openapi.ts'
 const BODY_BYTES = 512 * 1024
 
 /** `checkDefinition` knows more than the shape, and is asked about the document as it was sent. */
-const AnyDefinition = shownAs(z.custom<Json>((value) => value !== undefined), Definition)
+const AnyDefinition = shownAs(
+  z.custom<Json>((value) => value !== undefined),
+  Definition,
+)
 
 export function definitionRoutes(app: App, { store, schemas }: Door): void {
   const BODY_PROBLEMS = [
@@ -110,7 +113,12 @@ export function definitionRoutes(app: App, { store, schemas }: Door): void {
         summary: 'All versions, newest first',
         params: DefinitionPath,
         querystring: z.strictObject(Paging),
-        response: answers({ 200: pageOf(DefinitionSummary) }, 'BAD_REQUEST', 'INVALID_CURSOR', 'DEFINITION_NOT_FOUND'),
+        response: answers(
+          { 200: pageOf(DefinitionSummary) },
+          'BAD_REQUEST',
+          'INVALID_CURSOR',
+          'DEFINITION_NOT_FOUND',
+        ),
       },
     },
     async ({ params: { name }, query: { limit, cursor } }) => {
@@ -164,7 +172,11 @@ export function definitionRoutes(app: App, { store, schemas }: Door): void {
         throw new Problem('BAD_REQUEST', detail, { errors: [{ pointer: '/query/failAt', detail }] })
       }
       const { name, version: planned } = resolved
-      return { definition: { name, version: planned }, ...(failAt !== undefined && { failAt }), ...plan(resolved, failAt) }
+      return {
+        definition: { name, version: planned },
+        ...(failAt !== undefined && { failAt }),
+        ...plan(resolved, failAt),
+      }
     },
   )
 
@@ -175,7 +187,9 @@ export function definitionRoutes(app: App, { store, schemas }: Door): void {
     const schema = inputSchema === undefined ? { problems: [], warnings: [] } : schemas.check(inputSchema)
     const problems = verdict.ok ? schema.problems : verdict.problems
     if (!verdict.ok || problems.length > 0) {
-      const detail = problems.map(({ pointer, detail }) => `${pointer || 'the document'}: ${detail}`).join('; ')
+      const detail = problems
+        .map(({ pointer, detail }) => `${pointer || 'the document'}: ${detail}`)
+        .join('; ')
       throw new Problem('INVALID_DEFINITION', detail, { errors: problems })
     }
     return { ...verdict, warnings: [...verdict.warnings, ...schema.warnings] }

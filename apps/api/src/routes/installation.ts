@@ -39,7 +39,9 @@ export function installationRoutes(app: App, { store }: Door): void {
     },
     async ({ query: { limit, cursor } }) => {
       const after = cursor === undefined ? undefined : readCursor(cursor, 'workers', z.string())
-      const workers = (await store().queries.workers()).sort((one, other) => (placeOf(one) < placeOf(other) ? -1 : 1))
+      const workers = (await store().queries.workers()).sort((one, other) =>
+        placeOf(one) < placeOf(other) ? -1 : 1,
+      )
       const left = after === undefined ? workers : workers.filter((worker) => placeOf(worker) > after)
       const items = left.slice(0, limit)
       const last = left.length > limit ? items.at(-1) : undefined

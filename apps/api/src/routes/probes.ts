@@ -16,13 +16,13 @@ const Health = z
 type Health = z.infer<typeof Health>
 
 export function probeRoutes(app: App, { store, metrics, isStopping }: Door): void {
-  const unpressed = { config: { pressureHandler: () => undefined } }
+  const always = { config: { always: true } }
   const check = shared(health, KEPT_MS)
 
   app.get(
     '/livez',
     {
-      ...unpressed,
+      ...always,
       schema: {
         tags: ['installation'],
         operationId: 'isAlive',
@@ -40,7 +40,7 @@ export function probeRoutes(app: App, { store, metrics, isStopping }: Door): voi
     app.get(
       path,
       {
-        ...unpressed,
+        ...always,
         schema: { tags: ['installation'], operationId, summary, response: { 200: Health, 503: Health } },
       },
       async (_request, reply) => {
@@ -54,7 +54,7 @@ export function probeRoutes(app: App, { store, metrics, isStopping }: Door): voi
   app.get(
     '/metrics',
     {
-      ...unpressed,
+      ...always,
       schema: {
         tags: ['installation'],
         operationId: 'getMetrics',
@@ -72,7 +72,8 @@ export function probeRoutes(app: App, { store, metrics, isStopping }: Door): voi
   async function health(): Promise<Health> {
     try {
       const { missingMigrations } = await withinTime(store().check(), CHECK_MS)
-      if (missingMigrations.length === 0) return { status: 'ok', checks: { database: 'ok', migrations: 'ok' } }
+      if (missingMigrations.length === 0)
+        return { status: 'ok', checks: { database: 'ok', migrations: 'ok' } }
       const migrations = `missing: ${missingMigrations.join(', ')}`
       return { status: 'unavailable', checks: { database: 'ok', migrations } }
     } catch {

@@ -4,9 +4,8 @@ import {
   isMoving,
   type Json,
   MAX_BATCH,
-  pageOf,
   Problem,
-  type ProblemDetails,
+  pageOf,
   problemsOf,
   Saga,
   type SagaFilter,
@@ -26,8 +25,8 @@ import {
   Paging,
   SagaPath,
   SagaQuery,
-  sagaIdOf,
   StartHeaders,
+  sagaIdOf,
   tagsOf,
   traceparentOf,
   waitMs,
@@ -41,7 +40,12 @@ const BATCH_BYTES = 16 * 1024 * 1024
 
 /** Its items are checked one by one, so that a bad one is answered without refusing the others. */
 const AnyBatch = shownAs(
-  z.strictObject({ sagas: z.array(z.custom<Json>((item) => item !== undefined)).min(1).max(MAX_BATCH) }),
+  z.strictObject({
+    sagas: z
+      .array(z.custom<Json>((item) => item !== undefined))
+      .min(1)
+      .max(MAX_BATCH),
+  }),
   StartBatch,
 )
 
@@ -83,7 +87,10 @@ export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
       reply.header('location', `/v1/sagas/${known.sagaId}`)
       if (query.waitMs === 0) return reply.code(202).header('etag', etagOf(known)).send(known)
       const saga = await afterAWhile(known, query.waitMs, reply)
-      return reply.code(isMoving(saga.status) ? 202 : 200).header('etag', etagOf(saga)).send(saga)
+      return reply
+        .code(isMoving(saga.status) ? 202 : 200)
+        .header('etag', etagOf(saga))
+        .send(saga)
     },
   )
 
@@ -117,7 +124,8 @@ export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
             return await startItem(item, forItem(caller, index))
           } catch (error) {
             const problem = problemOf(error)
-            if (problem.code === 'INTERNAL') request.log.error({ err: error, index }, 'an item of a batch failed')
+            if (problem.code === 'INTERNAL')
+              request.log.error({ err: error, index }, 'an item of a batch failed')
             return { accepted: false as const, problem: documentOf(problem, request.id) }
           }
         }),
@@ -271,7 +279,8 @@ function forItem(caller: Caller, index: number): Caller {
 
 /** In one order, whatever the order in the query. */
 function filterOf(query: SagaQuery): SagaFilter {
-  const { status, definition, version, sagaKey, failedStep, createdAfter, createdBefore, updatedBefore } = query
+  const { status, definition, version, sagaKey, failedStep, createdAfter, createdBefore, updatedBefore } =
+    query
   const tags = Object.entries(Tags.parse(tagsOf(query))).sort(([one], [other]) => (one < other ? -1 : 1))
   return {
     status: status && [...new Set(status)].sort(),

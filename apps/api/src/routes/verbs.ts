@@ -29,7 +29,8 @@ export function verbRoutes(app: App, { store }: Door): void {
         tags: ['operators'],
         operationId: 'cancelSaga',
         summary: 'Undo what has been done',
-        description: 'Or, where it is too late, how the saga has ended (`sagaStatus`), or that it is past its pivot.',
+        description:
+          'Or, where it is too late, how the saga has ended (`sagaStatus`), or that it is past its pivot.',
         params: SagaPath,
         headers: VerbHeaders,
         body: CancelSaga,
@@ -43,7 +44,8 @@ export function verbRoutes(app: App, { store }: Door): void {
       for (let tried = 1; ; tried++) {
         const when = { beforePivot: true, ...(version !== undefined && { version }) }
         const posted = await store().mailbox.post(sagaId, letter, when)
-        if (posted.is === 'refused' && version !== undefined && posted.version !== version) throw stale(posted, version)
+        if (posted.is === 'refused' && version !== undefined && posted.version !== version)
+          throw stale(posted, version)
         if (posted.is === 'refused' && posted.pastPivot) {
           const detail = 'the saga is past its pivot: it can only be finished, no longer be undone'
           throw new Problem('PAST_PIVOT', detail, { sagaStatus: posted.status })
@@ -97,7 +99,8 @@ export function verbRoutes(app: App, { store }: Door): void {
         tags: ['operators'],
         operationId: 'abandonSaga',
         summary: 'End it as it is, with whatever is still owed',
-        description: 'Works on any saga that has not ended, also on one whose state cannot be read. Done when answered.',
+        description:
+          'Works on any saga that has not ended, also on one whose state cannot be read. Done when answered.',
         params: SagaPath,
         headers: VerbHeaders,
         body: Abandon,
@@ -149,7 +152,11 @@ const STUCK_VERBS = [
 ] as const
 
 /** The version this can be decided on, by the same rule as the worker will apply. */
-function possible(saga: Saga, asked: { verb: Verb; step: string | undefined }, matched: number | undefined): number {
+function possible(
+  saga: Saga,
+  asked: { verb: Verb; step: string | undefined },
+  matched: number | undefined,
+): number {
   if (isTerminal(saga.status)) throw ended(saga)
   if (matched !== undefined && matched !== saga.version) throw stale(saga, matched)
   const why = refusal(saga, asked, saga.version)

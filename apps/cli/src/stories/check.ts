@@ -14,9 +14,15 @@ export function holds(claim: string, truth: boolean, found: unknown): Check {
 /** What must be so at the end of any story: the saga ended, with nothing uncertain. */
 export function endedAs(saga: SagaSnapshot, status: SagaSnapshot['status']): Check[] {
   return [
-    is(`the saga's status should be ${status}`, saga.status, status),
+    holds(`the saga should be ${status}`, saga.status === status, standing(saga)),
     is('no step should be uncertain', saga.uncertainSteps, []),
   ]
+}
+
+/** How it stands, and why. */
+export function standing({ status, stuck, failureReason }: SagaSnapshot): string {
+  const why = stuck?.message ?? failureReason
+  return why === undefined ? status : `${status} (${why})`
 }
 
 function shown(value: unknown): string {

@@ -1,7 +1,7 @@
 import type { SagaSnapshot } from '@backstitch/sdk'
 import type { Child } from '../child.ts'
 import { duration, seconds } from '../narrator.ts'
-import { endedAs, holds, is } from './check.ts'
+import { endedAs, holds, is, standing } from './check.ts'
 import { Follower } from './follow.ts'
 import { operations, readLedger } from './ledger.ts'
 import { lifetimeMs, order, type Stage, type Story, startOrder, type Told } from './story.ts'
@@ -18,8 +18,8 @@ export const takeover: Story = {
   async tell(stage) {
     const { narrator } = stage
     const scene = await atTheCarrier(stage)
-    if (scene === undefined) {
-      narrator.ending('', [holds('a worker of ours should hold the order at shipOrder', false, 'none did')])
+    if ('instead' in scene) {
+      narrator.ending('', [holds('a worker should hold the order at shipOrder', false, scene.instead)])
       return { right: false, sagaId: undefined }
     }
     try {
@@ -65,7 +65,7 @@ async function killedWorker(stage: Stage, { sagaId, follower, victim, victimId }
 type Scene = { sagaId: string; follower: Follower; victim: Child; victimId: string }
 
 /** An order that one of our workers holds, with the carrier at work on it. */
-async function atTheCarrier(stage: Stage): Promise<Scene | undefined> {
+async function atTheCarrier(stage: Stage): Promise<Scene | { instead: string }> {
   for (let number = 1; number <= ORDERS; number++) {
     const { sagaId } = await startOrder(
       stage,
@@ -76,13 +76,14 @@ async function atTheCarrier(stage: Stage): Promise<Scene | undefined> {
       operations(await readLedger(stage, sagaId), 'received').includes('shipOrder')
     const saga = await follower.until(isShipping, 15_000)
     const holder = saga.next.worker
+    if (holder === undefined) return { instead: standing(saga) }
     const alive = await stage.client.workers({ signal: stage.signal }).toArray()
     const pid = alive.find(({ workerId }) => workerId === holder)?.pid
     const victim = stage.workers.find((worker) => worker.pid !== undefined && worker.pid === pid)
-    if (holder !== undefined && victim !== undefined) return { sagaId, follower, victim, victimId: holder }
+    if (victim !== undefined) return { sagaId, follower, victim, victimId: holder }
     stage.narrator.aside('this order is held by a worker of another program; trying another one')
   }
-  return undefined
+  return { instead: `${ORDERS} orders, each held by a worker of another program` }
 }
 
 function times(count: number): string {

@@ -1,5 +1,6 @@
 import { byteLength, checkJson, failureOf, type Handler, MAX_VALUE_BYTES } from '@backstitch/core'
 import type { AttemptEnd, AttemptRequest } from './attempt.ts'
+import { startTimer } from './timer.ts'
 
 /**
  * Runs a TypeScript handler. Never throws. After the time-out the attempt has ended, whatever the handler still does: what
@@ -17,17 +18,17 @@ export function runHandler(
     const stop = (code: string, message: string) => {
       if (over) return
       over = true
-      clearTimeout(timer)
+      stopTimer()
       resolve({ outcome: 'uncertain', error: { code, message } })
     }
-    const timer = setTimeout(() => {
+    const stopTimer = startTimer(request.timeoutMs, () => {
       stop('TIMEOUT', `the handler had not returned after ${request.timeoutMs} ms`)
       abort()
-    }, request.timeoutMs)
+    })
     const onAbort = () => stop('ABORTED', 'the attempt was aborted')
     request.signal.addEventListener('abort', onAbort, { once: true })
     void running.then((result) => {
-      clearTimeout(timer)
+      stopTimer()
       request.signal.removeEventListener('abort', onAbort)
       if (over) onLate(result)
       else resolve(result)

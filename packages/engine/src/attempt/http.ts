@@ -4,6 +4,7 @@ import type { AttemptEnd, AttemptRequest } from './attempt.ts'
 import { Answer, type ResponseHeaders } from './http-answer.ts'
 import { ended, lost, notSent } from './http-end.ts'
 import { type Prepared, prepare } from './http-request.ts'
+import { startTimer } from './timer.ts'
 
 /**
  * Attempts carried out by an HTTP service. Each answer, and each way of not getting one, becomes one outcome:
@@ -33,8 +34,6 @@ const CONNECT_TIMEOUT_MS = 10_000
  */
 const KEEP_ALIVE_MS = 1500
 const KEEP_ALIVE_MARGIN_MS = 1000
-/** A longer time makes `setTimeout` fire at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1
 
 export function createHttpCaller({ connections = 128 }: { connections?: number } = {}): HttpCaller {
   const agent = new Agent({
@@ -98,7 +97,7 @@ class Call implements Dispatcher.DispatchHandler {
   /** Present from the moment the request may be on its way. */
   private controller: Dispatcher.DispatchController | undefined
   private answer: Answer | undefined
-  private timer: NodeJS.Timeout | undefined
+  private stopTimer: () => void = () => undefined
   private over = false
 
   constructor(origin: string, action: HttpAction, request: AttemptRequest, done: (end: AttemptEnd) => void) {
@@ -115,15 +114,8 @@ class Call implements Dispatcher.DispatchHandler {
       return
     }
     signal.addEventListener('abort', this.aborted, { once: true })
-    this.allow(timeoutMs)
+    this.stopTimer = startTimer(timeoutMs, () => this.timedOut())
     agent.dispatch(prepared, this)
-  }
-
-  private allow(ms: number): void {
-    this.timer = setTimeout(
-      () => (ms > MAX_TIMER_MS ? this.allow(ms - MAX_TIMER_MS) : this.timedOut()),
-      Math.min(ms, MAX_TIMER_MS),
-    )
   }
 
   private readonly aborted = (): void => {
@@ -176,7 +168,7 @@ class Call implements Dispatcher.DispatchHandler {
   private end(end: AttemptEnd): void {
     if (this.over) return
     this.over = true
-    clearTimeout(this.timer)
+    this.stopTimer()
     this.request.signal.removeEventListener('abort', this.aborted)
     // Destroys the connection. A call that has none yet is stopped by `onRequestStart`.
     this.controller?.abort(OVER)

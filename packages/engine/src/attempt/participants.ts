@@ -2,6 +2,7 @@ import { type Act, type AttemptId, handlerOf, type SagaModule } from '@backstitc
 import type { AttemptEnd, AttemptRequest } from './attempt.ts'
 import { runHandler } from './handler.ts'
 import { createHttpCaller } from './http.ts'
+import { startTimer } from './timer.ts'
 
 /** Everything that can carry out an attempt: HTTP services, and the handlers this worker was given. */
 export type Participants = {
@@ -60,7 +61,9 @@ export function createParticipants(sagas: readonly SagaModule[]): Participants {
     async run(act, request, abort, onLate) {
       const zombie = request.direction === 'compensation' ? zombies.get(zombieKey(request)) : undefined
       // S13: undoing what is still being done would leave it done.
-      if (zombie !== undefined && !(await endsWithin(zombie, request.timeoutMs))) return STILL_RUNNING
+      if (zombie !== undefined && !(await endsInTime(zombie, request))) return STILL_RUNNING
+      // Called off while it waited: the saga may be another worker's by now (S16).
+      if (request.signal.aborted) return CALLED_OFF
       return act.call.type === 'http' ? http.call(act.call, request) : runOwn(request, abort, onLate)
     },
 
@@ -77,16 +80,26 @@ const STILL_RUNNING: AttemptEnd = {
   },
 }
 
+const CALLED_OFF: AttemptEnd = {
+  outcome: 'failed',
+  error: { code: 'ABORTED', message: 'the attempt was called off before it had begun' },
+}
+
 function zombieKey({ sagaId, step }: AttemptRequest): string {
   return `${sagaId} ${step}`
 }
 
-function endsWithin(promise: Promise<unknown>, timeoutMs: number): Promise<boolean> {
+/** False after the time-out. True as soon as it has ended, or the attempt is called off. */
+function endsInTime(promise: Promise<unknown>, { timeoutMs, signal }: AttemptRequest): Promise<boolean> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(false), timeoutMs)
-    void promise.then(() => {
-      clearTimeout(timer)
-      resolve(true)
-    })
+    const over = (inTime: boolean) => {
+      stopTimer()
+      signal.removeEventListener('abort', onAbort)
+      resolve(inTime)
+    }
+    const onAbort = () => over(true)
+    const stopTimer = startTimer(timeoutMs, () => over(false))
+    signal.addEventListener('abort', onAbort)
+    void promise.then(() => over(true))
   })
 }

@@ -1,0 +1,116 @@
+import { Problem } from '@backstitch/core'
+import { expect, test, vi } from 'vitest'
+import { createWaitHub } from './wait-hub.ts'
+
+/** A database that knows who rests, and counts how often and about how many it is asked. */
+function hubOf(options: { maxWaiters?: number; takesMs?: number } = {}) {
+  const rests = new Set<string>()
+  const asked: string[][] = []
+  let fails = false
+  const hub = createWaitHub({
+    maxWaiters: options.maxWaiters ?? 100,
+    async resting(ids) {
+      asked.push([...ids])
+      await new Promise((resolve) => setTimeout(resolve, options.takesMs ?? 0))
+      if (fails) throw new Error('the database is away')
+      return new Set(ids.filter((id) => rests.has(id)))
+    },
+  })
+  return { hub, rests, asked, fail: (now: boolean) => (fails = now) }
+}
+
+test('all who wait are asked about together, each once', async () => {
+  const { hub, rests, asked } = hubOf()
+  const waits = ['a', 'b', 'a', 'c'].map((id) => hub.wait(id, 10_000))
+  expect(hub.waiting).toBe(4)
+  rests.add('a').add('b').add('c')
+  expect(await Promise.all(waits)).toEqual([true, true, true, true])
+  expect(asked).toEqual([['a', 'b', 'c']])
+  expect(hub.waiting).toBe(0)
+})
+
+test('who has rested goes, and the others stay', async () => {
+  const { hub, rests } = hubOf()
+  const [a, b] = [hub.wait('a', 10_000), hub.wait('b', 10_000)]
+  rests.add('a')
+  expect(await a).toBe(true)
+  expect(hub.waiting).toBe(1)
+  rests.add('b')
+  expect(await b).toBe(true)
+})
+
+test('time up, a caller gone and a closed hub are answered with false, and forgotten', async () => {
+  const { hub } = hubOf()
+  expect(await hub.wait('a', 5)).toBe(false)
+  expect(await hub.wait('a', 0)).toBe(false)
+  const caller = new AbortController()
+  const waiting = hub.wait('a', 10_000, caller.signal)
+  caller.abort()
+  expect(await waiting).toBe(false)
+  expect(await hub.wait('a', 10_000, caller.signal)).toBe(false)
+  const last = hub.wait('a', 10_000)
+  expect(hub.waiting).toBe(1)
+  hub.close()
+  expect(await last).toBe(false)
+  expect(await hub.wait('a', 10_000)).toBe(false)
+  expect(hub.waiting).toBe(0)
+})
+
+test('there is room for so many and no more', async () => {
+  const { hub } = hubOf({ maxWaiters: 2 })
+  const caller = new AbortController()
+  const waits = [hub.wait('a', 10_000, caller.signal), hub.wait('a', 10_000, caller.signal)]
+  await expect(hub.wait('b', 10_000)).rejects.toBeInstanceOf(Problem)
+  caller.abort()
+  await Promise.all(waits)
+  expect(await hub.wait('b', 1)).toBe(false)
+})
+
+test('a database that is away is asked less often, and found again', async () => {
+  const { hub, rests, asked, fail } = hubOf()
+  fail(true)
+  const waiting = hub.wait('a', 10_000)
+  await vi.waitFor(() => expect(asked.length).toBe(2), { timeout: 2_000 })
+  rests.add('a')
+  fail(false)
+  expect(await waiting).toBe(true)
+  expect(asked.length).toBeLessThan(5)
+})
+
+test('the older a wait, the less often it asks; and nobody asks when nobody waits', async () => {
+  vi.useFakeTimers()
+  try {
+    const { hub, rests, asked } = hubOf()
+    const waiting = hub.wait('a', 60_000)
+    await vi.advanceTimersByTimeAsync(20)
+    const young = asked.length
+    expect(young).toBeGreaterThanOrEqual(5)
+    await vi.advanceTimersByTimeAsync(980)
+    const inOneSecond = asked.length
+    expect(inOneSecond).toBeLessThan(60)
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(asked.length - inOneSecond).toBeLessThanOrEqual(110)
+    rests.add('a')
+    await vi.advanceTimersByTimeAsync(150)
+    expect(await waiting).toBe(true)
+    const before = asked.length
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect(asked.length).toBe(before)
+  } finally {
+    vi.useRealTimers()
+  }
+})
+
+test('a slow database is never asked twice at once, and has as long to rest as it was busy', async () => {
+  vi.useFakeTimers()
+  try {
+    const { hub, asked } = hubOf({ takesMs: 50 })
+    const waits = Array.from({ length: 50 }, (_, n) => hub.wait(`s${n}`, 2_000))
+    await vi.advanceTimersByTimeAsync(1_000)
+    expect(asked.length).toBeLessThanOrEqual(11)
+    await vi.advanceTimersByTimeAsync(1_500)
+    expect(await Promise.all(waits)).toEqual(waits.map(() => false))
+  } finally {
+    vi.useRealTimers()
+  }
+})

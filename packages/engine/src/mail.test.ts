@@ -1,0 +1,59 @@
+import { describe, expect, test } from 'vitest'
+import { createStage, rejection, sagaOf } from './testing.ts'
+
+describe('letters that are read together are all acted on, though the first would have ended the saga (S25, M1)', () => {
+  test("an operator's verb, and a cancel after it", async () => {
+    const stage = await createStage()
+    const { saga, document } = sagaOf('aside', {
+      one: {
+        action: () => 1,
+        compensation: () => {
+          throw rejection('never')
+        },
+      },
+      two: {
+        action: () => {
+          throw rejection('no')
+        },
+      },
+    })
+    const first = await stage.worker({ sagas: [saga] })
+    const sagaId = await stage.start(document)
+    await stage.eventually(sagaId, ({ status }) => status === 'stuck')
+    await first.stop()
+
+    const by = { actor: 'ada', reason: 'done by hand' }
+    await stage.store.mailbox.post(sagaId, { kind: 'verb', verb: 'markCompensated', ...by })
+    await stage.store.mailbox.post(sagaId, { kind: 'cancel', actor: 'bob', reason: 'enough' })
+    await stage.worker({ sagas: [saga] })
+
+    expect(await stage.ended(sagaId)).toMatchObject({ status: 'failed', compensatedSteps: ['one'] })
+    const kinds = (await stage.history(sagaId)).slice(-2).map(({ kind }) => kind)
+    expect(kinds).toEqual(['cancelRequested', 'markedCompensated'])
+  })
+
+  test('a cancel while a retry is waited for, and a late result after it', async () => {
+    const stage = await createStage()
+    const { saga, document } = sagaOf('waiting', {
+      only: {
+        action: () => {
+          throw new Error('later')
+        },
+        options: { retry: { initialDelayMs: 3_600_000, maxDelayMs: 3_600_000 } },
+      },
+    })
+    const first = await stage.worker({ sagas: [saga] })
+    const sagaId = await stage.start(document)
+    await stage.eventually(sagaId, ({ attempts }) => attempts.only === 2)
+    await first.stop()
+
+    const late = { step: 'only', direction: 'action', attempt: 1, outcome: 'succeeded' } as const
+    await stage.store.mailbox.post(sagaId, { kind: 'cancel', actor: 'ada', reason: 'enough' })
+    await stage.store.mailbox.post(sagaId, { kind: 'lateResult', ...late })
+    await stage.worker({ sagas: [saga] })
+
+    expect((await stage.ended(sagaId)).status).toBe('cancelled')
+    const kinds = (await stage.history(sagaId)).slice(-2).map(({ kind }) => kind)
+    expect(kinds).toEqual(['lateResult', 'cancelRequested'])
+  })
+})

@@ -1,0 +1,188 @@
+import { begin, byteLength, type Handler, resolveDefinition, startedEntry } from '@backstitch/core'
+import {
+  type Claimed,
+  type CommitAnswer,
+  ConnectionLost,
+  type Letter,
+  type Transition,
+} from '@backstitch/store'
+import { describe, expect, test } from 'vitest'
+import { createParticipants } from './attempt/participants.ts'
+import { createCounters } from './counters.ts'
+import { createRunner, type RunnerParts } from './runner.ts'
+import { createGate, quiet, sagaOf } from './testing.ts'
+
+/** The runner against a database that does what the test says. */
+function stage(
+  handlers: Record<string, { action: Handler; options?: Record<string, number> }>,
+  parts: Partial<RunnerParts> = {},
+) {
+  const { saga } = sagaOf('some', handlers)
+  const resolved = resolveDefinition(saga.definition, 1)
+  const posted: Letter[] = []
+  const kinds: string[] = []
+  const submit = async ({ version, entry }: Transition): Promise<CommitAnswer> => {
+    kinds.push(entry.kind)
+    return { is: 'committed', version: version + 1, mailSeq: 0 }
+  }
+  const registered = {
+    name: 'some',
+    version: 1,
+    hash: '',
+    queue: 'some',
+    document: saga.definition,
+    source: {},
+    resolved,
+    createdAt: '',
+    created: false,
+  }
+  const runner = createRunner({
+    definitions: {
+      register: async () => registered,
+      get: async () => registered,
+      latest: async () => registered,
+      list: async () => [],
+      versions: async () => [],
+    },
+    mailbox: {
+      read: async () => [],
+      post: async (_, letter) => {
+        posted.push(letter)
+        return { is: 'unknown' }
+      },
+    },
+    history: { values: async () => new Map() },
+    clock: { now: () => Date.now(), saw: () => undefined },
+    commit: { submit, waiting: 0, settled: async () => undefined },
+    release: async () => undefined,
+    park: async () => undefined,
+    participants: createParticipants([saga]),
+    queues: new Set(['some']),
+    counters: createCounters(),
+    leaseMs: 5_000,
+    log: quiet,
+    onDueAt: () => undefined,
+    ...parts,
+  })
+  function claimed(epoch = 1): Claimed {
+    const input = null
+    const state = begin(
+      startedEntry({
+        sagaId: 'saga',
+        definition: resolved,
+        input,
+        inputBytes: byteLength('null'),
+        now: Date.now(),
+      }),
+    )
+    const lease = { bucket: 0, sagaId: 'saga', epoch }
+    return { lease, definition: state.definition, version: 1, state, leasesLost: 0, mailSeq: 0, mailSeen: 0 }
+  }
+  return { runner, claimed, posted, kinds, submit }
+}
+
+test('the late answer to a claim that was taken again meanwhile starts nothing (S16)', async () => {
+  const gate = createGate()
+  let calls = 0
+  const { runner, claimed } = stage({
+    one: {
+      action: () => {
+        calls++
+        return gate.wait()
+      },
+    },
+  })
+  const running = runner.run(claimed(2))
+  await gate.reached
+
+  await runner.run(claimed(1))
+
+  expect(calls).toBe(1)
+  expect(runner.has(claimed(2).lease)).toBe(true)
+  gate.open()
+  await running
+})
+
+describe('an attempt under way does not suffer', () => {
+  test('for mail that cannot be read at the moment', async () => {
+    const gate = createGate()
+    let failures = 0
+    const { runner, claimed, kinds } = stage(
+      { one: { action: () => gate.wait() } },
+      {
+        mailbox: {
+          read: async () => {
+            failures++
+            if (failures < 3) throw new ConnectionLost('for a moment')
+            return []
+          },
+          post: async () => ({ is: 'unknown' }),
+        },
+      },
+    )
+    const running = runner.run(claimed())
+    await gate.reached
+
+    runner.poke('saga')
+    await expect.poll(() => failures).toBe(3)
+    gate.open()
+    await running
+
+    expect(kinds).toEqual(['attemptSucceeded'])
+  })
+
+  test('for news of mail that comes again and again while it is being read: it is read once more, not as often', async () => {
+    const [gate, reading] = [createGate(), createGate()]
+    let reads = 0
+    const { runner, claimed } = stage(
+      { one: { action: () => gate.wait() } },
+      {
+        mailbox: {
+          read: async () => {
+            reads++
+            await reading.wait()
+            return []
+          },
+          post: async () => ({ is: 'unknown' }),
+        },
+      },
+    )
+    const running = runner.run(claimed())
+    await gate.reached
+    runner.poke('saga')
+    await reading.reached
+    for (let n = 0; n < 50; n++) runner.poke('saga')
+    reading.open()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    gate.open()
+    await running
+
+    expect(reads).toBe(2)
+  })
+})
+
+test('a late result that comes while its saga is being let go is passed on, not lost (S4)', async () => {
+  const [late, committing] = [createGate(), createGate()]
+  const { runner, claimed, posted } = stage(
+    { one: { action: () => late.wait(), options: { timeoutMs: 10 } } },
+    {
+      commit: {
+        submit: async ({ version }) => {
+          await committing.wait()
+          return { is: 'committed', version: version + 1, mailSeq: 0 }
+        },
+        waiting: 0,
+        settled: async () => undefined,
+      },
+    },
+  )
+  const running = runner.run(claimed())
+  await committing.reached
+
+  late.open()
+  await new Promise((resolve) => setImmediate(resolve))
+  committing.open()
+  await running
+
+  expect(posted).toMatchObject([{ kind: 'lateResult', step: 'one', attempt: 1, outcome: 'succeeded' }])
+})

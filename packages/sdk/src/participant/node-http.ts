@@ -1,0 +1,41 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type Answer, type Endpoint, problem } from './endpoint.ts'
+
+/** A whole context has at most 16 MiB (S32); input and result may stand in the body once more. */
+const MAX_BODY_BYTES = 20 * 1024 * 1024
+
+/** `createServer((request, response) => handleSagaCall(charges, request, response))`. The body must not have been read. */
+export async function handleSagaCall(
+  endpoint: Endpoint,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const { status, headers, body } = await answerTo(endpoint, request)
+  response.writeHead(status, headers).end(body)
+}
+
+async function answerTo(endpoint: Endpoint, request: IncomingMessage): Promise<Answer> {
+  const chunks: Buffer[] = []
+  let length = 0
+  try {
+    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+      const bytes = Buffer.from(chunk)
+      length += bytes.length
+      if (length > MAX_BODY_BYTES) break
+      chunks.push(bytes)
+    }
+  } catch {
+    return problem(400, 'BODY_INCOMPLETE', 'the request broke off') // nobody is left to read it
+  }
+  if (length > MAX_BODY_BYTES)
+    return problem(413, 'BODY_TOO_LARGE', `the body is over ${MAX_BODY_BYTES} bytes`)
+
+  const text = Buffer.concat(chunks).toString()
+  let body: unknown
+  try {
+    body = text === '' ? undefined : JSON.parse(text)
+  } catch {
+    return problem(400, 'BODY_NOT_JSON', 'the body is not JSON')
+  }
+  return endpoint({ headers: request.headers, body })
+}

@@ -1,0 +1,211 @@
+import type { SagaFilter } from '@backstitch/core'
+import { createTestDatabase } from '@backstitch/local-postgres/testing'
+import { Kysely, PostgresDialect } from 'kysely'
+import pg from 'pg'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { z } from 'zod'
+import { CLAIM, CLAIM_SUSPECT, NEXT_DUE, TAKE_AGAIN } from './claims.ts'
+import { COMMIT, PARK, RELEASE, WHERE_NOW } from './commits.ts'
+import { createDefinitions } from './definitions.ts'
+import { createHistory } from './history.ts'
+import { newSagaId } from './ids.ts'
+import { JOIN_SETTINGS, SETTINGS, type Statement } from './lane.ts'
+import { createMailbox } from './mailbox.ts'
+import { createQueries } from './queries.ts'
+import { HOLDERS, INSERT } from './starts.ts'
+import type { Tables } from './tables.ts'
+import { createStage, heldAs, success, transitionOf } from './testing.ts'
+import { LEASES, PULSE, SWEEP } from './workers.ts'
+
+/**
+ * How the database carries the statements out, on twenty thousand sagas that have ended and one thousand that are due: by
+ * the index that is there for it, and never by reading the table; with statistics and without (F41).
+ */
+
+const { url, drop } = await createTestDatabase()
+const pool = new pg.Pool({ connectionString: url, max: 1 })
+beforeAll(async () => {
+  await pool.query('ALTER TABLE sagas SET (autovacuum_enabled = false)')
+  await pool.query(`
+    INSERT INTO sagas (bucket, saga_id, definition_name, definition_version, queue, status, state, request_hash,
+                       created_at, updated_at, ended_at, due_at, start_key, saga_key, tags)
+    SELECT get_byte(uuid_send(id), 15), id, 'order', 1, 'order', status,
+           jsonb_build_object('status', status, 'filler', repeat('x', 300)), 'h', at, at,
+           CASE WHEN ended THEN at END, CASE WHEN NOT ended THEN at END,
+           CASE WHEN n % 10 = 0 THEN 'saga:order:' || n END, CASE WHEN n % 10 = 0 THEN n::text END,
+           CASE WHEN n % 100 = 0 THEN jsonb_build_object('shop', n::text) ELSE '{}' END
+    FROM (
+      SELECT n, gen_random_uuid() AS id, n <= 20000 AS ended, now() - interval '1 s' * (30000 - n) AS at,
+             CASE WHEN n > 20000 THEN 'running' WHEN n % 1000 = 0 THEN 'failed' ELSE 'completed' END AS status
+      FROM generate_series(1, 21000) AS n
+    ) AS sketch`)
+})
+afterAll(async () => {
+  await pool.end()
+  await drop()
+})
+
+type Plan = { 'Node Type': string; 'Relation Name'?: string; 'Index Name'?: string; Plans?: Plan[] }
+const Plan: z.ZodType<Plan> = z.object({
+  'Node Type': z.string(),
+  'Relation Name': z.string().optional(),
+  'Index Name': z.string().optional(),
+  get Plans() {
+    return z.array(Plan).optional()
+  },
+})
+const Explained = z.tuple([z.object({ 'QUERY PLAN': z.tuple([z.object({ Plan })]) })])
+
+function nodesOf(plan: Plan): Plan[] {
+  return [plan, ...(plan.Plans ?? []).flatMap(nodesOf)]
+}
+
+/** The indexes a statement goes by, and the tables it reads from end to end. */
+async function explain(
+  text: string,
+  { settings = [], values }: { settings?: readonly string[]; values?: readonly unknown[] },
+): Promise<{ indexes: string[]; scans: string[] }> {
+  const client = await pool.connect()
+  try {
+    for (const setting of settings) await client.query(`SET ${setting}`)
+    const options = values === undefined ? 'FORMAT JSON, GENERIC_PLAN' : 'FORMAT JSON'
+    // Without values there must be no parameter for the driver to look for: as one simple query.
+    const query = `EXPLAIN (${options}) ${text}`
+    const { rows } = await (values === undefined ? client.query(query) : client.query(query, [...values]))
+    const [
+      {
+        'QUERY PLAN': [{ Plan: plan }],
+      },
+    ] = Explained.parse(rows)
+    const nodes = nodesOf(plan)
+    return {
+      indexes: [...new Set(nodes.flatMap((node) => node['Index Name'] ?? []))].toSorted(byName),
+      scans: nodes
+        .filter((node) => node['Node Type'] === 'Seq Scan')
+        .flatMap((node) => node['Relation Name'] ?? []),
+    }
+  } finally {
+    await client.query('RESET ALL')
+    client.release()
+  }
+}
+
+const byName = (a: string, b: string) => (a < b ? -1 : 1)
+
+const onIndexLane: [Statement, string[]][] = [
+  [CLAIM, ['sagas_pk', 'sagas_ready_idx', 'sagas_unread_idx']],
+  [CLAIM_SUSPECT, ['sagas_pk', 'sagas_suspect_idx']],
+  [TAKE_AGAIN, ['sagas_pk']],
+  [NEXT_DUE, ['sagas_ready_idx', 'sagas_suspect_idx']],
+  [COMMIT, ['sagas_pk']],
+  [WHERE_NOW, ['saga_history_pk', 'sagas_pk']],
+  [RELEASE, ['sagas_pk']],
+  [PARK, ['sagas_pk']],
+]
+
+const filters: [string, SagaFilter, string[]][] = [
+  ['all', {}, ['sagas_created_idx']],
+  ['what needs attention', { status: ['stuck', 'failed'] }, ['sagas_attention_idx']],
+  ['one key', { sagaKey: '10' }, ['sagas_key_idx']],
+  ['one tag', { tags: { shop: '100' } }, ['sagas_tags_idx']],
+]
+
+describe.each(['without statistics', 'with statistics'])('%s', (which) => {
+  beforeAll(async () => {
+    if (which === 'with statistics') await pool.query('VACUUM ANALYZE')
+  })
+
+  test.each(onIndexLane)('on the lanes: $name', async ({ text }, wanted) => {
+    const { indexes, scans } = await explain(text, { settings: [...SETTINGS, ...JOIN_SETTINGS.index] })
+    expect(scans).toEqual([])
+    expect(indexes.filter((index) => !index.startsWith('workers_'))).toEqual(wanted)
+  })
+
+  test.each([
+    [INSERT, []],
+    [HOLDERS, ['sagas_start_key_once']],
+  ])('on the lanes of the starts: $name', async ({ text }, wanted) => {
+    const { indexes, scans } = await explain(text, { settings: [...SETTINGS, ...JOIN_SETTINGS.hash] })
+    expect(scans).toEqual([])
+    expect(indexes).toEqual(wanted)
+  })
+
+  test.each([
+    ['pulse', PULSE, [newSagaId(0), 0, true], ['sagas_unread_idx']],
+    ['leases', LEASES, [newSagaId(0)], ['sagas_owner_idx']],
+    ['sweep', SWEEP, [1_000], ['sagas_owner_idx', 'sagas_pk']],
+  ])('in the session: %s', async (_, text, values, wanted) => {
+    const { indexes, scans } = await explain(text, { values })
+    expect(scans).not.toContain('sagas')
+    expect(indexes.filter((index) => index.startsWith('sagas_'))).toEqual(wanted)
+  })
+
+  /** Runs something on a pool that notes what it was asked, and explains the statements that read or write sagas. */
+  async function explainAll(work: (database: Kysely<Tables>) => Promise<unknown>) {
+    const asked: { text: string; values: readonly unknown[] }[] = []
+    const database = new Kysely<Tables>({
+      dialect: new PostgresDialect({ pool }),
+      log: ({ query }) => asked.push({ text: query.sql, values: query.parameters }),
+    })
+    await work(database)
+    const ours = asked.filter(({ text }) => /\bsagas\b/.test(text))
+    expect(ours.length).toBeGreaterThan(0)
+    return Promise.all(ours.map(({ text, values }) => explain(text, { values })))
+  }
+
+  const queriesOf = (database: Kysely<Tables>) =>
+    createQueries(database, createDefinitions(database), createHistory(database))
+
+  test.each(filters)('a page of %s', async (_, filter, wanted) => {
+    const before = { createdAt: new Date().toISOString(), sagaId: newSagaId(0) }
+    for (const page of [{ limit: 20 }, { limit: 20, before }]) {
+      const plans = await explainAll((database) => queriesOf(database).sagas(filter, page))
+      expect(plans).toEqual([{ indexes: wanted, scans: [] }])
+    }
+  })
+
+  test('one saga, whether many rest, a letter, an end by hand', async () => {
+    const { rows } = await pool.query<{ saga_id: string }>(
+      `SELECT saga_id FROM sagas WHERE status = 'running' LIMIT 2`,
+    )
+    const [one = '', other = ''] = rows.map(({ saga_id }) => saga_id)
+    const plans = await explainAll(async (database) => {
+      await queriesOf(database).saga(one)
+      await queriesOf(database).resting([one, other])
+      await createMailbox(database).post(one, { kind: 'cancel', actor: 'a', reason: 'b' })
+      await createMailbox(database).abandon(other, { actor: 'a', reason: 'b' })
+    })
+    expect(plans).toEqual([1, 2, 3, 4].map(() => ({ indexes: ['sagas_pk'], scans: [] })))
+  })
+})
+
+test('the commits of steps stay on their page: none of them touches an index (HOT)', async () => {
+  const stage = await createStage({ own: true })
+  const sagas = 20
+  const definition = await stage.register({
+    name: 'order',
+    steps: Array.from({ length: 12 }, (_, n) => ({ name: `step${n}`, action: { type: 'handler' } })),
+  })
+  await Promise.all(
+    Array.from({ length: sagas }, () => stage.start(definition, { input: 'x'.repeat(500), inputBytes: 502 })),
+  )
+  const worker = await stage.worker({ leaseMs: 30_001 })
+  let held = (await worker.claims.claim(['order'], sagas)).map(heldAs)
+  for (let step = 0; step < 11; step++) {
+    const transitions = held.map((one) =>
+      transitionOf(one, success(one.state, 'y'.repeat(60)), definition.resolved),
+    )
+    await worker.commits.commit(transitions, step % 2)
+    held = held.map((one, n) => ({
+      ...one,
+      version: one.version + 1,
+      state: transitions[n]?.state ?? one.state,
+    }))
+  }
+  for (let n = 0; n < 5; n++) await worker.session.pulse(worker.workerId, sagas, true)
+  // A session reports its figures at the latest when it ends.
+  await worker.close()
+  const figures = await stage.sql<{ updates: number; hot: number }>(`
+    SELECT n_tup_upd AS updates, n_tup_hot_upd AS hot FROM pg_stat_user_tables WHERE relname IN ('sagas', 'workers') ORDER BY relname`)
+  expect(figures).toEqual([])
+})
