@@ -78,7 +78,11 @@ describe('what is not expected', () => {
   test('may even be thrown that is no error', async () => {
     const { workers } = store.queries
     for (const thrown of [undefined, null, 'text', 0, { statusCode: 200 }, { code: 42 }]) {
-      store.queries.workers = () => Promise.reject(thrown)
+      // oxlint-disable-next-line typescript/only-throw-error -- that is what is tried here
+      store.queries.workers = async () =>
+        Promise.resolve().then(() => {
+          throw thrown
+        })
       expectProblem(await ask('GET', '/v1/workers'), 'INTERNAL')
     }
     store.queries.workers = workers
@@ -166,7 +170,7 @@ describe('overload', () => {
       'UNAVAILABLE',
     )
     const answers = await Promise.all([large(), large(), large()])
-    expect(answers.map(({ status }) => status).sort()).toEqual([202, 503, 503])
+    expect(answers.filter(({ status }) => status === 503)).toHaveLength(2)
     expect((await large()).status).toBe(202)
     await small.ask('POST', '/v1/sagas', { raw: 'x'.repeat(9_000) })
     expect((await large()).status).toBe(202)
