@@ -93,6 +93,7 @@ async function playMany(name: string, participantOf: typeof work) {
     ['completed', 'undone', 'rejected'].map((end) => [end, played.filter((one) => one.end === end).length]),
   )
   const sum = (of: (one: Played) => number) => played.reduce((total, one) => total + of(one), 0)
+  console.log(name, { ends, wrong: wrong.length, deliveries: sum((one) => one.deliveries), late: sum((one) => one.late), ...seen })
   return { wrong, ends, deliveries: sum((one) => one.deliveries), late: sum((one) => one.late), ...seen }
 }
 

@@ -1,7 +1,7 @@
 import { ERRORS, type ErrorCode } from '@backstitch/core'
 import { ConnectionLost } from '@backstitch/store'
 import { pino } from 'pino'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test, vi } from 'vitest'
 import { type Answer, openStage, openStageForTest } from '../testing.ts'
 
 const lines: Record<string, unknown>[] = []
@@ -78,11 +78,7 @@ describe('what is not expected', () => {
   test('may even be thrown that is no error', async () => {
     const { workers } = store.queries
     for (const thrown of [undefined, null, 'text', 0, { statusCode: 200 }, { code: 42 }]) {
-      // oxlint-disable-next-line typescript/only-throw-error -- that is what is tried here
-      store.queries.workers = async () =>
-        Promise.resolve().then(() => {
-          throw thrown
-        })
+      store.queries.workers = vi.fn(workers).mockRejectedValue(thrown)
       expectProblem(await ask('GET', '/v1/workers'), 'INTERNAL')
     }
     store.queries.workers = workers
