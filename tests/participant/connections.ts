@@ -65,8 +65,10 @@ export async function book(client: pg.PoolClient, sagaId: string, amount: number
 export async function untilWaiting(pool: pg.Pool, count: number): Promise<void> {
   const sql = `SELECT count(*)::int AS waiting FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock'`
-  for (;;) {
+  const giveUpAt = performance.now() + 10_000
+  while (performance.now() < giveUpAt) {
     const { rows } = await pool.query<{ waiting: number }>(sql)
     if (rows[0]?.waiting === count) return
   }
+  throw new Error(`there were never ${count} connections waiting for a lock`)
 }

@@ -3,7 +3,12 @@ import fs from 'node:fs'
 import { createServer, type RequestListener, request as rawRequest, type Server } from 'node:http'
 import { createTestDatabase } from '@backstitch/local-postgres/testing'
 import { StepRejected } from '@backstitch/sdk'
-import { type EndpointOptions, handleSagaCall, sagaEndpoint } from '@backstitch/sdk/participant'
+import {
+  type ConnectedClient,
+  type EndpointOptions,
+  handleSagaCall,
+  sagaEndpoint,
+} from '@backstitch/sdk/participant'
 import pg from 'pg'
 import { afterAll, beforeEach, describe, expect, test } from 'vitest'
 import { callOf } from './connections.ts'
@@ -167,6 +172,31 @@ describe('an endpoint', () => {
   test('answers 500 where there is no connection', async () => {
     const url = await serve({ connect: () => Promise.reject(new Error('the pool is closed')) })
     expect(await send(url, 'action')).toEqual(refusal(500, 'INTERNAL_ERROR'))
+  })
+
+  test('has a connection closed on which not even ROLLBACK works', async () => {
+    const released: boolean[] = []
+    const client: ConnectedClient = {
+      query: () => Promise.reject(new Error('gone')),
+      release: (destroy) => released.push(destroy),
+    }
+    const endpoint = sagaEndpoint({
+      barrier,
+      connect: async () => client,
+      action: async () => 1,
+      compensation: async () => 1,
+      onError: (error) => errors.push(error),
+    })
+    const { sagaId: id, step, direction, idempotencyKey } = callOf(sagaId, 'action')
+    const headers = {
+      'saga-id': id,
+      'saga-step': step,
+      'saga-direction': direction,
+      'idempotency-key': idempotencyKey,
+    }
+    expect(await endpoint({ headers, body: {} })).toMatchObject({ status: 500 })
+    expect(released).toEqual([true])
+    expect(errors).toEqual([new Error('gone')])
   })
 
   test('gives every connection back', async () => {
