@@ -52,7 +52,7 @@ CREATE TABLE sagas (
   status              text        NOT NULL,
   state               jsonb       NOT NULL,
   version             bigint      NOT NULL DEFAULT 1,  -- sequence number of the last history entry (S17a)
-  epoch               bigint      NOT NULL DEFAULT 0,  -- raised by every claim and every loss of a lease (S16)
+  epoch               bigint      NOT NULL DEFAULT 0,  -- raised by every claim, release and loss of a lease (S16)
   owner               uuid,
   due_at              timestamptz,
   leases_lost         integer     NOT NULL DEFAULT 0,  -- since the last commit of progress (S19)

@@ -192,6 +192,12 @@ describe('no schema can stop this process', () => {
     expect(misfits({ type: 'integer' }, 'x')).toHaveLength(1)
   })
 
+  test('that cannot be compiled any more is a misfit that says so, and no error of ours', () => {
+    expect(misfits({ $ref: '#/$defs/gone' }, 1)).toEqual([
+      { pointer: '/input', detail: expect.stringContaining('could not be checked') },
+    ])
+  })
+
   test.each<[string, Json]>([
     ['another place on the network', { $ref: 'http://127.0.0.1:1/x' }],
     ['a file', { $ref: 'file:///etc/passwd' }],

@@ -23,10 +23,12 @@ export type InputSchemas = {
 }
 
 const DIALECT = /^https?:\/\/json-schema\.org\/draft\/2020-12\/schema#?$/
-const MAX_SCHEMA_BYTES = 128 * 1024
+const MAX_SCHEMA_BYTES = 64 * 1024
 const MAX_PATTERN_LENGTH = 1_000
 const MAX_FORMATTED_LENGTH = 4_096
-const COMPILE_MS = 2_000
+/** To be registered; once that has been done, a slower moment must not turn it down. */
+const COMPILE_MS = 1_000
+const COMPILE_AGAIN_MS = 5_000
 const VALIDATE_MS = 250
 /** Cost of a schema times bytes of an input: what is below takes some tens of milliseconds at the very most. */
 const HARMLESS = 20_000_000
@@ -45,7 +47,7 @@ export function createInputSchemas(): InputSchemas {
 
   function compiled({ name, version, schema }: { name: string; version: number; schema: Json }): Compiled {
     const key = `${name} ${version}`
-    const known = kept.get(key) ?? compile(schema)
+    const known = kept.get(key) ?? compile(schema, COMPILE_AGAIN_MS)
     kept.delete(key)
     kept.set(key, known)
     const [oldest] = kept.keys()
@@ -69,7 +71,7 @@ export function createInputSchemas(): InputSchemas {
       const patterns = badPatterns(schema)
       if (patterns.length > 0) return { problems: patterns, warnings: [] }
       try {
-        compile(schema)
+        compile(schema, COMPILE_MS)
       } catch (error) {
         return refused(
           isOvertime(error)
@@ -81,9 +83,9 @@ export function createInputSchemas(): InputSchemas {
     },
 
     misfits(of, input, inputBytes) {
-      const { first, all, cost } = compiled(of)
-      const harmless = cost * inputBytes <= HARMLESS
       try {
+        const { first, all, cost } = compiled(of)
+        const harmless = cost * inputBytes <= HARMLESS
         const fits = harmless ? first(input) : withinTime(VALIDATE_MS, () => first(input))
         if (fits === true) return []
         const explained = inputBytes <= MAX_EXPLAINED_BYTES ? explain(all, input) : undefined
@@ -109,7 +111,7 @@ function explain(all: () => ValidateFunction, input: Json): ErrorObject[] | unde
 }
 
 /** An instance for each schema: what one names by `$id` must not be found by another. */
-function compile(schema: Json): Compiled {
+function compile(schema: Json, timeoutMs: number): Compiled {
   const given = withoutDialect(schema)
   const build = (allErrors: boolean) => {
     const ajv = new Ajv2020({
@@ -127,7 +129,7 @@ function compile(schema: Json): Compiled {
     })
     addFormats.default(ajv)
     tameFormats(ajv)
-    return withinTime(COMPILE_MS, () => ajv.compile(given))
+    return withinTime(timeoutMs, () => ajv.compile(given))
   }
   let everything: ValidateFunction | undefined
   return { first: build(false), all: () => (everything ??= build(true)), cost: costOf(given) }

@@ -16,12 +16,32 @@ if (!read.ok) {
   process.exit(1)
 }
 const { config } = read
-const log = pino({
-  level: config.LOG_LEVEL,
-  base: { app: 'api', pid: process.pid },
-  serializers: { err: (error: unknown) => errorForLog(error) },
-  redact: ['headers.authorization', 'headers.cookie'],
+// A write for each line would be a good part of what a small request costs. A process that is killed loses the last lines,
+// and a reader that does not keep up loses what does not fit: neither holds up those who are served.
+const sink = pino.destination({
+  sync: false,
+  minLength: 8 * 1024,
+  periodicFlush: 100,
+  maxLength: 8 * 1024 * 1024,
 })
+const log = pino(
+  {
+    level: config.LOG_LEVEL,
+    base: { app: 'api', pid: process.pid },
+    serializers: { err: (error: unknown) => errorForLog(error) },
+    redact: ['headers.authorization', 'headers.cookie'],
+  },
+  sink,
+)
+
+function exit(status: number): never {
+  try {
+    sink.flushSync()
+  } catch {
+    // Nobody reads any more.
+  }
+  process.exit(status)
+}
 
 const connection = connect(
   () =>
@@ -36,16 +56,16 @@ const app = await buildApp({ store: connection.store, log })
 let stopping = false
 async function stop(why: string, status: number): Promise<void> {
   // Asked twice: at once. What was acknowledged is in the database, what was not will be asked again.
-  if (stopping) process.exit(1)
+  if (stopping) exit(1)
   stopping = true
   log.info({ why }, 'stopping')
   setTimeout(() => {
     log.error('something would not end in time')
-    process.exit(1)
+    exit(1)
   }, GRACE_MS).unref()
   await app.close().catch((error: unknown) => log.error({ err: error }, 'stopping failed'))
   await connection.close().catch((error: unknown) => log.error({ err: error }, 'closing the database failed'))
-  process.exit(status)
+  exit(status)
 }
 
 process.on('SIGTERM', () => void stop('SIGTERM', 0))
@@ -65,7 +85,7 @@ try {
   process.send?.({ type: 'ready', url })
 } catch (error) {
   console.error(cannotListen(error))
-  process.exit(1)
+  exit(1)
 }
 
 function cannotListen(error: unknown): string {

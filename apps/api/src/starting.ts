@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import {
   byteLength,
   canonicalJson,
@@ -67,7 +67,7 @@ export function createStarting(options: {
       inputBytes,
       sagaKey,
       idempotencyKey: caller.idempotencyKey,
-      requestHash: createHash('sha256').update(canonicalJson(sent)).digest('hex'),
+      requestHash: hash('sha256', canonicalJson(sent)),
       correlationId: asked.correlationId ?? caller.correlationId,
       traceparent: caller.traceparent,
       tags,

@@ -211,6 +211,20 @@ describe('a commit whose answer was lost (F30)', () => {
     expect(await answer).toEqual([{ is: 'committed', version: 2, mailSeq: 0 }])
   })
 
+  test('and that nothing is heard of is sent again on another connection, in time for the lease', async () => {
+    const { stage, definition, worker, first } = await holdingBehind(
+      (network) =>
+        network.when('commit', () => {
+          network.goBlack()
+          setImmediate(network.heal)
+        }),
+      { leaseMs: 1_000 },
+    )
+    const answer = await commit(worker, transitionOf(first, success(first.state), definition.resolved))
+    expect(answer).toEqual([{ is: 'committed', version: 2, mailSeq: 0 }])
+    expect(stage.seen()).toBe(true)
+  })
+
   test('is given up when the lease is over: the worker has lost the database', async () => {
     const { definition, worker, first, stage } = await holdingBehind((network) => network.goBlack(), {
       leaseMs: 200,
@@ -445,7 +459,7 @@ describe('a poisoned transition', () => {
       })
       const started = performance.now()
       const answers = await commit(worker, ...transitions)
-      expect(performance.now() - started).toBeLessThan(3_000)
+      expect(performance.now() - started).toBeLessThan(10_000)
       expect(kindsOf(answers)).toEqual(held.map((_, n) => (places.includes(n) ? 'failed' : 'committed')))
       const rows = await stage.sql('SELECT (version = 2) AS moved, count(*) FROM sagas GROUP BY 1 ORDER BY 1')
       expect(rows).toEqual([

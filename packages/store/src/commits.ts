@@ -54,8 +54,10 @@ export function createCommits(
   options: LaneOptions & { workerId: string; leaseMs: number },
   clock: DatabaseClock,
 ): Commits {
-  const lanes = Array.from({ length: LANES }, () => createLane(options))
-  const others = createLane(options)
+  // So that a second connection can be tried before the lease is over.
+  const impatient = { ...options, silenceMs: Math.min(15_000, options.leaseMs / 2) }
+  const lanes = Array.from({ length: LANES }, () => createLane(impatient))
+  const others = createLane(impatient)
   // After a whole lease without the database the leases are gone, and with them the right to write.
   const mayWait = (sinceMs: number) => !closed && sinceMs < options.leaseMs
   let closed = false

@@ -21,8 +21,8 @@ const damages: [string, (state: object) => unknown][] = [
   ],
   ['ten megabytes', (state) => ({ ...state, context: { input: 'x'.repeat(10_000_000) } })],
   [
-    'ten megabytes of another shape',
-    () => ({ status: 'running', junk: Array.from({ length: 500_000 }, () => 'twenty bytes of junk') }),
+    'a megabyte of another shape',
+    () => ({ status: 'running', junk: Array.from({ length: 50_000 }, () => 'twenty bytes of junk') }),
   ],
 ]
 

@@ -57,7 +57,7 @@ test('a statement whose session is terminated under it fails as a lost connectio
 
 test('a statement through a black hole fails when it has been silent for too long, and the next one goes through', async () => {
   const { lane, network } = await stage()
-  const one = lane({ silenceMs: 100 })
+  const one = lane({ silenceMs: 400 })
   await one.query(PID, [])
   network.goBlack()
   expect(await one.query(ADD, [1]).catch(failureOf)).toBe('connection')
@@ -68,7 +68,7 @@ test('a statement through a black hole fails when it has been silent for too lon
 
 test('a black hole that opens while the lane connects is one too', async () => {
   const { lane, network } = await stage()
-  const one = lane({ silenceMs: 100 })
+  const one = lane({ silenceMs: 400 })
   network.goBlack()
   expect(await one.query(ADD, [1]).catch(failureOf)).toBe('connection')
   network.heal()
@@ -80,7 +80,7 @@ test.each(['pg_backend_pid', 'plan_cache_mode'])(
   'so is one that opens when it has connected and asks for %s',
   async (message) => {
     const { lane, network } = await stage()
-    const one = lane({ silenceMs: 100 })
+    const one = lane({ silenceMs: 400 })
     network.when(message, network.goBlack)
     expect(await one.query(ADD, [1]).catch(failureOf)).toBe('connection')
     network.heal()

@@ -35,6 +35,8 @@ export type Queries = {
    * is about to move.
    */
   resting(sagaIds: readonly string[]): Promise<Set<string>>
+  /** How these stand, by id. */
+  standing(sagaIds: readonly string[]): Promise<Map<string, { status: Status; version: number }>>
   workers(): Promise<Worker[]>
   stats(): Promise<Stats>
 }
@@ -205,6 +207,18 @@ export function createQueries(database: Database, definitions: Definitions, hist
           WHERE bucket = i.bucket AND saga_id = i.saga_id AND (ended_at IS NOT NULL OR (status = 'stuck' AND mail_seq = mail_seen))
         ) s`.execute(database)
       return new Set(found.map(({ saga_id }) => saga_id))
+    },
+
+    async standing(sagaIds) {
+      const { rows: found } = await sql<{ saga_id: string; status: string; version: number }>`
+        SELECT s.saga_id, s.status, s.version
+        FROM unnest(${sagaIds.map(bucketOf)}::int2[], ${[...sagaIds]}::uuid[]) AS i(bucket, saga_id)
+        CROSS JOIN LATERAL (
+          SELECT saga_id, status, version FROM sagas WHERE bucket = i.bucket AND saga_id = i.saga_id
+        ) s`.execute(database)
+      return new Map(
+        found.map(({ saga_id, status, version }) => [saga_id, { status: Status.parse(status), version }]),
+      )
     },
 
     workers: liveWorkers,

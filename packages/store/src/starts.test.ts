@@ -78,24 +78,27 @@ describe('a key (S23)', () => {
     expect(await rowsOf(stage)).toEqual({ sagas: 1, entries: 1 })
   })
 
-  test('makes one saga of each of many, though two processes send them in opposite order', async () => {
+  test('makes one saga of each of many, though two processes send them in opposite order, without a deadlock (F36)', async () => {
     const stage = await createStage({ own: true })
     const definition = await stage.register()
+    const sessions = () =>
+      stage.sql('SELECT pid FROM pg_stat_activity WHERE datname = current_database() ORDER BY pid')
+    const before = await sessions()
+    const one = await openApiStore({ databaseUrl: stage.url })
     const other = await openApiStore({ databaseUrl: stage.url })
     const keys = Array.from({ length: 200 }, (_, n) => `o-${n}`)
-    const started = performance.now()
     const answers = await Promise.all([
-      ...keys.map((sagaKey) => stage.api.starts.start(requestFor(definition, { sagaKey }))),
+      ...keys.map((sagaKey) => one.starts.start(requestFor(definition, { sagaKey }))),
       ...keys.toReversed().map((sagaKey) => other.starts.start(requestFor(definition, { sagaKey }))),
     ])
-    await other.close()
     expect(byKind(answers)).toEqual({ started: 200, repeated: 200 })
-    // A deadlock would be noticed after a second (deadlock_timeout), and be retried: it must not come to that.
-    expect(performance.now() - started).toBeLessThan(900)
-    const [deadlocks] = await stage.sql(
-      'SELECT pg_stat_force_next_flush(), deadlocks FROM pg_stat_database WHERE datname = current_database()',
+    await Promise.all([one.close(), other.close()])
+    // A session tells how it fared at the latest when it ends.
+    await eventually('their sessions are over', async () =>
+      (await sessions()).length === before.length ? true : undefined,
     )
-    expect(deadlocks).toMatchObject({ deadlocks: 0 })
+    const deadlocks = 'SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()'
+    expect(await stage.sql(deadlocks)).toEqual([{ deadlocks: 0 }])
   })
 
   test('with another request is a conflict, and names the saga that has it', async () => {
@@ -236,7 +239,7 @@ describe('a batch', () => {
       [definition, broken, definition].map((one) => stage.api.starts.start(requestFor(one))),
     )
     expect(answers.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
-    expect(performance.now() - started).toBeLessThan(1_000)
+    expect(performance.now() - started).toBeLessThan(4_000)
   })
 })
 

@@ -61,7 +61,8 @@ type NewRow = {
 const PATIENCE_MS = 8_000
 
 export function createStarts(options: LaneOptions, clock: DatabaseClock): Starts {
-  const lanes = [createLane({ ...options, joins: 'hash' }), createLane({ ...options, joins: 'hash' })]
+  const lane = () => createLane({ ...options, joins: 'hash', silenceMs: PATIENCE_MS })
+  const lanes = [lane(), lane()]
 
   const gatherer = createGatherer<NewRow, StartAnswer>({
     lanes: lanes.length,

@@ -1,5 +1,4 @@
 import {
-  type Accepted,
   HistoryItem,
   isMoving,
   isTerminal,
@@ -16,7 +15,7 @@ import {
   StartSaga,
   Tags,
 } from '@backstitch/core'
-import { isSagaId } from '@backstitch/store'
+import { type ApiStore, isSagaId } from '@backstitch/store'
 import type { FastifyReply } from 'fastify'
 import { z } from 'zod'
 import type { App, Door } from '../app.ts'
@@ -34,7 +33,7 @@ import {
 } from '../parameters.ts'
 import { answers, shownAs } from '../plugins/openapi.ts'
 import { documentOf, problemOf } from '../plugins/problems.ts'
-import type { Caller } from '../starting.ts'
+import type { Caller, Started } from '../starting.ts'
 
 const START_BYTES = 2 * 1024 * 1024
 const BATCH_BYTES = 16 * 1024 * 1024
@@ -49,6 +48,11 @@ const AnyBatch = shownAs(
   }),
   StartBatch,
 )
+
+type BatchItem = StartBatchAnswer['items'][number]
+const NONE: Awaited<ReturnType<ApiStore['queries']['standing']>> = new Map()
+/** How every saga begins. */
+const STARTED = { status: 'running', version: 1 } as const
 
 const SagaPlace = z.tuple([z.iso.datetime(), z.string().refine(isSagaId)])
 
@@ -119,7 +123,7 @@ export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
     },
     async (request) => {
       const caller = callerOf(request.headers)
-      const items = await Promise.all(
+      const outcomes = await Promise.all(
         request.body.sagas.map(async (item, index) => {
           try {
             return await startItem(item, forItem(caller, index))
@@ -127,27 +131,33 @@ export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
             const problem = problemOf(error)
             if (problem.code === 'INTERNAL')
               request.log.error({ err: error, index }, 'an item of a batch failed')
-            return { accepted: false as const, problem: documentOf(problem, request.id) }
+            return problem
           }
         }),
       )
-      if (items.every((item) => !item.accepted && item.problem.code === 'UNAVAILABLE')) {
+      if (outcomes.every((outcome) => outcome instanceof Problem && outcome.code === 'UNAVAILABLE')) {
         throw new Problem('UNAVAILABLE', 'none of these could be started; try again soon')
       }
+      const repeated = outcomes.flatMap((outcome) =>
+        'is' in outcome && outcome.is === 'repeated' ? outcome.sagaId : [],
+      )
+      const standing = repeated.length === 0 ? NONE : await store().queries.standing(repeated)
+      const items = outcomes.map((outcome): BatchItem => {
+        if (outcome instanceof Problem) return { accepted: false, problem: documentOf(outcome, request.id) }
+        const sagaId = outcome.is === 'started' ? outcome.saga.sagaId : outcome.sagaId
+        const { status, version } = standing.get(sagaId) ?? STARTED
+        return { accepted: true, sagaId, status, version }
+      })
       return { items }
     },
   )
 
-  async function startItem(sent: Json, caller: Caller): Promise<Accepted> {
+  async function startItem(sent: Json, caller: Caller): Promise<Started> {
     const asked = StartSaga.safeParse(sent)
-    if (!asked.success) {
-      const errors = problemsOf(asked.error)
-      const detail = errors.map(({ pointer, detail }) => `${pointer || 'the item'}: ${detail}`).join('; ')
-      throw new Problem('INVALID_REQUEST', detail, { errors })
-    }
-    const started = await starting.start({ sent, asked: asked.data, caller })
-    const { sagaId, status, version } = started.is === 'started' ? started.saga : await read(started.sagaId)
-    return { accepted: true, sagaId, status, version }
+    if (asked.success) return starting.start({ sent, asked: asked.data, caller })
+    const errors = problemsOf(asked.error)
+    const detail = errors.map(({ pointer, detail }) => `${pointer || 'the item'}: ${detail}`).join('; ')
+    throw new Problem('INVALID_REQUEST', detail, { errors })
   }
 
   app.get(
