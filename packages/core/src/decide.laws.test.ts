@@ -454,8 +454,8 @@ describe('attempts', () => {
       if (event?.type !== 'attemptSucceeded' && event?.type !== 'attemptFailed') return
       const { step, direction, attempt } = event
       const isScheduled = isDeepStrictEqual(
-        { ...slot(before), dueAt: 0 },
-        { step, direction, attempt, dueAt: 0 },
+        { ...slot(before), dueAt: 0, waiting: 0 },
+        { step, direction, attempt, dueAt: 0, waiting: 0 },
       )
       expect(decision.is).toBe(isScheduled ? 'transition' : 'ignored')
     })

@@ -1,10 +1,10 @@
 import { owed, stepOf } from './compensation.ts'
-import type { Act, ResolvedDefinition } from './definition.ts'
+import { type Act, isWait, type ResolvedDefinition } from './definition.ts'
 import type { AttemptId, Event } from './event.ts'
 import { type Change, change, type Entry, note } from './history.ts'
 import { sanitizeText } from './json.ts'
 import { retryDelayMs } from './retry.ts'
-import { entryOf, isMoving, isTerminal, type SagaState, type Status, without } from './state.ts'
+import { entryOf, isMoving, isTerminal, type SagaState, type Status, type Waiting, without } from './state.ts'
 
 /**
  * The rules. `decide` says what one event makes of a saga; it does nothing, knows no clock and draws no random number.
@@ -16,6 +16,7 @@ import { entryOf, isMoving, isTerminal, type SagaState, type Status, without } f
  *  4. attempts are bounded (S5, S11, S19)
  *  5. every moving saga has an attempt under way or scheduled (S15)
  *  6. folding the entries gives the state (S35)
+ *  7. once the pivot has completed nothing is undone (S14)
  */
 
 /** One value of a context, the start input or a result, as JSON in UTF-8 (S32). */
@@ -30,6 +31,8 @@ const MAX_REASON_BYTES = 1024
 export const INLINE_BYTES = 1400
 /** S19 */
 export const MAX_LEASES_LOST = 5
+/** M2 */
+export const MAX_KEPT_SIGNALS = 100
 
 /** What a decision depends on beside state and event. */
 export type Given = {
@@ -59,12 +62,30 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
         )
       }
       if (state.bytes.total + event.resultBytes > MAX_CONTEXT_BYTES) {
-        return decide(state, tooLarge(state, event), given)
+        const { step, direction, attempt } = event
+        const error = { code: 'CONTEXT_TOO_LARGE', message: tooLarge(state, event.resultBytes) }
+        return decide(state, { type: 'attemptFailed', step, direction, attempt, outcome: 'uncertain', error }, given)
       }
       const spilled = state.bytes.inline + event.resultBytes > INLINE_BYTES
       return record(
         { kind: 'attemptSucceeded', at, ...facts, outcome: 'succeeded', ...(spilled && { spilled }) },
         (mid) => (mid.cause === undefined ? forward(mid, given) : backward(mid, given)),
+      )
+    }
+
+    case 'signalReceived': {
+      const { signal, letter, payload: result, payloadBytes: resultBytes } = event
+      const step = waitingFor(state, signal)
+      const [oldest = letter] = entryOf(state.signals, signal) ?? []
+      if (step === undefined || oldest !== letter) return keepSignal(state, event, record, at)
+      if (state.bytes.total + resultBytes > MAX_CONTEXT_BYTES) {
+        const why = tooLarge(state, resultBytes)
+        return record({ kind: 'signalDropped', at, signal, letter, why }, () => ({}))
+      }
+      const spilled = state.bytes.inline + resultBytes > INLINE_BYTES
+      return record(
+        { kind: 'signalReceived', at, signal, letter, step, result, resultBytes, ...(spilled && { spilled }) },
+        (mid) => forward(mid, given),
       )
     }
 
@@ -77,16 +98,18 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       }
       const facts = { ...told, error }
       const failed = { kind: 'attemptFailed', at, ...facts } as const
-      const act = actOf(given.definition, event)
-      const again = event.outcome !== 'rejected' && event.attempt < act.retry.maxAttempts
+      const maxAttempts = attemptsOf(given.definition, event)
+      const again = event.outcome !== 'rejected' && event.attempt < maxAttempts
       if (event.direction === 'compensation') {
         return record(failed, (mid) => (again ? retry(mid, event, given) : giveUp(mid, facts, given)))
       }
       return record(failed, (mid) => {
         if (mid.cause !== undefined) return backward(mid, given)
         if (again) return retry(mid, event, given)
-        const failureReason = reasonOf(facts, act)
-        return backward(mid, given, { cause: 'failure', failedStep: event.step, failureReason })
+        const failureReason = reasonOf(facts, maxAttempts)
+        if (mid.pivot === 'completed') return stuckAt(mid, event.step, 'retriesExhausted', failureReason, given)
+        const pivot = mid.pivot === undefined ? {} : { pivot: 'failed' as const }
+        return backward(mid, given, { ...pivot, cause: 'failure', failedStep: event.step, failureReason })
       })
     }
 
@@ -122,8 +145,9 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       const { type: _, underWay, ...facts } = event
       const failureReason = sanitizeText(`cancelled by ${event.actor}: ${event.reason}`, MAX_REASON_BYTES)
       return record({ kind: 'cancelRequested', at, ...facts }, (mid) => {
-        const goingForward = mid.status === 'running' || mid.stuck?.direction === 'action'
-        return goingForward && mid.cause === undefined
+        // A saga that is stuck going forward turns round now, whether or not it was to turn round before (S25).
+        const goesForward = mid.status === 'running' ? mid.cause === undefined : mid.stuck?.direction === 'action'
+        return goesForward && mid.pivot === undefined
           ? turn(mid, { cause: 'cancel', failureReason }, underWay, given)
           : {}
       })
@@ -141,11 +165,11 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       }
       const { direction } = state.stuck
       if (verb === 'retry') {
-        const status = direction === 'action' ? 'running' : 'compensating'
-        return record({ kind: 'retried', at, actor, reason, step }, () => ({
-          status,
-          attempts: { [step]: 1 },
-        }))
+        return record({ kind: 'retried', at, actor, reason, step }, () =>
+          direction === 'action'
+            ? { status: 'running', ...enter(given.definition, state.currentStepIndex, given.now) }
+            : { status: 'compensating', attempts: { [step]: 1 } },
+        )
       }
       if (verb === 'markCompensated') {
         return record({ kind: 'markedCompensated', at, actor, reason, step }, (mid) => backward(mid, given))
@@ -161,7 +185,10 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
 export type Next =
   | { act: 'nothing' }
   | { act: 'waitForOperator' }
-  | { act: 'attempt'; attempts: (AttemptId & { dueAt: string | undefined })[] }
+  | { act: 'attempt'; attempts: Scheduled[] }
+
+/** `waiting`: nobody carries it out; it ends at `dueAt`, or before that when its signal comes. */
+export type Scheduled = AttemptId & { dueAt: string | undefined; waiting: Waiting | undefined }
 
 export function next(state: SagaState): Next {
   if (isTerminal(state.status)) return { act: 'nothing' }
@@ -174,8 +201,33 @@ export function next(state: SagaState): Next {
       direction,
       attempt,
       dueAt: entryOf(state.dueAt, step),
+      waiting: entryOf(state.waiting, step),
     })),
   }
+}
+
+/** What a wait comes to when its time is over: a delay has done its work, a signal has not come (S7a). */
+export function overdue(state: SagaState, now: number): Event | undefined {
+  const due = next(state)
+  if (due.act !== 'attempt') return undefined
+  for (const { step, direction, attempt, dueAt, waiting } of due.attempts) {
+    if (waiting === undefined || dueAt === undefined || Date.parse(dueAt) > now) continue
+    if (waiting.for === 'delay') return { type: 'attemptSucceeded', step, direction, attempt, result: null, resultBytes: 4 }
+    const error = { code: 'SIGNAL_TIMEOUT', message: `the signal "${waiting.signal}" had not come in time` }
+    return { type: 'attemptFailed', step, direction, attempt, outcome: 'failed', error }
+  }
+  return undefined
+}
+
+/** A letter whose signal came before its step, and whose step now waits for it (M2). */
+export function keptSignal(state: SagaState): { signal: string; letter: number } | undefined {
+  if (state.status !== 'running') return undefined
+  for (const waiting of Object.values(state.waiting ?? {})) {
+    if (waiting.for !== 'signal') continue
+    const [letter] = entryOf(state.signals, waiting.signal) ?? []
+    if (letter !== undefined) return { signal: waiting.signal, letter }
+  }
+  return undefined
 }
 
 /**
@@ -195,18 +247,35 @@ export function isPastDeadline(state: SagaState, now: number): boolean {
   return deadlineActs(state) && Date.parse(state.deadlineAt) <= now
 }
 
-/** A deadline stops what goes forward; it never stops a compensation (S7). */
+/** A deadline stops what goes forward; it stops no compensation, and nothing once the pivot is under way (S7). */
 function deadlineActs(state: SagaState): state is SagaState & { deadlineAt: string } {
-  return state.deadlineAt !== undefined && state.status === 'running' && state.cause === undefined
+  return state.deadlineAt !== undefined && state.status === 'running' && state.cause === undefined && state.pivot === undefined
 }
 
-/** The next step in the order of the definition, or the end (S1). */
-function forward(state: SagaState, { definition }: Given): Change {
+/** The next step in the order of the definition, or the end (S1). The pivot is behind once it is done, or was skipped. */
+function forward(state: SagaState, { definition, now }: Given): Change {
   const currentStepIndex = state.currentStepIndex + 1
+  const pivot = definition.steps[state.currentStepIndex]?.pivot === true ? { pivot: 'completed' as const } : {}
+  return currentStepIndex === definition.steps.length
+    ? { ...pivot, status: 'completed', currentStepIndex, attempts: {} }
+    : { ...running(state), ...pivot, ...enter(definition, currentStepIndex, now) }
+}
+
+/** What it means to come to a step: its first attempt, or the beginning of its wait. */
+export function enter(definition: ResolvedDefinition, currentStepIndex: number, now: number): Change {
   const step = definition.steps[currentStepIndex]
-  return step === undefined
-    ? { status: 'completed', currentStepIndex, attempts: {} }
-    : { ...running(state), currentStepIndex, attempts: { [step.name]: 1 } }
+  if (step === undefined) throw new Error(`definition "${definition.name}" has no step ${currentStepIndex}`)
+  const { name, action, pivot } = step
+  const attempts = { [name]: 1 }
+  if (!isWait(action)) return { currentStepIndex, attempts, ...(pivot && { pivot: 'dispatched' }) }
+  const waitMs = action.for === 'delay' ? action.delayMs : action.timeoutMs
+  const waiting: Waiting = action.for === 'delay' ? { for: 'delay' } : { for: 'signal', signal: action.signal }
+  return {
+    currentStepIndex,
+    attempts,
+    dueAt: { [name]: new Date(now + waitMs).toISOString() },
+    waiting: { [name]: waiting },
+  }
 }
 
 /** The next step to undo, or the end (S8). `why` is given by what turned the saga round. */
@@ -270,7 +339,7 @@ function crashLoop(state: SagaState, step: string | undefined, given: Given): Ch
 function stuckAt(
   state: SagaState,
   step: string | undefined,
-  reason: 'compensationFailed' | 'crashLoop',
+  reason: 'compensationFailed' | 'retriesExhausted' | 'crashLoop',
   message: string,
   given: Given,
 ): Change {
@@ -323,27 +392,39 @@ function cutShort(
   const dueAt = without(state.dueAt ?? {}, dispatched)
   return {
     steps: state.status === 'running' ? dispatched : [],
-    again: { attempts: state.attempts, ...(Object.keys(dueAt).length > 0 && { dueAt }) },
+    again: {
+      attempts: state.attempts,
+      ...(Object.keys(dueAt).length > 0 && { dueAt }),
+      ...(state.waiting !== undefined && { waiting: state.waiting }),
+    },
     suspect: dispatched[0] ?? Object.keys(state.attempts)[0],
   }
 }
 
-/** The attempts that may have been dispatched: those without a due time, or with one that has come. */
+/** The attempts that may have been dispatched: those without a due time, or with one that has come. Nobody dispatches a wait. */
 export function dueNow(state: SagaState, now: number): string[] {
   return Object.keys(state.attempts).filter((step) => {
+    if (entryOf(state.waiting, step) !== undefined) return false
     const dueAt = entryOf(state.dueAt, step)
     return dueAt === undefined || Date.parse(dueAt) <= now
   })
 }
 
+/** What is carried out in this direction of a step. */
 export function actOf(definition: ResolvedDefinition, { step, direction }: AttemptId): Act {
   const act = stepOf(definition, step)?.[direction]
   // The schedule only ever names what the pinned definition has: anything else is a bug.
-  if (act === undefined)
+  if (act === undefined || isWait(act))
     throw new Error(
-      `definition "${definition.name}" version ${definition.version} has no ${direction} of step "${step}"`,
+      `definition "${definition.name}" version ${definition.version} has no ${direction} of step "${step}" to carry out`,
     )
   return act
+}
+
+/** A wait is waited out once (S7a). */
+function attemptsOf(definition: ResolvedDefinition, id: AttemptId): number {
+  const action = stepOf(definition, id.step)?.action
+  return id.direction === 'action' && action !== undefined && isWait(action) ? 1 : actOf(definition, id).retry.maxAttempts
 }
 
 /** Duplicates and results of attempts that are no longer current change nothing. */
@@ -359,26 +440,36 @@ function notAwaited({ step, direction, attempt }: AttemptId): string {
   return `attempt ${attempt} of the ${direction} of step "${step}" is not awaited`
 }
 
-function tooLarge(
+function tooLarge(state: SagaState, bytes: number): string {
+  return `the result has ${bytes} bytes and the context already ${state.bytes.total}; together they may have ${MAX_CONTEXT_BYTES}`
+}
+
+function waitingFor(state: SagaState, signal: string): string | undefined {
+  if (state.status !== 'running' || state.cause !== undefined) return undefined
+  return Object.entries(state.waiting ?? {}).find(
+    ([, waiting]) => waiting.for === 'signal' && waiting.signal === signal,
+  )?.[0]
+}
+
+/** M2: it waits for its step in its letter, first in first out. A letter that is kept already stays where it is. */
+function keepSignal(
   state: SagaState,
-  { step, direction, attempt, resultBytes }: AttemptId & { resultBytes: number },
-): Event {
-  const message = `the result has ${resultBytes} bytes and the context already ${state.bytes.total}; together they may have ${MAX_CONTEXT_BYTES}`
-  return {
-    type: 'attemptFailed',
-    step,
-    direction,
-    attempt,
-    outcome: 'uncertain',
-    error: { code: 'CONTEXT_TOO_LARGE', message },
-  }
+  { signal, letter }: { signal: string; letter: number },
+  record: ReturnType<typeof recorder>,
+  at: string,
+): Decision {
+  const kept = entryOf(state.signals, signal) ?? []
+  if (kept.includes(letter)) return ignored(`signal "${signal}" is kept already, and no step waits for it`)
+  if (kept.length < MAX_KEPT_SIGNALS) return record({ kind: 'signalKept', at, signal, letter }, () => ({}))
+  const why = `${MAX_KEPT_SIGNALS} signals of this name are kept already`
+  return record({ kind: 'signalDropped', at, signal, letter, why }, () => ({}))
 }
 
 function reasonOf(
   event: AttemptId & { outcome: string; error: { code: string; message: string } },
-  act: Act,
+  maxAttempts: number,
 ): string {
-  const which = `step "${event.step}" ${event.outcome === 'rejected' ? 'was rejected' : 'failed'} on attempt ${event.attempt} of ${act.retry.maxAttempts}`
+  const which = `step "${event.step}" ${event.outcome === 'rejected' ? 'was rejected' : 'failed'} on attempt ${event.attempt} of ${maxAttempts}`
   return sanitizeText(`${which}: ${event.error.code}: ${event.error.message}`, MAX_REASON_BYTES)
 }
 

@@ -83,7 +83,15 @@ export const HandlerAction = z
     description: 'a TypeScript function registered in a worker under the definition and the name of the step',
   })
 
-const Action = z.discriminatedUnion('type', [HttpAction, HandlerAction])
+export const DelayAction = z
+  .strictObject({ type: z.literal('delay'), delayMs: DurationMs })
+  .meta({ description: 'waits, and costs nothing but its row meanwhile' })
+
+export const SignalAction = z
+  .strictObject({ type: z.literal('signal'), signal: Name })
+  .meta({ description: 'waits for a signal of this name; its payload is the result' })
+
+const Action = z.discriminatedUnion('type', [HttpAction, HandlerAction, DelayAction, SignalAction])
 
 export const RetryPolicy = z
   .strictObject({
@@ -111,6 +119,7 @@ export const Step = z
     timeoutMs: DurationMs.optional(),
     retry: RetryPolicy.optional(),
     compensateWhen: CompensateWhen.optional(),
+    pivot: z.boolean().optional().meta({ description: 'once this step has completed nothing is undone any more' }),
   })
   .meta({ id: 'Step', description: 'an action and, optionally, the compensation that undoes it' })
 
@@ -164,12 +173,21 @@ export type CompensateWhen = z.infer<typeof CompensateWhen>
 /** Every number a retry needs, nothing left out. */
 export type Retry = { maxAttempts: number; initialDelayMs: number; factor: number; maxDelayMs: number }
 
+export type DelayAction = z.infer<typeof DelayAction>
+export type SignalAction = z.infer<typeof SignalAction>
+
 /** One direction of a step with all its defaults filled in. */
 export type Act = { call: HttpAction | HandlerAction; timeoutMs: number; retry: Retry }
 
+/** A step that nobody carries out: it ends by itself, or when it is told to (S7a). */
+export type Wait =
+  | { for: 'delay'; delayMs: number }
+  | { for: 'signal'; signal: string; timeoutMs: number }
+
 export type ResolvedStep = {
   name: string
-  action: Act
+  action: Act | Wait
+  pivot: boolean
   compensation: Act | undefined
   compensateWhen: CompensateWhen
 }
@@ -198,11 +216,8 @@ export function resolveDefinition(definition: Definition, version: number): Reso
     return {
       name: step.name,
       compensateWhen: step.compensateWhen ?? defaults?.compensateWhen ?? 'completed',
-      action: {
-        call: step.action,
-        timeoutMs: step.timeoutMs ?? timeoutMs,
-        retry: { ...retry, ...present(step.retry) },
-      },
+      pivot: step.pivot === true,
+      action: resolveAction(step, timeoutMs, retry),
       compensation: compensation && {
         call: compensation,
         timeoutMs: compensation.timeoutMs ?? timeoutMs,
@@ -218,6 +233,16 @@ export function resolveDefinition(definition: Definition, version: number): Reso
     steps,
     indexOf: new Map(steps.map((step, index) => [step.name, index])),
   }
+}
+
+function resolveAction({ action, timeoutMs, retry: own }: Step, defaultMs: number, retry: Retry): Act | Wait {
+  if (action.type === 'delay') return { for: 'delay', delayMs: action.delayMs }
+  if (action.type === 'signal') return { for: 'signal', signal: action.signal, timeoutMs: timeoutMs ?? defaultMs }
+  return { call: action, timeoutMs: timeoutMs ?? defaultMs, retry: { ...retry, ...present(own) } }
+}
+
+export function isWait(action: Act | Wait): action is Wait {
+  return 'for' in action
 }
 
 /** S20: a definition with handlers has a queue of its own unless it names one; all others share `default`. */

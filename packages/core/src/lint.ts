@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import { Definition, MAX_DEFINITION_BYTES, resolveDefinition } from './definition.ts'
+import { Definition, isWait, MAX_DEFINITION_BYTES, resolveDefinition, type Step } from './definition.ts'
 import { byteLength, type Json, type JsonProblem } from './json.ts'
 
 /**
@@ -45,15 +45,21 @@ export function pointerTo(path: readonly PropertyKey[]): string {
 function impossible(definition: Definition): JsonProblem[] {
   const problems: JsonProblem[] = []
   const resolved = resolveDefinition(definition, 1)
+  const pivot = definition.steps.findIndex((step) => step.pivot === true)
   definition.steps.forEach((step, index) => {
     const at = `/steps/${index}`
+    problems.push(...waitProblems(step, at))
+    if (step.pivot === true && index !== pivot) {
+      const detail = `step "${definition.steps[pivot]?.name}" is the pivot already; there is one at most`
+      problems.push({ pointer: `${at}/pivot`, detail })
+    }
     const { action, compensation } = resolved.steps[index] ?? {}
     const acts = [
       [step.retry && `${at}/retry`, action],
       [step.compensation?.retry && `${at}/compensation/retry`, compensation],
     ] as const
     for (const [own, act] of acts) {
-      if (act === undefined || act.retry.maxDelayMs >= act.retry.initialDelayMs) continue
+      if (act === undefined || isWait(act) || act.retry.maxDelayMs >= act.retry.initialDelayMs) continue
       const pointer = own ?? '/defaults/retry'
       const detail = `maxDelayMs (${act.retry.maxDelayMs}) is less than initialDelayMs (${act.retry.initialDelayMs}), counting the defaults`
       // One mistake in the defaults is one problem, however many steps have it from there.
@@ -75,14 +81,38 @@ function impossible(definition: Definition): JsonProblem[] {
   return problems
 }
 
+/** What a step that nobody carries out cannot have (S4, S7a). */
+function waitProblems(step: Step, at: string): JsonProblem[] {
+  const { type } = step.action
+  if (type !== 'delay' && type !== 'signal') return []
+  const problems: JsonProblem[] = []
+  const refuse = (field: string, detail: string) => problems.push({ pointer: `${at}/${field}`, detail })
+  if (step.retry !== undefined) refuse('retry', `a ${type} is waited for once; remove this`)
+  if (step.pivot !== undefined) refuse('pivot', `a ${type} changes nothing, so it cannot be the pivot`)
+  if (type === 'signal' && step.timeoutMs === undefined) {
+    refuse('timeoutMs', 'missing; a step that waits for a signal says for how long')
+  }
+  if (type === 'delay') {
+    if (step.timeoutMs !== undefined) refuse('timeoutMs', 'a delay has no time-out; remove this')
+    if (step.compensation !== undefined) refuse('compensation', 'a delay leaves nothing to undo; remove this')
+  }
+  return problems
+}
+
 /** What is allowed and probably not meant. */
 function odd(definition: Definition): JsonProblem[] {
   const warnings: JsonProblem[] = []
   const resolved = resolveDefinition(definition, 1)
-  const last = definition.steps.length - 1
+  // What comes after the pivot, and the pivot itself once it is done, is never undone (S14).
+  const pivot = definition.steps.findIndex((step) => step.pivot === true)
+  const last = pivot < 0 ? definition.steps.length - 1 : pivot
   definition.steps.forEach((step, index) => {
     const at = `/steps/${index}`
-    const writes = step.action.type === 'handler' || step.action.method !== 'GET'
+    if (pivot >= 0 && index > pivot && step.compensation !== undefined) {
+      const detail = `step "${step.name}" comes after the pivot "${definition.steps[pivot]?.name}": this compensation can never run`
+      warnings.push({ pointer: `${at}/compensation`, detail })
+    }
+    const writes = step.action.type === 'handler' || (step.action.type === 'http' && step.action.method !== 'GET')
     if (writes && step.compensation === undefined && index < last) {
       const detail = `step "${step.name}" may change something and has no compensation: if a later step fails, its effect stays`
       warnings.push({ pointer: at, detail })
@@ -98,7 +128,8 @@ function odd(definition: Definition): JsonProblem[] {
         detail: 'the compensation is the same request as the action',
       })
     }
-    const timeoutMs = resolved.steps[index]?.action.timeoutMs ?? 0
+    const action = resolved.steps[index]?.action
+    const timeoutMs = action === undefined ? 0 : isWait(action) && action.for === 'delay' ? action.delayMs : action.timeoutMs
     if (definition.deadlineMs !== undefined && timeoutMs > definition.deadlineMs) {
       const detail = `one attempt of step "${step.name}" may take ${timeoutMs} ms, longer than the saga's deadline of ${definition.deadlineMs} ms`
       warnings.push({ pointer: step.timeoutMs === undefined ? at : `${at}/timeoutMs`, detail })
