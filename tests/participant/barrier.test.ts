@@ -125,7 +125,7 @@ describe('results', () => {
     ['null', null],
     ['false', false],
     ['an empty text', ''],
-    ['a NUL', '\0'],
+    ['text beyond ASCII', 'é😀\u2028'],
     ['long numbers and keys in their order', { z: 1e21, a: 0.1, 2: [null] }],
     ['keys that name the prototype', JSON.parse('{"__proto__":{"a":1}}')],
   ])('%s comes back as it was', async (_, result) => {
@@ -143,6 +143,7 @@ describe('results', () => {
 
   test.each([
     ['a Date', new Date(), /cannot be kept/],
+    ['a NUL', '\0', /found a NUL/],
     ['NaN', { cents: Number.NaN }, /step "charge" cannot be kept at \/cents/],
     ['more than a mebibyte', 'x'.repeat(1024 * 1024), /cannot be kept/],
   ])('%s, which Backstitch would not take, is not committed', async (_, result, message) => {
@@ -271,7 +272,7 @@ describe('calls at once', () => {
     const tombstone = Promise.withResolvers<void>()
     const written = Promise.withResolvers<void>()
     const compensation = inTransaction(async (client) => {
-      const outcome = await barrier.once(client, callOf(sagaId, 'compensation'), () => Promise.reject())
+      const outcome = await barrier.once(client, callOf(sagaId, 'compensation'), () => Promise.reject(new Error('no')))
       written.resolve()
       await tombstone.promise
       return outcome

@@ -23,6 +23,7 @@ import { probeRoutes } from './routes/probes.ts'
 import { sagaRoutes } from './routes/sagas.ts'
 import { verbRoutes } from './routes/verbs.ts'
 import { createStarting, type Starting } from './starting.ts'
+import { stopInOrder } from './stopping.ts'
 import { createWaitHub, type WaitHub } from './wait-hub.ts'
 
 export type App = FastifyInstance<
@@ -67,12 +68,8 @@ export async function buildApp(options: {
     clientErrorHandler: answerBrokenHttp,
   })
 
-  let stopping = false
   const hub = createWaitHub({ resting: (ids) => store().queries.resting(ids), maxWaiters: limits.maxWaiters })
-  app.addHook('preClose', async () => {
-    stopping = true
-    hub.close()
-  })
+  const isStopping = stopInOrder(app, hub)
 
   const schemas = createInputSchemas()
   const metrics = createMetrics(app, {
@@ -80,7 +77,7 @@ export async function buildApp(options: {
     waiters: () => hub.waiting,
   })
   const starting = createStarting({ store, schemas, metrics, maxWaitingStarts: limits.maxWaitingStarts })
-  const door: Door = { store, starting, schemas, hub, metrics, isStopping: () => stopping }
+  const door: Door = { store, starting, schemas, hub, metrics, isStopping }
 
   answerProblems(app)
   logRequests(app)

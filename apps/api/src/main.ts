@@ -60,8 +60,8 @@ for (const event of ['unhandledRejection', 'uncaughtException'] as const) {
 }
 
 try {
-  const url = await app.listen({ host: config.HOST, port: config.PORT })
-  log.info({ url }, 'listening')
+  const listenTextResolver = (address: string) => `listening at ${address}`
+  const url = await app.listen({ host: config.HOST, port: config.PORT, listenTextResolver })
   process.send?.({ type: 'ready', url })
 } catch (error) {
   console.error(cannotListen(error))

@@ -29,11 +29,18 @@ type Ask = { body?: unknown; raw?: string | Buffer; headers?: Record<string, str
 export type Answer = {
   status: number
   headers: Record<string, unknown>
-  body: Record<string, unknown>
+  body: z.infer<typeof Body>
   text: string
 }
 
-const Body = z.record(z.string(), z.unknown())
+/** What answers have in common, for tests to read; `text` is the answer as it was sent. */
+const Body = z.looseObject({
+  sagaId: z.string().optional(),
+  nextCursor: z.string().optional(),
+  code: z.string().optional(),
+  errors: z.array(z.object({ pointer: z.string(), detail: z.string() })).optional(),
+  items: z.array(z.looseObject({ sagaId: z.string().optional() })).optional(),
+})
 
 export const quiet: FastifyBaseLogger = pino({ level: process.env.TEST_LOG_LEVEL ?? 'silent' })
 

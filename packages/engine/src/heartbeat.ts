@@ -68,8 +68,10 @@ export function createHeartbeat(parts: HeartbeatParts): Heartbeat {
   }
 
   function tick(): void {
-    if (performance.now() - confirmedAt > leaseMs)
-      return end('no heartbeat could be confirmed for a whole lease')
+    if (performance.now() - confirmedAt > leaseMs) {
+      end('no heartbeat could be confirmed for a whole lease')
+      return
+    }
     if (looking) return
     looking = true
     look()

@@ -36,8 +36,9 @@ export type IncarnationOptions = {
   counters: Counters
 }
 
-/** How often a released saga is looked at again after the grace period, until it has been let go. */
-const LAST_WORDS_MS = 5_000
+/** The end of the grace period is kept for letting go of what has not ended by then: whoever stops us may kill us after it. */
+const LAST_WORDS_MS = 2_000
+const SIGN_OFF_MS = 1_000
 
 export async function createIncarnation(workerId: string, options: IncarnationOptions): Promise<Incarnation> {
   const { sagas, queues, concurrency, leaseMs, pollMs, counters } = options
@@ -113,7 +114,8 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     died: heartbeat.died,
     drop,
     async stop(graceMs) {
-      const end = performance.now() + graceMs
+      const lastWordsMs = Math.min(LAST_WORDS_MS, graceMs / 4)
+      const end = performance.now() + graceMs - lastWordsMs
       runner.drain()
       let claiming = true
       void claimLoop?.stop().then(() => {
@@ -121,15 +123,16 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
       })
       await until(() => !claiming && runner.holds === 0, end - performance.now())
       if (runner.holds > 0) {
-        log.warn({ holds: runner.holds }, 'the grace period is over; cutting running attempts short')
+        log.warn({ holds: runner.holds }, 'the grace period is nearly over; cutting running attempts short')
         runner.interrupt()
-        await until(() => runner.holds === 0, LAST_WORDS_MS)
+        await until(() => runner.holds === 0, Math.max(lastWordsMs, 100))
       }
       heartbeat.stop()
       // What could not be let go is swept up by the others once this row says that the worker has ended.
-      await store.session
+      const signedOff = store.session
         .stop(workerId)
         .catch((error: unknown) => log.warn({ err: error }, 'could not sign off'))
+      await Promise.race([signedOff, sleep(SIGN_OFF_MS)])
       await drop()
       log.info('worker stopped')
     },
@@ -150,7 +153,11 @@ async function takeAgain(store: WorkerStore, runner: Runner, leases: Lease[], lo
 /** Looks every few milliseconds: it happens once in a worker's life. */
 async function until(isTrue: () => boolean, withinMs: number): Promise<void> {
   const end = performance.now() + withinMs
-  while (!isTrue() && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 5))
+  while (!isTrue() && performance.now() < end) await sleep(5)
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
 }
 
 /** The document as JSON: fields left undefined are not part of it. */

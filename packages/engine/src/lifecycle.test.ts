@@ -31,7 +31,7 @@ test('a worker that is stopped while it starts is stopped', async () => {
 test('what stands in the way of taking up a lost saga does not stop the heart (S17)', async () => {
   const stage = await createStage()
   const { saga, document } = sagaOf('orphaned', { one: { action: () => 1 } }, { queue: 'elsewhere' })
-  const worker = await stage.worker({ leaseMs: 2_000, queues: [] })
+  const worker = await stage.worker({ leaseMs: 2_000, queues: [], pollMs: 60_000 })
   const { workerId } = worker
   await stage.start(document)
   const locked = stage.query(`DO $$ BEGIN

@@ -25,7 +25,7 @@ import type {
   Mailbox,
   Transition,
 } from '@backstitch/store'
-import { isOutage } from '@backstitch/store'
+import { isOutage, UnknownLetter } from '@backstitch/store'
 import type { Logger } from 'pino'
 import type { AttemptEnd } from './attempt/attempt.ts'
 import type { Participants } from './attempt/participants.ts'
@@ -80,6 +80,8 @@ export type RunnerParts = {
 
 /** A saga whose step has no handler here is offered again after this long (S20). */
 const NO_HANDLER_DELAY_MS = 1_000
+/** A saga with a letter that only a newer release can read is offered again after this long. */
+const UNREADABLE_DELAY_MS = 5_000
 /** What could not be read because the database was away is asked for again after this long. */
 const READ_AGAIN_MS = 200
 
@@ -402,6 +404,11 @@ export function createRunner(parts: RunnerParts): Runner {
     if (cutShort) dropped.add(keyOf(lease))
     if (isOutage(error)) {
       complain(error, 'a saga is let lie until the database is back')
+      return
+    }
+    if (error instanceof UnknownLetter) {
+      complain(error, 'a saga is left to a worker of a newer release')
+      await parts.release(lease, UNREADABLE_DELAY_MS).catch(() => undefined)
       return
     }
     log.error({ sagaId: lease.sagaId, err: error }, 'a saga could not be carried on')

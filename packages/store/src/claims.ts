@@ -38,9 +38,10 @@ export function createClaims(options: LaneOptions & { workerId: string }, clock:
   const lane = createLane(options)
 
   async function take(statement: Statement, values: unknown[]): Promise<Claimed[]> {
+    const sentAt = performance.now()
     const rows = await lane.query(statement, values)
     const now = rows[0]?.[9]
-    if (typeof now === 'number') clock.saw(now)
+    if (typeof now === 'number') clock.saw(now, sentAt)
     return rows.map(decode)
   }
 
@@ -152,7 +153,8 @@ function decode(row: unknown[]): Claimed {
 }
 
 export function decodeState(document: unknown): SagaState | { unreadable: string } {
-  const parsed = SagaState.safeParse(document)
+  // What a newer release has added is kept as it is, and written back: this worker may hold its sagas, too (F80).
+  const parsed = SagaState.loose().safeParse(document)
   if (parsed.success) return parsed.data
   const [issue] = parsed.error.issues
   return {

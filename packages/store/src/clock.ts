@@ -5,11 +5,12 @@
 export type DatabaseClock = {
   /** Milliseconds since the epoch, by the database. */
   now(): number
-  /** Takes note of an instant that a statement has just returned, in milliseconds since the epoch. */
-  saw(databaseNow: number): void
+  /** Takes note of an instant that a statement sent at `sentAt`, by the monotonic clock, has just returned. */
+  saw(databaseNow: number, sentAt: number): void
 }
 
-const SET_BACK_MS = 2_000
+/** What monotonic clocks, and a database's reading of its own, may differ by without meaning anything. */
+const NOISE_MS = 5
 
 export function createDatabaseClock(): DatabaseClock {
   let offset: number | undefined
@@ -19,11 +20,12 @@ export function createDatabaseClock(): DatabaseClock {
       if (offset === undefined) throw new Error('the database clock was read before the database was')
       return Math.floor(performance.now() + offset)
     },
-    saw(databaseNow) {
-      // An answer is always a little old when it arrives, so of two looks the one that is further on is the better. Only
-      // a database whose clock was set back is followed backwards.
-      const seen = databaseNow - performance.now()
-      if (offset === undefined || seen > offset || seen < offset - SET_BACK_MS) offset = seen
+    saw(databaseNow, sentAt) {
+      // The instant lies between the sending and now: so the offset is this at least, and that at most. Of many looks the
+      // highest lower bound is the best guess, as long as no look contradicts it; one does when the clock was set back.
+      const atLeast = databaseNow - performance.now()
+      const atMost = databaseNow - sentAt
+      if (offset === undefined || atLeast > offset || offset > atMost + NOISE_MS) offset = atLeast
     },
   }
 }

@@ -153,6 +153,7 @@ async function send(
   workerId: string,
   clock: DatabaseClock,
 ): Promise<Settled<CommitAnswer>[]> {
+  const sentAt = performance.now()
   const rows = await lane.query(COMMIT, [...commitArrays(transitions), workerId])
   const answers: (CommitAnswer | undefined)[] = transitions.map(() => undefined)
   for (const [n, mailSeq] of rows) {
@@ -161,7 +162,7 @@ async function send(
     answers[Number(n) - 1] = { is: 'committed', version: transition.version + 1, mailSeq: Number(mailSeq) }
   }
   const now = rows[0]?.[2]
-  if (typeof now === 'number') clock.saw(now)
+  if (typeof now === 'number') clock.saw(now, sentAt)
   if (rows.length < transitions.length) await explain(lane, transitions, answers)
   return answers.map((answer) => ({ ok: true, answer: answer ?? { is: 'leaseLost' } }))
 }

@@ -1,3 +1,4 @@
+import { parseJson } from '@backstitch/core'
 import pg from 'pg'
 import { ConnectionLost, failureOf, sqlStateOf } from './failure.ts'
 
@@ -137,7 +138,19 @@ function sleep(ms: number): Promise<void> {
 }
 
 const INT8_OID = 20
+const JSON_OIDS = [114, 3802]
 
-/** Counters and sequence numbers stay far below 2^53: they are numbers here, not strings. */
 export const typeParsers = new pg.TypeOverrides()
+/** Counters and sequence numbers stay far below 2^53: they are numbers here, not strings. */
 typeParsers.setTypeParser(INT8_OID, Number)
+for (const oid of JSON_OIDS) typeParsers.setTypeParser(oid, readDocument)
+
+/**
+ * V8's JSON.parse may misread keys that contain an escape (nodejs/node#63785); the parser of our own door does not. What it
+ * would have refused was put there by other hands, and must be readable all the same (S29).
+ */
+function readDocument(text: string): unknown {
+  if (!text.includes('\\')) return JSON.parse(text)
+  const parsed = parseJson(text)
+  return parsed.ok ? parsed.value : JSON.parse(text)
+}

@@ -28,6 +28,11 @@ export const Letter = z.discriminatedUnion('kind', [
 ])
 export type Letter = z.infer<typeof Letter>
 
+/** It was written by a newer release; a worker of that release can read it (F80). */
+export class UnknownLetter extends Error {
+  override readonly name = 'UnknownLetter'
+}
+
 /** Where the saga stood when the letter arrived, or why it could not. */
 export type Posted =
   | { is: 'posted'; status: Status; version: number; queue: string }
@@ -94,7 +99,11 @@ export function createMailbox(database: Database): Mailbox {
         .orderBy('seq')
         .limit(100)
         .execute()
-      return rows.map(({ seq, body }) => ({ seq, letter: Letter.parse(body) }))
+      return rows.map(({ seq, body }) => {
+        const parsed = Letter.safeParse(body)
+        if (!parsed.success) throw new UnknownLetter(`letter ${seq} of saga ${sagaId} is of a kind unknown to this release`)
+        return { seq, letter: parsed.data }
+      })
     },
 
     async abandon(sagaId, { actor, reason }, when = {}) {

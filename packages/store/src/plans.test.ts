@@ -1,6 +1,6 @@
 import type { SagaFilter } from '@backstitch/core'
 import { createTestDatabase } from '@backstitch/local-postgres/testing'
-import { Kysely, PostgresDialect } from 'kysely'
+import { Kysely, type LogEvent, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
@@ -14,15 +14,18 @@ import { createMailbox } from './mailbox.ts'
 import { createQueries } from './queries.ts'
 import { HOLDERS, INSERT } from './starts.ts'
 import type { Tables } from './tables.ts'
-import { createStage, heldAs, success, transitionOf } from './testing.ts'
-import { LEASES, PULSE, SWEEP } from './workers.ts'
+import { createStage, eventually, heldAs, success, transitionOf } from './testing.ts'
+import { LEASES, PULSE, SESSION_SETTINGS, SWEEP } from './workers.ts'
 
 /**
  * How the database carries the statements out, on twenty thousand sagas that have ended and one thousand that are due: by
  * the index that is there for it, and never by reading the table; with statistics and without (F41).
  */
 
-const { url, drop } = await createTestDatabase()
+const { url, query, drop } = await createTestDatabase()
+const [version] = await query("SELECT current_setting('server_version_num')::int >= 160000 AS generic")
+/** Before Postgres 16 nobody can be asked for the plan that a lane would use. */
+const canExplainLanes = version?.generic === true
 const pool = new pg.Pool({ connectionString: url, max: 1 })
 beforeAll(async () => {
   await pool.query('ALTER TABLE sagas SET (autovacuum_enabled = false)')
@@ -39,13 +42,21 @@ beforeAll(async () => {
              CASE WHEN n > 20000 THEN 'running' WHEN n % 1000 = 0 THEN 'failed' ELSE 'completed' END AS status
       FROM generate_series(1, 21000) AS n
     ) AS sketch`)
+  await pool.query(`
+    INSERT INTO saga_history (bucket, saga_id, seq, at, kind, epoch, body)
+    SELECT bucket, saga_id, 1, created_at, 'sagaStarted', 0, '{}' FROM sagas`)
 })
 afterAll(async () => {
   await pool.end()
   await drop()
 })
 
-type Plan = { 'Node Type': string; 'Relation Name'?: string; 'Index Name'?: string; Plans?: Plan[] }
+type Plan = {
+  'Node Type': string
+  'Relation Name'?: string | undefined
+  'Index Name'?: string | undefined
+  Plans?: Plan[] | undefined
+}
 const Plan: z.ZodType<Plan> = z.object({
   'Node Type': z.string(),
   'Relation Name': z.string().optional(),
@@ -115,17 +126,17 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
     if (which === 'with statistics') await pool.query('VACUUM ANALYZE')
   })
 
-  test.each(onIndexLane)('on the lanes: $name', async ({ text }, wanted) => {
-    const { indexes, scans } = await explain(text, { settings: [...SETTINGS, ...JOIN_SETTINGS.index] })
+  test.runIf(canExplainLanes).each(onIndexLane)('on the lanes: $name', async ({ text }, wanted) => {
+    const { indexes, scans } = await explain(text, { settings: [...SETTINGS, JOIN_SETTINGS.index] })
     expect(scans).toEqual([])
     expect(indexes.filter((index) => !index.startsWith('workers_'))).toEqual(wanted)
   })
 
-  test.each([
+  test.runIf(canExplainLanes).each<[Statement, string[]]>([
     [INSERT, []],
     [HOLDERS, ['sagas_start_key_once']],
   ])('on the lanes of the starts: $name', async ({ text }, wanted) => {
-    const { indexes, scans } = await explain(text, { settings: [...SETTINGS, ...JOIN_SETTINGS.hash] })
+    const { indexes, scans } = await explain(text, { settings: [...SETTINGS, JOIN_SETTINGS.hash] })
     expect(scans).toEqual([])
     expect(indexes).toEqual(wanted)
   })
@@ -133,20 +144,18 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
   test.each([
     ['pulse', PULSE, [newSagaId(0), 0, true], ['sagas_unread_idx']],
     ['leases', LEASES, [newSagaId(0)], ['sagas_owner_idx']],
-    ['sweep', SWEEP, [1_000], ['sagas_owner_idx', 'sagas_pk']],
+    ['sweep', SWEEP, [1_000], ['sagas_owner_idx']],
   ])('in the session: %s', async (_, text, values, wanted) => {
-    const { indexes, scans } = await explain(text, { values })
-    expect(scans).not.toContain('sagas')
-    expect(indexes.filter((index) => index.startsWith('sagas_'))).toEqual(wanted)
+    const { indexes, scans } = await explain(text, { settings: SESSION_SETTINGS, values })
+    expect(scans).toEqual([])
+    expect(indexes).toEqual(expect.arrayContaining(wanted))
   })
 
   /** Runs something on a pool that notes what it was asked, and explains the statements that read or write sagas. */
   async function explainAll(work: (database: Kysely<Tables>) => Promise<unknown>) {
     const asked: { text: string; values: readonly unknown[] }[] = []
-    const database = new Kysely<Tables>({
-      dialect: new PostgresDialect({ pool }),
-      log: ({ query }) => asked.push({ text: query.sql, values: query.parameters }),
-    })
+    const log = ({ query: { sql: text, parameters: values } }: LogEvent) => void asked.push({ text, values })
+    const database = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }), log })
     await work(database)
     const ours = asked.filter(({ text }) => /\bsagas\b/.test(text))
     expect(ours.length).toBeGreaterThan(0)
@@ -160,7 +169,7 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
     const before = { createdAt: new Date().toISOString(), sagaId: newSagaId(0) }
     for (const page of [{ limit: 20 }, { limit: 20, before }]) {
       const plans = await explainAll((database) => queriesOf(database).sagas(filter, page))
-      expect(plans).toEqual([{ indexes: wanted, scans: [] }])
+      expect(plans).toMatchObject([{ indexes: expect.arrayContaining(wanted), scans: [] }])
     }
   })
 
@@ -179,16 +188,18 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
   })
 })
 
-test('the commits of steps stay on their page: none of them touches an index (HOT)', async () => {
+/** One saga has room on its page; of many that grow, some must move to another. */
+test.each([
+  [1, 1],
+  [20, 0.9],
+])('the steps of %i sagas stay on their page, touching no index (HOT)', async (sagas, least) => {
   const stage = await createStage({ own: true })
-  const sagas = 20
   const definition = await stage.register({
     name: 'order',
     steps: Array.from({ length: 12 }, (_, n) => ({ name: `step${n}`, action: { type: 'handler' } })),
   })
-  await Promise.all(
-    Array.from({ length: sagas }, () => stage.start(definition, { input: 'x'.repeat(500), inputBytes: 502 })),
-  )
+  const input = 'x'.repeat(300)
+  await Promise.all(Array.from({ length: sagas }, () => stage.start(definition, { input, inputBytes: 302 })))
   const worker = await stage.worker({ leaseMs: 30_001 })
   let held = (await worker.claims.claim(['order'], sagas)).map(heldAs)
   for (let step = 0; step < 11; step++) {
@@ -205,7 +216,21 @@ test('the commits of steps stay on their page: none of them touches an index (HO
   for (let n = 0; n < 5; n++) await worker.session.pulse(worker.workerId, sagas, true)
   // A session reports its figures at the latest when it ends.
   await worker.close()
-  const figures = await stage.sql<{ updates: number; hot: number }>(`
-    SELECT n_tup_upd AS updates, n_tup_hot_upd AS hot FROM pg_stat_user_tables WHERE relname IN ('sagas', 'workers') ORDER BY relname`)
-  expect(figures).toEqual([])
+  const figuresOf = async (table: string) => {
+    const figures =
+      'SELECT n_tup_upd AS updates, n_tup_hot_upd AS hot FROM pg_stat_user_tables WHERE relname = $1'
+    return (await stage.sql<{ updates: number; hot: number }>(figures, [table]))[0]
+  }
+  const { hot } = await eventually('the figures are in', async () => {
+    const found = await figuresOf('sagas')
+    return found?.updates === sagas * 12 ? found : undefined
+  })
+  // The claim is the one update that moves the row in the indexes.
+  expect(hot).toBeLessThanOrEqual(sagas * 11)
+  expect(hot).toBeGreaterThanOrEqual(sagas * 11 * least)
+  const workers = await eventually('theirs too', async () => {
+    const found = await figuresOf('workers')
+    return found?.updates === 6 ? found : undefined
+  })
+  expect(workers.hot).toBe(6)
 })

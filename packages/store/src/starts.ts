@@ -176,6 +176,7 @@ CROSS JOIN LATERAL (
 
 async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<Settled<StartAnswer>[]> {
   const ordered = rows.toSorted(byKey)
+  const sentAt = performance.now()
   const inserted = await lane.query(INSERT, [
     binary.int2Array(ordered.map(({ bucket }) => bucket)),
     binary.uuidArray(ordered.map(({ sagaId }) => sagaId)),
@@ -194,7 +195,7 @@ async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<S
   ])
   const started = new Set(inserted.map(([sagaId]) => sagaId))
   const now = inserted[0]?.[1]
-  if (typeof now === 'number') clock.saw(now)
+  if (typeof now === 'number') clock.saw(now, sentAt)
   if (started.size === rows.length)
     return rows.map(({ sagaId, state }) => done({ is: 'started', sagaId, state }))
 

@@ -118,8 +118,9 @@ async function open(options: Options, applicationName: string, max: number) {
     return { missingMigrations: await missingMigrations(database) }
   }
   try {
+    const sentAt = performance.now()
     const { rows } = await sql<{ now: Date }>`SELECT now() AS now`.execute(database)
-    if (rows[0] !== undefined) clock.saw(rows[0].now.getTime())
+    if (rows[0] !== undefined) clock.saw(rows[0].now.getTime(), sentAt)
   } catch (error) {
     await database.destroy()
     throw error

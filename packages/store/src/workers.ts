@@ -57,8 +57,7 @@ export function createSession(
 
   /** After every connect the row must name the new session, or the old one's end would be taken for a death. */
   const link = createLink({ ...options, silenceMs: SILENCE_MS }, async (client, pooled) => {
-    // Heartbeats need not survive a crash of the database: after one, a whole lease is waited for anyway.
-    if (!pooled) await client.query('SET synchronous_commit = off')
+    if (!pooled) await client.query(SESSION_SETTINGS.map((setting) => `SET ${setting}`).join('; '))
     if (current !== undefined) await client.query(ANNOUNCE, [current.workerId, !pooled])
     if (pooled) return
     client.on('notification', ({ payload }) => onDue((payload ?? '').split(',')))
@@ -89,9 +88,10 @@ export function createSession(
     },
 
     async pulse(workerId, holds, beat) {
+      const sentAt = performance.now()
       const [row] = await query(PulseRow, PULSE, [workerId, holds, beat])
       if (row === undefined) throw new ConnectionLost('a pulse was not answered')
-      clock.saw(row.now)
+      clock.saw(row.now, sentAt)
       return { alive: row.alive, unread: row.unread ?? [], silent: row.silent ?? [] }
     },
 
@@ -121,6 +121,12 @@ export function createSession(
     close: () => link.close(),
   }
 }
+
+/**
+ * Heartbeats need not survive a crash of the database: after one, a whole lease is waited for anyway. And without
+ * statistics the sweep would read the whole table.
+ */
+export const SESSION_SETTINGS = ['synchronous_commit = off', 'enable_seqscan = off', 'jit = off']
 
 /** A heartbeat that is not answered soon is one that must be sent again on another connection. */
 const SILENCE_MS = 5_000

@@ -49,9 +49,9 @@ describe('what is not acceptable JSON is refused with its place (S31)', () => {
   ])('%s', async (_, input, pointer) => {
     const answer = await startWith(input)
     expect(answer).toMatchObject({ status: 400, body: { code: 'MALFORMED_JSON' } })
-    const [place] = Object.values(Object(answer.body.errors)).map((error) => Object(error))
+    const [place] = answer.body.errors ?? []
     expect(place?.detail.length).toBeGreaterThan(10)
-    if (pointer !== '') expect(String(place?.pointer)).toContain(pointer.slice(0, 30))
+    if (pointer !== '') expect(place?.pointer).toContain(pointer.slice(0, 30))
   })
 
   test.each<[string, Buffer]>([

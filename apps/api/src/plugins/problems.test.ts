@@ -1,7 +1,7 @@
 import { ERRORS, type ErrorCode } from '@backstitch/core'
 import { ConnectionLost } from '@backstitch/store'
 import { pino } from 'pino'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test, vi } from 'vitest'
 import { type Answer, openStage, openStageForTest } from '../testing.ts'
 
 const lines: Record<string, unknown>[] = []
@@ -78,7 +78,7 @@ describe('what is not expected', () => {
   test('may even be thrown that is no error', async () => {
     const { workers } = store.queries
     for (const thrown of [undefined, null, 'text', 0, { statusCode: 200 }, { code: 42 }]) {
-      store.queries.workers = () => Promise.reject(thrown)
+      store.queries.workers = vi.fn(workers).mockRejectedValue(thrown)
       expectProblem(await ask('GET', '/v1/workers'), 'INTERNAL')
     }
     store.queries.workers = workers
@@ -166,7 +166,7 @@ describe('overload', () => {
       'UNAVAILABLE',
     )
     const answers = await Promise.all([large(), large(), large()])
-    expect(answers.map(({ status }) => status).sort()).toEqual([202, 503, 503])
+    expect(answers.filter(({ status }) => status === 503)).toHaveLength(2)
     expect((await large()).status).toBe(202)
     await small.ask('POST', '/v1/sagas', { raw: 'x'.repeat(9_000) })
     expect((await large()).status).toBe(202)

@@ -8,6 +8,8 @@ import type { Queryable } from './table.ts'
 /** A connection taken from a pool, to be given back; with `true`, to be closed. pg's PoolClient is one. */
 export interface ConnectedClient extends Queryable {
   release(destroy: boolean): void
+  on?(event: 'error', listener: (error: Error) => void): unknown
+  off?(event: 'error', listener: (error: Error) => void): unknown
 }
 
 /** What the work is given: the caller's own client, in a transaction, and what was asked. */
@@ -105,17 +107,21 @@ async function inTransaction<Client extends ConnectedClient, T>(
 ): Promise<T> {
   const client = await connect()
   let isBroken = false
+  // pg also tells of a lost connection by an event, and one that nobody hears ends the process.
+  const onLost = () => {
+    isBroken = true
+  }
+  client.on?.('error', onLost)
   try {
     await client.query('BEGIN', [])
     const result = await work(client)
     await client.query('COMMIT', [])
     return result
   } catch (error) {
-    await client.query('ROLLBACK', []).catch(() => {
-      isBroken = true
-    })
+    await client.query('ROLLBACK', []).catch(onLost)
     throw error
   } finally {
+    client.off?.('error', onLost)
     client.release(isBroken)
   }
 }

@@ -15,14 +15,14 @@ export async function handleSagaCall(
 }
 
 async function answerTo(endpoint: Endpoint, request: IncomingMessage): Promise<Answer> {
-  const chunks: Buffer[] = []
+  const chunks: Uint8Array[] = []
   let length = 0
   try {
-    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-      const bytes = Buffer.from(chunk)
-      length += bytes.length
+    const body: AsyncIterable<Uint8Array> = request.iterator({ destroyOnReturn: false })
+    for await (const chunk of body) {
+      length += chunk.length
       if (length > MAX_BODY_BYTES) break
-      chunks.push(bytes)
+      chunks.push(chunk)
     }
   } catch {
     return problem(400, 'BODY_INCOMPLETE', 'the request broke off') // nobody is left to read it

@@ -9,8 +9,6 @@ export interface Queryable {
 /** Postgres cuts names at 63 bytes, and the constraints' names begin with the table's. */
 const NAME = /^(?:[A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,39}$/
 
-export type Statements = ReturnType<typeof statementsFor>
-
 export function statementsFor(table: string) {
   if (!NAME.test(table)) {
     throw new TypeError(
