@@ -1,4 +1,5 @@
 import { owed, stepOf } from './compensation.ts'
+import type { NextAct } from './contract.ts'
 import { type Act, isWait, type ResolvedDefinition } from './definition.ts'
 import type { AttemptId, Event } from './event.ts'
 import { type Change, change, type Entry, note } from './history.ts'
@@ -204,6 +205,18 @@ export function next(state: SagaState): Next {
       waiting: entryOf(state.waiting, step),
     })),
   }
+}
+
+/** `next` as the API shows it: what is absent is left out. */
+export function nextAct(state: SagaState): NextAct {
+  const due = next(state)
+  if (due.act !== 'attempt') return { act: due.act }
+  const attempts = due.attempts.map(({ dueAt, waiting, ...id }) => ({
+    ...id,
+    ...(dueAt !== undefined && { dueAt }),
+    ...(waiting !== undefined && { waiting }),
+  }))
+  return { act: 'attempt', attempts }
 }
 
 /** What a wait comes to when its time is over: a delay has done its work, a signal has not come (S7a). */

@@ -212,9 +212,11 @@ export function note(before: SagaState, entry: Entry, seq: number): SagaState {
     case 'retried':
       delete state.leasesLost
       return state
+    case 'signalDropped':
+      dropLetter(state, entry.signal, entry.letter)
+      return state
     case 'deadlinePassed':
     case 'lateResult':
-    case 'signalDropped':
     case 'verbRefused':
     case 'abandoned':
     case 'parked':

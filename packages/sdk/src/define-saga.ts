@@ -13,6 +13,7 @@ import { actionHandler, compensationHandler, type Schemas } from './handlers.ts'
 import type { HttpCall } from './http.ts'
 import type { MustBeJson, Stored } from './result.ts'
 import type { FreeName, RetryOptions, StepSpec } from './step.ts'
+import type { WaitCall } from './wait.ts'
 
 /**
  * A saga as its author writes it: a chain, because each step's types build on those of the steps before, and a chain is
@@ -152,8 +153,9 @@ function isBare<Undo extends object>(
 }
 
 /** How the definition says who carries it out. */
-function callOf(call: ((...args: never) => unknown) | HttpCall<unknown>): object {
-  return typeof call === 'function' ? { type: 'handler' } : { type: 'http', ...call.request }
+function callOf(call: ((...args: never) => unknown) | HttpCall<unknown> | WaitCall<unknown>): object {
+  if (typeof call === 'function') return { type: 'handler' }
+  return call.type === 'wait' ? call.wait : { type: 'http', ...call.request }
 }
 
 function definitionOf(name: string, document: object): Definition {
