@@ -272,7 +272,9 @@ describe('calls at once', () => {
     const tombstone = Promise.withResolvers<void>()
     const written = Promise.withResolvers<void>()
     const compensation = inTransaction(async (client) => {
-      const outcome = await barrier.once(client, callOf(sagaId, 'compensation'), () => Promise.reject(new Error('no')))
+      const outcome = await barrier.once(client, callOf(sagaId, 'compensation'), () =>
+        Promise.reject(new Error('no')),
+      )
       written.resolve()
       await tombstone.promise
       return outcome

@@ -93,7 +93,6 @@ async function playMany(name: string, participantOf: typeof work) {
     ['completed', 'undone', 'rejected'].map((end) => [end, played.filter((one) => one.end === end).length]),
   )
   const sum = (of: (one: Played) => number) => played.reduce((total, one) => total + of(one), 0)
-  console.log(name, { ends, wrong: wrong.length, deliveries: sum((one) => one.deliveries), late: sum((one) => one.late), ...seen })
   return { wrong, ends, deliveries: sum((one) => one.deliveries), late: sum((one) => one.late), ...seen }
 }
 
@@ -117,7 +116,7 @@ describe(`${SAGAS} sagas on a network that delays, repeats and loses`, () => {
     expect(Math.min(...Object.values(ends))).toBeGreaterThan(SAGAS / 100)
     expect(deliveries).toBeGreaterThan(2 * SAGAS)
     expect(late).toBeGreaterThan(SAGAS)
-    expect(atOnce).toBeGreaterThan(SAGAS / 4)
+    expect(atOnce).toBeGreaterThan(SAGAS / 10)
   }, 300_000)
 
   test('without it, the same schedules leave wrong ledgers', async () => {

@@ -47,7 +47,7 @@ export function createWaitHub(options: {
     if (asking || at >= timerAt) return
     clearTimeout(timer)
     timerAt = at
-    timer = setTimeout(() => void ask(), at - performance.now())
+    timer = setTimeout(() => void ask(), Math.max(0, at - performance.now()))
   }
 
   async function ask(): Promise<void> {

@@ -48,7 +48,7 @@ export type Scope = { readonly [name: string]: Kind }
 /** The body, URL and headers of an action: the start input, all results by the names of their steps, the attempt. */
 export const ACTION_SCOPE: Scope = { input: 'dyn', context: 'map', saga: 'map' }
 /** Whether a step is run at all. */
-export const WHEN_SCOPE: Scope = ACTION_SCOPE
+export const WHEN_SCOPE: Scope = { ...ACTION_SCOPE }
 /** S11: a compensation also knows what its step gave and why the saga failed. */
 export const COMPENSATION_SCOPE: Scope = { ...ACTION_SCOPE, result: 'dyn', failure: 'map' }
 

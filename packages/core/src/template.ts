@@ -310,10 +310,10 @@ export function compileUrl(source: string, scope: Scope, pointer: string): Compi
     compiler.problem(pointer, detail)
   }
   if (expressions.length > 0) {
-    for (const part of parts.filter(isText)) {
-      const wrong = wrongInUrl(part, part === parts.at(-1))
+    parts.forEach((part, index) => {
+      const wrong = isText(part) ? wrongInUrl(part, index === parts.length - 1) : undefined
       if (wrong !== undefined) compiler.problem(pointer, wrong)
-    }
+    })
   }
   return problems.length > 0
     ? { ok: false, problems }

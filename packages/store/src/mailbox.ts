@@ -102,7 +102,8 @@ export function createMailbox(database: Database): Mailbox {
         .execute()
       return rows.map(({ seq, body }) => {
         const parsed = Letter.safeParse(body)
-        if (!parsed.success) throw new UnknownLetter(`letter ${seq} of saga ${sagaId} is of a kind unknown to this release`)
+        if (!parsed.success)
+          throw new UnknownLetter(`letter ${seq} of saga ${sagaId} is of a kind unknown to this release`)
         return { seq, letter: parsed.data }
       })
     },

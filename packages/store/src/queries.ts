@@ -31,7 +31,10 @@ export type Queries = {
     filter: SagaFilter,
     page: { before?: Place | undefined; limit: number },
   ): Promise<{ items: SagaSummary[]; last?: Place }>
-  /** How many of these have ended, or need a person: those a waiter need wait for no longer. */
+  /**
+   * Which of these have ended, or need a person: those a waiter need wait for no longer. A stuck saga with an unread letter
+   * is about to move.
+   */
   resting(sagaIds: readonly string[]): Promise<Set<string>>
   workers(): Promise<Worker[]>
   stats(): Promise<Stats>
@@ -197,7 +200,7 @@ export function createQueries(database: Database, definitions: Definitions, hist
         FROM unnest(${sagaIds.map(bucketOf)}::int2[], ${[...sagaIds]}::uuid[]) AS i(bucket, saga_id)
         CROSS JOIN LATERAL (
           SELECT saga_id FROM sagas
-          WHERE bucket = i.bucket AND saga_id = i.saga_id AND (ended_at IS NOT NULL OR status = 'stuck')
+          WHERE bucket = i.bucket AND saga_id = i.saga_id AND (ended_at IS NOT NULL OR (status = 'stuck' AND mail_seq = mail_seen))
         ) s`.execute(database)
       return new Set(found.map(({ saga_id }) => saga_id))
     },

@@ -78,7 +78,7 @@ describe('what is not expected', () => {
   test('may even be thrown that is no error', async () => {
     const { workers } = store.queries
     for (const thrown of [undefined, null, 'text', 0, { statusCode: 200 }, { code: 42 }]) {
-      store.queries.workers = vi.fn(workers).mockRejectedValue(thrown)
+      store.queries.workers = vi.fn<typeof workers>().mockRejectedValue(thrown)
       expectProblem(await ask('GET', '/v1/workers'), 'INTERNAL')
     }
     store.queries.workers = workers

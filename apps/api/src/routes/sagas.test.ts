@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test, vi } from 'vitest'
 import { type Answer, openStage } from '../testing.ts'
 
 const stage = await openStage()
@@ -259,6 +259,20 @@ describe('waiting', () => {
     const answer = await ask('GET', `/v1/sagas/${sagaId}/wait?timeoutMs=60000`)
     expect(answer).toMatchObject({ status: 200, body: { status: 'stuck' } })
     expect((await ask('GET', `/v1/sagas/${sagaId}/wait?timeoutMs=60001`)).status).toBe(400)
+  })
+})
+
+describe('waiting for a stuck saga', () => {
+  test('goes on while a letter is unread: what the operator decided is about to be done', async () => {
+    const sagaId = await start(await define())
+    await stage.stick(sagaId)
+    expect((await ask('POST', `/v1/sagas/${sagaId}/retry`, { body: { reason: 'r' } })).status).toBe(202)
+    const waiting = ask('GET', `/v1/sagas/${sagaId}/wait?timeoutMs=20000`)
+    await vi.waitFor(async () =>
+      expect((await ask('GET', '/metrics')).text).toMatch(/^backstitch_waiters 1$/m),
+    )
+    await query('UPDATE sagas SET mail_seen = mail_seq WHERE saga_id = $1', [sagaId])
+    expect(await waiting).toMatchObject({ status: 200, body: { status: 'stuck' } })
   })
 })
 

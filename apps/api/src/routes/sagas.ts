@@ -2,6 +2,7 @@ import {
   type Accepted,
   HistoryItem,
   isMoving,
+  isTerminal,
   type Json,
   MAX_BATCH,
   Problem,
@@ -206,7 +207,7 @@ export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
     },
     async ({ params, query }, reply) => {
       let saga = await read(sagaIdOf(params))
-      if (isMoving(saga.status)) {
+      if (!isTerminal(saga.status)) {
         await hub.wait(saga.sagaId, query.timeoutMs, whileConnected(reply))
         saga = await read(saga.sagaId)
       }
@@ -247,7 +248,7 @@ export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
 
   /** The start has been acknowledged already, so nothing that goes wrong from here on may turn it into an error. */
   async function afterAWhile(known: Saga, waitMs: number, reply: FastifyReply): Promise<Saga> {
-    if (!isMoving(known.status)) return known
+    if (isTerminal(known.status)) return known
     try {
       await hub.wait(known.sagaId, waitMs, whileConnected(reply))
       return await read(known.sagaId)

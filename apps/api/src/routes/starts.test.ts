@@ -321,6 +321,7 @@ describe('a start key (S23)', () => {
 describe('a batch', () => {
   test('answers for each item, in order: one that is refused keeps no other from starting', async () => {
     const definition = await define(undefined, { inputSchema: { type: 'integer' } })
+    await ask('POST', '/v1/sagas', { body: { definition, input: 2, sagaKey: 'b' } })
     const sagas = [
       { definition, input: 1 },
       { definition, input: 'not whole' },

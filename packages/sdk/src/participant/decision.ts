@@ -36,7 +36,7 @@ function decideAction({ action, undone }: Remembered, generation: number): Decis
   if (action === undefined) return { kind: 'work', result: undefined }
   const { result } = action
   // A lower generation is a late delivery from before the edit: what was done since counts.
-  if (generation > action.generation) return { kind: 'amend', result }
+  if (generation !== action.generation) return { kind: 'amend', result }
   return { kind: 'answer', outcome: { kind: 'replayed', result } }
 }
 
