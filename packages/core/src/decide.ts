@@ -1,9 +1,10 @@
 import { owed, stepOf } from './compensation.ts'
 import type { NextAct } from './contract.ts'
-import { type Act, isWait, type ResolvedDefinition } from './definition.ts'
+import { type Act, isWait, type ResolvedDefinition, type ResolvedStep } from './definition.ts'
 import type { AttemptId, Event } from './event.ts'
+import { evaluate, type Values } from './expression.ts'
 import { type Change, change, type Entry, note } from './history.ts'
-import { sanitizeText } from './json.ts'
+import { type Json, sanitizeText } from './json.ts'
 import { retryDelayMs } from './retry.ts'
 import { entryOf, isMoving, isTerminal, type SagaState, type Status, type Waiting, without } from './state.ts'
 
@@ -42,6 +43,8 @@ export type Given = {
   now: number
   /** In [0, 1): the jitter of a retry, should one be decided. */
   random: number
+  /** Values of the context that do not stand in the state itself (S33). */
+  spilled?: ReadonlyMap<string, Json> | undefined
   /** The row's version, which is the sequence number of its last entry (S17a). */
   version: number
 }
@@ -65,13 +68,21 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       if (state.bytes.total + event.resultBytes > MAX_CONTEXT_BYTES) {
         const { step, direction, attempt } = event
         const error = { code: 'CONTEXT_TOO_LARGE', message: tooLarge(state, event.resultBytes) }
-        return decide(state, { type: 'attemptFailed', step, direction, attempt, outcome: 'uncertain', error }, given)
+        // What a participant did stays done; a delay did nothing.
+        const outcome = entryOf(state.waiting, step) === undefined ? 'uncertain' : 'failed'
+        return decide(state, { type: 'attemptFailed', step, direction, attempt, outcome, error }, given)
       }
       const spilled = state.bytes.inline + event.resultBytes > INLINE_BYTES
       return record(
         { kind: 'attemptSucceeded', at, ...facts, outcome: 'succeeded', ...(spilled && { spilled }) },
-        (mid) => (mid.cause === undefined ? forward(mid, given) : backward(mid, given)),
+        (mid) =>
+          mid.cause === undefined ? forward(mid, withResult(given, event.step, event.result)) : backward(mid, given),
       )
+    }
+
+    case 'conditionDue': {
+      if (overdue(state, given.now)?.type !== 'conditionDue') return ignored('no condition is waited for')
+      return record({ kind: 'conditionChecked', at }, (mid) => proceed(mid, mid.currentStepIndex, given))
     }
 
     case 'signalReceived': {
@@ -86,7 +97,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       const spilled = state.bytes.inline + resultBytes > INLINE_BYTES
       return record(
         { kind: 'signalReceived', at, signal, letter, step, result, resultBytes, ...(spilled && { spilled }) },
-        (mid) => forward(mid, given),
+        (mid) => forward(mid, withResult(given, step, result)),
       )
     }
 
@@ -168,7 +179,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       if (verb === 'retry') {
         return record({ kind: 'retried', at, actor, reason, step }, () =>
           direction === 'action'
-            ? { status: 'running', ...enter(given.definition, state.currentStepIndex, given.now) }
+            ? { status: 'running' as const, ...proceed(state, state.currentStepIndex, given) }
             : { status: 'compensating', attempts: { [step]: 1 } },
         )
       }
@@ -225,6 +236,9 @@ export function overdue(state: SagaState, now: number): Event | undefined {
   if (due.act !== 'attempt') return undefined
   for (const { step, direction, attempt, dueAt, waiting } of due.attempts) {
     if (waiting === undefined || dueAt === undefined || Date.parse(dueAt) > now) continue
+    // It came in time and lies in its letter, however late the letter is read.
+    if (waiting.for === 'signal' && entryOf(state.signals, waiting.signal) !== undefined) continue
+    if (waiting.for === 'condition') return { type: 'conditionDue' }
     if (waiting.for === 'delay') return { type: 'attemptSucceeded', step, direction, attempt, result: null, resultBytes: 4 }
     const error = { code: 'SIGNAL_TIMEOUT', message: `the signal "${waiting.signal}" had not come in time` }
     return { type: 'attemptFailed', step, direction, attempt, outcome: 'failed', error }
@@ -266,19 +280,61 @@ function deadlineActs(state: SagaState): state is SagaState & { deadlineAt: stri
 }
 
 /** The next step in the order of the definition, or the end (S1). The pivot is behind once it is done, or was skipped. */
-function forward(state: SagaState, { definition, now }: Given): Change {
-  const currentStepIndex = state.currentStepIndex + 1
-  const pivot = definition.steps[state.currentStepIndex]?.pivot === true ? { pivot: 'completed' as const } : {}
-  return currentStepIndex === definition.steps.length
-    ? { ...pivot, status: 'completed', currentStepIndex, attempts: {} }
-    : { ...running(state), ...pivot, ...enter(definition, currentStepIndex, now) }
+function forward(state: SagaState, given: Given): Change {
+  const pivot = given.definition.steps[state.currentStepIndex]?.pivot === true ? { pivot: 'completed' as const } : {}
+  return { ...pivot, ...proceed(change(state, pivot), state.currentStepIndex + 1, given) }
+}
+
+/** Comes to the first step from `index` on whose condition holds; the saga is completed if there is none. */
+function proceed(state: SagaState, index: number, given: Given): Change {
+  const { definition, now } = given
+  const skipped: string[] = []
+  for (let at = index; at < definition.steps.length; at++) {
+    const step = stepAt(definition, at)
+    const holds = step.when === undefined || evaluate(step.when, scopeOf(state, given, step.name))
+    const passed = skipped.length > 0 ? { skipped } : {}
+    if (holds !== true && !holds.ok) return { ...passed, currentStepIndex: at, ...undecided(state, step.name, holds.detail, given) }
+    if (holds === true || holds.value === true) return { ...running(state), ...passed, ...enter(definition, at, now) }
+    skipped.push(step.name)
+  }
+  return {
+    status: 'completed',
+    currentStepIndex: definition.steps.length,
+    attempts: {},
+    ...(skipped.length > 0 && { skipped }),
+  }
+}
+
+/** A condition nobody can answer fails its step for good: no retry would answer it either. */
+function undecided(state: SagaState, step: string, detail: string, given: Given): Change {
+  const failureReason = sanitizeText(`the condition of step "${step}" cannot be evaluated: ${detail}`, MAX_REASON_BYTES)
+  if (state.pivot === 'completed') return stuckAt(state, step, 'retriesExhausted', failureReason, given)
+  return backward(state, given, { cause: 'failure', failedStep: step, failureReason })
+}
+
+/** What a condition may ask about. */
+function scopeOf(state: SagaState, { spilled = new Map() }: Given, step: string): Values {
+  const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(spilled) }
+  const { name, version } = state.definition
+  return { input: entryOf(context, 'input') ?? null, context, saga: { id: state.sagaId, definition: name, version, step } }
+}
+
+/** A result that is too large for the state stands nowhere else yet. */
+function withResult(given: Given, step: string, result: Json): Given {
+  return { ...given, spilled: new Map([...(given.spilled ?? []), [step, result]]) }
+}
+
+/** Where a saga begins: at its first step, or at that step's condition. */
+export function beginning(definition: ResolvedDefinition, now: number): Change {
+  const first = stepAt(definition, 0)
+  if (first.when === undefined) return enter(definition, 0, now)
+  const dueAt = { [first.name]: new Date(now).toISOString() }
+  return { attempts: { [first.name]: 1 }, dueAt, waiting: { [first.name]: { for: 'condition' } } }
 }
 
 /** What it means to come to a step: its first attempt, or the beginning of its wait. */
-export function enter(definition: ResolvedDefinition, currentStepIndex: number, now: number): Change {
-  const step = definition.steps[currentStepIndex]
-  if (step === undefined) throw new Error(`definition "${definition.name}" has no step ${currentStepIndex}`)
-  const { name, action, pivot } = step
+function enter(definition: ResolvedDefinition, currentStepIndex: number, now: number): Change {
+  const { name, action, pivot } = stepAt(definition, currentStepIndex)
   const attempts = { [name]: 1 }
   if (!isWait(action)) return { currentStepIndex, attempts, ...(pivot && { pivot: 'dispatched' }) }
   const waitMs = action.for === 'delay' ? action.delayMs : action.timeoutMs
@@ -289,6 +345,12 @@ export function enter(definition: ResolvedDefinition, currentStepIndex: number, 
     dueAt: { [name]: new Date(now + waitMs).toISOString() },
     waiting: { [name]: waiting },
   }
+}
+
+function stepAt(definition: ResolvedDefinition, index: number): ResolvedStep {
+  const step = definition.steps[index]
+  if (step === undefined) throw new Error(`definition "${definition.name}" has no step ${index}`)
+  return step
 }
 
 /** The next step to undo, or the end (S8). `why` is given by what turned the saga round. */

@@ -20,6 +20,8 @@ export const Change = z.object({
   dueAt: z.record(z.string(), z.string()).optional(),
   waiting: z.record(z.string(), Waiting).optional(),
   pivot: z.enum(['dispatched', 'completed', 'failed']).optional(),
+  /** Steps whose condition was false. */
+  skipped: z.array(z.string()).optional(),
   failureReason: z.string().optional(),
   failedStep: z.string().optional(),
   cause: Cause.optional(),
@@ -87,6 +89,7 @@ const facts = [
     to: Change,
   }),
   z.object({ kind: z.literal('interrupted'), at: z.string(), steps: z.array(z.string()), to: Change }),
+  z.object({ kind: z.literal('conditionChecked'), at: z.string(), to: Change }),
   z.object({ kind: z.literal('deadlinePassed'), at: z.string(), to: Change }),
   z.object({ kind: z.literal('cancelRequested'), at: z.string(), ...Act, to: Change }),
   z.object({ kind: z.literal('retried'), at: z.string(), ...Act, step: z.string(), to: Change }),
@@ -215,6 +218,7 @@ export function note(before: SagaState, entry: Entry, seq: number): SagaState {
     case 'signalDropped':
       dropLetter(state, entry.signal, entry.letter)
       return state
+    case 'conditionChecked':
     case 'deadlinePassed':
     case 'lateResult':
     case 'verbRefused':
@@ -243,6 +247,7 @@ export function change(before: SagaState, to: Change): SagaState {
     if (to.waiting === undefined) delete state.waiting
     else state.waiting = to.waiting
   }
+  if (to.skipped !== undefined) state.skippedSteps = [...state.skippedSteps, ...to.skipped]
   if (to.pivot === 'failed') delete state.pivot
   else if (to.pivot !== undefined) state.pivot = to.pivot
   // The first cause stands: a later failure never overwrites it.

@@ -1,6 +1,8 @@
 import type { z } from 'zod'
 import { Definition, isWait, MAX_DEFINITION_BYTES, resolveDefinition, type Step } from './definition.ts'
+import { ACTION_SCOPE, COMPENSATION_SCOPE, compileExpression, WHEN_SCOPE } from './expression.ts'
 import { byteLength, type Json, type JsonProblem } from './json.ts'
+import { compileRequest } from './request.ts'
 
 /**
  * Checks a document that claims to be a definition (S27): what makes it impossible is a problem and refuses it; what is
@@ -19,6 +21,8 @@ export function checkDefinition(document: Json): Checked {
   }
   const parsed = Definition.safeParse(document)
   if (!parsed.success) return { ok: false, problems: problemsOf(parsed.error) }
+  const unreadable = expressionProblems(parsed.data)
+  if (unreadable.length > 0) return { ok: false, problems: unreadable }
   const problems = impossible(parsed.data)
   if (problems.length > 0) return { ok: false, problems }
   return { ok: true, definition: parsed.data, warnings: odd(parsed.data) }
@@ -39,6 +43,42 @@ export function problemsOf(error: z.ZodError): JsonProblem[] {
 
 export function pointerTo(path: readonly PropertyKey[]): string {
   return path.map((key) => `/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
+}
+
+/** Expressions that do not compile, or that ask about a step whose result cannot be there. */
+function expressionProblems({ steps }: Definition): JsonProblem[] {
+  const names = steps.map(({ name }) => name)
+  return steps.flatMap((step, index) => {
+    const at = `/steps/${index}`
+    const before = new Set(names.slice(0, index))
+    const problems: JsonProblem[] = []
+    if (step.when !== undefined) {
+      const compiled = compileExpression(step.when, WHEN_SCOPE, 'bool')
+      if (compiled.ok) problems.push(...absent(compiled.expression.context, before, names, `${at}/when`))
+      else problems.push({ pointer: `${at}/when`, detail: compiled.detail })
+    }
+    if (step.action.type === 'http') {
+      const compiled = compileRequest(step.action, ACTION_SCOPE, `${at}/action`)
+      problems.push(...(compiled.ok ? absent(compiled.context, before, names, `${at}/action`) : compiled.problems))
+    }
+    if (step.compensation?.type === 'http') {
+      const compiled = compileRequest(step.compensation, COMPENSATION_SCOPE, `${at}/compensation`)
+      const any = new Set(names)
+      problems.push(...(compiled.ok ? absent(compiled.context, any, names, `${at}/compensation`) : compiled.problems))
+    }
+    return problems
+  })
+}
+
+function absent(read: readonly string[], there: ReadonlySet<string>, names: readonly string[], pointer: string): JsonProblem[] {
+  return read
+    .filter((name) => !there.has(name))
+    .map((name) => ({
+      pointer,
+      detail: names.includes(name)
+        ? `reads context.${name}, the result of a step that has not run by then`
+        : `reads context.${name}, but there is no step "${name}"`,
+    }))
 }
 
 /** Settings each of which is valid and that cannot go together. */

@@ -1,4 +1,4 @@
-import { enter, INLINE_BYTES } from './decide.ts'
+import { beginning, INLINE_BYTES } from './decide.ts'
 import type { ResolvedDefinition } from './definition.ts'
 import type { Started } from './history.ts'
 
@@ -27,6 +27,6 @@ export function startedEntry(start: {
     ...(deadlineMs !== undefined && { deadlineAt: new Date(start.now + deadlineMs).toISOString() }),
     ...(correlationId !== undefined && { correlationId }),
     ...(traceparent !== undefined && { traceparent }),
-    to: enter(definition, 0, start.now),
+    to: beginning(definition, start.now),
   }
 }

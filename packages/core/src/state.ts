@@ -42,6 +42,8 @@ const Steps = z.array(z.string())
 
 export const Waiting = z.discriminatedUnion('for', [
   z.object({ for: z.literal('delay') }),
+  /** The first step's condition: a worker looks at it, whoever starts the saga does not. */
+  z.object({ for: z.literal('condition') }),
   z.object({ for: z.literal('signal'), signal: z.string() }),
 ])
 export type Waiting = z.infer<typeof Waiting>

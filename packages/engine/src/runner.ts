@@ -290,7 +290,8 @@ export function createRunner(parts: RunnerParts): Runner {
   ): Promise<void> {
     while (saga.ours) {
       const now = clock.now()
-      const given = { definition: saga.definition, now, random: Math.random(), version: saga.version }
+      const { definition, spilled } = saga
+      const given = { definition, spilled, now, random: Math.random(), version: saga.version }
       const decision = decide(saga.state, event, given)
       if (decision.is === 'ignored') {
         log.debug({ sagaId: saga.lease.sagaId, event: event.type, why: decision.why }, 'event ignored')
