@@ -25,6 +25,19 @@ test('waits and the pivot stand in the definition, and need no handler', () => {
   expect([...approval.handlers.keys()]).toEqual(['reserve', 'pay'])
 })
 
+test('a step with a condition may have left no result, and its type says so', () => {
+  const saga = defineSaga({ name: 'gift', input: z.object({ isGift: z.boolean() }) })
+    .step('wrap', { when: 'input.isGift', action: () => ({ paper: 'red' }), compensation: ({ result }) => result.paper })
+    .step('ship', {
+      action: ({ context }) => {
+        expectTypeOf(context.wrap).toEqualTypeOf<{ paper: string } | undefined>()
+        return context.wrap?.paper ?? 'plain'
+      },
+    })
+
+  expect(saga.definition.steps[0]).toMatchObject({ name: 'wrap', when: 'input.isGift' })
+})
+
 test('a signal without a time-out cannot be defined', () => {
   const saga = defineSaga({ name: 'endless' }).step('approve', { action: signal('approved') })
 
