@@ -63,7 +63,9 @@ export const NextAct = z
           direction: Direction,
           attempt: z.int(),
           dueAt: z.string().optional(),
-          waiting: Waiting.optional().meta({ description: 'nobody carries it out: it ends at dueAt, or by its signal' }),
+          waiting: Waiting.optional().meta({
+            description: 'nobody carries it out: it ends at dueAt, or by its signal',
+          }),
         }),
       )
       .optional(),

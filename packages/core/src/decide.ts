@@ -76,7 +76,9 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       return record(
         { kind: 'attemptSucceeded', at, ...facts, outcome: 'succeeded', ...(spilled && { spilled }) },
         (mid) =>
-          mid.cause === undefined ? forward(mid, withResult(given, event.step, event.result)) : backward(mid, given),
+          mid.cause === undefined
+            ? forward(mid, withResult(given, event.step, event.result))
+            : backward(mid, given),
       )
     }
 
@@ -96,7 +98,16 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       }
       const spilled = state.bytes.inline + resultBytes > INLINE_BYTES
       return record(
-        { kind: 'signalReceived', at, signal, letter, step, result, resultBytes, ...(spilled && { spilled }) },
+        {
+          kind: 'signalReceived',
+          at,
+          signal,
+          letter,
+          step,
+          result,
+          resultBytes,
+          ...(spilled && { spilled }),
+        },
         (mid) => forward(mid, withResult(given, step, result)),
       )
     }
@@ -119,7 +130,8 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
         if (mid.cause !== undefined) return backward(mid, given)
         if (again) return retry(mid, event, given)
         const failureReason = reasonOf(facts, maxAttempts)
-        if (mid.pivot === 'completed') return stuckAt(mid, event.step, 'retriesExhausted', failureReason, given)
+        if (mid.pivot === 'completed')
+          return stuckAt(mid, event.step, 'retriesExhausted', failureReason, given)
         const pivot = mid.pivot === undefined ? {} : { pivot: 'failed' as const }
         return backward(mid, given, { ...pivot, cause: 'failure', failedStep: event.step, failureReason })
       })
@@ -158,7 +170,8 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       const failureReason = sanitizeText(`cancelled by ${event.actor}: ${event.reason}`, MAX_REASON_BYTES)
       return record({ kind: 'cancelRequested', at, ...facts }, (mid) => {
         // A saga that is stuck going forward turns round now, whether or not it was to turn round before (S25).
-        const goesForward = mid.status === 'running' ? mid.cause === undefined : mid.stuck?.direction === 'action'
+        const goesForward =
+          mid.status === 'running' ? mid.cause === undefined : mid.stuck?.direction === 'action'
         return goesForward && mid.pivot === undefined
           ? turn(mid, { cause: 'cancel', failureReason }, underWay, given)
           : {}
@@ -194,10 +207,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
 }
 
 /** What a saga waits for, as a value: what the worker does, and what the API says will happen next. */
-export type Next =
-  | { act: 'nothing' }
-  | { act: 'waitForOperator' }
-  | { act: 'attempt'; attempts: Scheduled[] }
+export type Next = { act: 'nothing' } | { act: 'waitForOperator' } | { act: 'attempt'; attempts: Scheduled[] }
 
 /** `waiting`: nobody carries it out; it ends at `dueAt`, or before that when its signal comes. */
 export type Scheduled = AttemptId & { dueAt: string | undefined; waiting: Waiting | undefined }
@@ -239,7 +249,8 @@ export function overdue(state: SagaState, now: number): Event | undefined {
     // It came in time and lies in its letter, however late the letter is read.
     if (waiting.for === 'signal' && entryOf(state.signals, waiting.signal) !== undefined) continue
     if (waiting.for === 'condition') return { type: 'conditionDue' }
-    if (waiting.for === 'delay') return { type: 'attemptSucceeded', step, direction, attempt, result: null, resultBytes: 4 }
+    if (waiting.for === 'delay')
+      return { type: 'attemptSucceeded', step, direction, attempt, result: null, resultBytes: 4 }
     const error = { code: 'SIGNAL_TIMEOUT', message: `the signal "${waiting.signal}" had not come in time` }
     return { type: 'attemptFailed', step, direction, attempt, outcome: 'failed', error }
   }
@@ -276,12 +287,18 @@ export function isPastDeadline(state: SagaState, now: number): boolean {
 
 /** A deadline stops what goes forward; it stops no compensation, and nothing once the pivot is under way (S7). */
 function deadlineActs(state: SagaState): state is SagaState & { deadlineAt: string } {
-  return state.deadlineAt !== undefined && state.status === 'running' && state.cause === undefined && state.pivot === undefined
+  return (
+    state.deadlineAt !== undefined &&
+    state.status === 'running' &&
+    state.cause === undefined &&
+    state.pivot === undefined
+  )
 }
 
 /** The next step in the order of the definition, or the end (S1). The pivot is behind once it is done, or was skipped. */
 function forward(state: SagaState, given: Given): Change {
-  const pivot = given.definition.steps[state.currentStepIndex]?.pivot === true ? { pivot: 'completed' as const } : {}
+  const pivot =
+    given.definition.steps[state.currentStepIndex]?.pivot === true ? { pivot: 'completed' as const } : {}
   return { ...pivot, ...proceed(change(state, pivot), state.currentStepIndex + 1, given) }
 }
 
@@ -293,8 +310,10 @@ function proceed(state: SagaState, index: number, given: Given): Change {
     const step = stepAt(definition, at)
     const holds = step.when === undefined || evaluate(step.when, scopeOf(state, given, step.name))
     const passed = skipped.length > 0 ? { skipped } : {}
-    if (holds !== true && !holds.ok) return { ...passed, currentStepIndex: at, ...undecided(state, step.name, holds.detail, given) }
-    if (holds === true || holds.value === true) return { ...running(state), ...passed, ...enter(definition, at, now) }
+    if (holds !== true && !holds.ok)
+      return { ...passed, currentStepIndex: at, ...undecided(state, step.name, holds.detail, given) }
+    if (holds === true || holds.value === true)
+      return { ...running(state), ...passed, ...enter(definition, at, now) }
     skipped.push(step.name)
   }
   return {
@@ -307,7 +326,10 @@ function proceed(state: SagaState, index: number, given: Given): Change {
 
 /** A condition nobody can answer fails its step for good: no retry would answer it either. */
 function undecided(state: SagaState, step: string, detail: string, given: Given): Change {
-  const failureReason = sanitizeText(`the condition of step "${step}" cannot be evaluated: ${detail}`, MAX_REASON_BYTES)
+  const failureReason = sanitizeText(
+    `the condition of step "${step}" cannot be evaluated: ${detail}`,
+    MAX_REASON_BYTES,
+  )
   if (state.pivot === 'completed') return stuckAt(state, step, 'retriesExhausted', failureReason, given)
   return backward(state, given, { cause: 'failure', failedStep: step, failureReason })
 }
@@ -316,7 +338,11 @@ function undecided(state: SagaState, step: string, detail: string, given: Given)
 function scopeOf(state: SagaState, { spilled = new Map() }: Given, step: string): Values {
   const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(spilled) }
   const { name, version } = state.definition
-  return { input: entryOf(context, 'input') ?? null, context, saga: { id: state.sagaId, definition: name, version, step } }
+  return {
+    input: entryOf(context, 'input') ?? null,
+    context,
+    saga: { id: state.sagaId, definition: name, version, step },
+  }
 }
 
 /** A result that is too large for the state stands nowhere else yet. */
@@ -338,7 +364,8 @@ function enter(definition: ResolvedDefinition, currentStepIndex: number, now: nu
   const attempts = { [name]: 1 }
   if (!isWait(action)) return { currentStepIndex, attempts, ...(pivot && { pivot: 'dispatched' }) }
   const waitMs = action.for === 'delay' ? action.delayMs : action.timeoutMs
-  const waiting: Waiting = action.for === 'delay' ? { for: 'delay' } : { for: 'signal', signal: action.signal }
+  const waiting: Waiting =
+    action.for === 'delay' ? { for: 'delay' } : { for: 'signal', signal: action.signal }
   return {
     currentStepIndex,
     attempts,
@@ -499,7 +526,9 @@ export function actOf(definition: ResolvedDefinition, { step, direction }: Attem
 /** A wait is waited out once (S7a). */
 function attemptsOf(definition: ResolvedDefinition, id: AttemptId): number {
   const action = stepOf(definition, id.step)?.action
-  return id.direction === 'action' && action !== undefined && isWait(action) ? 1 : actOf(definition, id).retry.maxAttempts
+  return id.direction === 'action' && action !== undefined && isWait(action)
+    ? 1
+    : actOf(definition, id).retry.maxAttempts
 }
 
 /** Duplicates and results of attempts that are no longer current change nothing. */

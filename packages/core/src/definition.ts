@@ -1,5 +1,12 @@
 import { z } from 'zod'
-import { ACTION_SCOPE, COMPENSATION_SCOPE, compileExpression, type Expression, type Scope, WHEN_SCOPE } from './expression.ts'
+import {
+  ACTION_SCOPE,
+  COMPENSATION_SCOPE,
+  compileExpression,
+  type Expression,
+  type Scope,
+  WHEN_SCOPE,
+} from './expression.ts'
 import type { Json } from './json.ts'
 import { compileRequest, type RequestTemplate } from './request.ts'
 
@@ -79,11 +86,9 @@ export const HttpAction = z
   })
   .meta({ description: 'a call to an HTTP service' })
 
-export const HandlerAction = z
-  .strictObject({ type: z.literal('handler') })
-  .meta({
-    description: 'a TypeScript function registered in a worker under the definition and the name of the step',
-  })
+export const HandlerAction = z.strictObject({ type: z.literal('handler') }).meta({
+  description: 'a TypeScript function registered in a worker under the definition and the name of the step',
+})
 
 export const DelayAction = z
   .strictObject({ type: z.literal('delay'), delayMs: DurationMs })
@@ -126,7 +131,10 @@ export const Step = z
       .max(4096)
       .optional()
       .meta({ description: 'an expression (CEL); the step is skipped if it is false' }),
-    pivot: z.boolean().optional().meta({ description: 'once this step has completed nothing is undone any more' }),
+    pivot: z
+      .boolean()
+      .optional()
+      .meta({ description: 'once this step has completed nothing is undone any more' }),
   })
   .meta({ id: 'Step', description: 'an action and, optionally, the compensation that undoes it' })
 
@@ -193,9 +201,7 @@ export type Act = {
 }
 
 /** A step that nobody carries out: it ends by itself, or when it is told to (S7a). */
-export type Wait =
-  | { for: 'delay'; delayMs: number }
-  | { for: 'signal'; signal: string; timeoutMs: number }
+export type Wait = { for: 'delay'; delayMs: number } | { for: 'signal'; signal: string; timeoutMs: number }
 
 export type ResolvedStep = {
   name: string
@@ -253,7 +259,8 @@ export function resolveDefinition(definition: Definition, version: number): Reso
 
 function resolveAction({ action, timeoutMs, retry: own }: Step, defaultMs: number, retry: Retry): Act | Wait {
   if (action.type === 'delay') return { for: 'delay', delayMs: action.delayMs }
-  if (action.type === 'signal') return { for: 'signal', signal: action.signal, timeoutMs: timeoutMs ?? defaultMs }
+  if (action.type === 'signal')
+    return { for: 'signal', signal: action.signal, timeoutMs: timeoutMs ?? defaultMs }
   return {
     call: action,
     request: compiledRequest(action, ACTION_SCOPE),

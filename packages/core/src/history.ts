@@ -1,6 +1,16 @@
 import { z } from 'zod'
 import type { Json } from './json.ts'
-import { Cause, Direction, entryOf, isTerminal, type SagaState, Status, Stuck, Waiting, without } from './state.ts'
+import {
+  Cause,
+  Direction,
+  entryOf,
+  isTerminal,
+  type SagaState,
+  Status,
+  Stuck,
+  Waiting,
+  without,
+} from './state.ts'
 
 /**
  * The history: one entry per transition, in order, append-only. An entry states a fact and, under `to`, what changed

@@ -59,18 +59,27 @@ function expressionProblems({ steps }: Definition): JsonProblem[] {
     }
     if (step.action.type === 'http') {
       const compiled = compileRequest(step.action, ACTION_SCOPE, `${at}/action`)
-      problems.push(...(compiled.ok ? absent(compiled.context, before, names, `${at}/action`) : compiled.problems))
+      problems.push(
+        ...(compiled.ok ? absent(compiled.context, before, names, `${at}/action`) : compiled.problems),
+      )
     }
     if (step.compensation?.type === 'http') {
       const compiled = compileRequest(step.compensation, COMPENSATION_SCOPE, `${at}/compensation`)
       const any = new Set(names)
-      problems.push(...(compiled.ok ? absent(compiled.context, any, names, `${at}/compensation`) : compiled.problems))
+      problems.push(
+        ...(compiled.ok ? absent(compiled.context, any, names, `${at}/compensation`) : compiled.problems),
+      )
     }
     return problems
   })
 }
 
-function absent(read: readonly string[], there: ReadonlySet<string>, names: readonly string[], pointer: string): JsonProblem[] {
+function absent(
+  read: readonly string[],
+  there: ReadonlySet<string>,
+  names: readonly string[],
+  pointer: string,
+): JsonProblem[] {
   return read
     .filter((name) => !there.has(name))
     .map((name) => ({
@@ -152,7 +161,8 @@ function odd(definition: Definition): JsonProblem[] {
       const detail = `step "${step.name}" comes after the pivot "${definition.steps[pivot]?.name}": this compensation can never run`
       warnings.push({ pointer: `${at}/compensation`, detail })
     }
-    const writes = step.action.type === 'handler' || (step.action.type === 'http' && step.action.method !== 'GET')
+    const writes =
+      step.action.type === 'handler' || (step.action.type === 'http' && step.action.method !== 'GET')
     if (writes && step.compensation === undefined && index < last) {
       const detail = `step "${step.name}" may change something and has no compensation: if a later step fails, its effect stays`
       warnings.push({ pointer: at, detail })
@@ -169,7 +179,8 @@ function odd(definition: Definition): JsonProblem[] {
       })
     }
     const action = resolved.steps[index]?.action
-    const timeoutMs = action === undefined ? 0 : isWait(action) && action.for === 'delay' ? action.delayMs : action.timeoutMs
+    const timeoutMs =
+      action === undefined ? 0 : isWait(action) && action.for === 'delay' ? action.delayMs : action.timeoutMs
     if (definition.deadlineMs !== undefined && timeoutMs > definition.deadlineMs) {
       const detail = `one attempt of step "${step.name}" may take ${timeoutMs} ms, longer than the saga's deadline of ${definition.deadlineMs} ms`
       warnings.push({ pointer: step.timeoutMs === undefined ? at : `${at}/timeoutMs`, detail })

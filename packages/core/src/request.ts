@@ -5,11 +5,11 @@ import {
   compileHeader,
   compileTemplate,
   compileUrl,
-  render,
   type Rendered,
+  references,
+  render,
   renderHeader,
   renderUrl,
-  references,
   type Template,
   type TextTemplate,
 } from './template.ts'
@@ -35,13 +35,21 @@ export function compileRequest(action: HttpAction, scope: Scope, pointer: string
   const headers = Object.entries(action.headers ?? {}).map(([name, value]) => {
     return { name, compiled: compileHeader(value, scope, `${pointer}/headers/${name}`) }
   })
-  const problems = [url, ...headers.map(({ compiled }) => compiled), ...(body === undefined ? [] : [body])].flatMap(
-    (compiled) => (compiled.ok ? [] : compiled.problems),
-  )
+  const problems = [
+    url,
+    ...headers.map(({ compiled }) => compiled),
+    ...(body === undefined ? [] : [body]),
+  ].flatMap((compiled) => (compiled.ok ? [] : compiled.problems))
   if (!url.ok || (body !== undefined && !body.ok) || problems.length > 0) return { ok: false, problems }
-  const values = headers.flatMap(({ name, compiled }) => (compiled.ok ? [[name, compiled.template] as const] : []))
+  const values = headers.flatMap(({ name, compiled }) =>
+    compiled.ok ? [[name, compiled.template] as const] : [],
+  )
   const request = { url: url.template, headers: values, body: body?.template }
-  const templates = [request.url, ...values.map(([, value]) => value), ...(request.body === undefined ? [] : [request.body])]
+  const templates = [
+    request.url,
+    ...values.map(([, value]) => value),
+    ...(request.body === undefined ? [] : [request.body]),
+  ]
   return { ok: true, request, context: [...new Set(templates.flatMap((one) => references(one).context))] }
 }
 

@@ -38,7 +38,9 @@ const http = (url: string, more: Record<string, Json> = {}): Json => ({ type: 'h
 
 describe('a request with expressions', () => {
   test('is sent what they give: values keep their type, and in a URL they are only ever text', async () => {
-    const service = await openService(({ url }) => ({ body: url.startsWith('/orders') ? { id: 'r/1', n: 2 } : null }))
+    const service = await openService(({ url }) => ({
+      body: url.startsWith('/orders') ? { id: 'r/1', n: 2 } : null,
+    }))
     const stage = await createStage()
     await stage.worker()
     const sagaId = await stage.start(
@@ -49,7 +51,12 @@ describe('a request with expressions', () => {
             name: 'reserve',
             action: http(`${service.url}/orders/\${{ input.id }}?note=\${{ input.note }}`, {
               headers: { 'x-note': 'saga ${{ saga.step }}' },
-              body: { whole: '${{ input }}', count: '${{ input.lines.size() }}', text: 'n° ${{ input.id }}', plain: 1 },
+              body: {
+                whole: '${{ input }}',
+                count: '${{ input.lines.size() }}',
+                text: 'n° ${{ input.id }}',
+                plain: 1,
+              },
             }),
             compensation: http(`${service.url}/reservations/\${{ result.id }}`, {
               method: 'DELETE',
@@ -78,7 +85,12 @@ describe('a request with expressions', () => {
       },
       { method: 'DELETE', url: '/reservations/r%2F1', header: undefined, body: { why: 'charge', n: 3 } },
     ])
-    expect(ended).toMatchObject({ status: 'failed', failedStep: 'charge', compensatedSteps: ['reserve'], clean: true })
+    expect(ended).toMatchObject({
+      status: 'failed',
+      failedStep: 'charge',
+      compensatedSteps: ['reserve'],
+      clean: true,
+    })
     expect(ended.failureReason).toMatch(/EXPRESSION_FAILED: at \/url: .*missing/)
   })
 })
@@ -120,9 +132,19 @@ describe('a step with a condition', () => {
       skippedSteps: ['second', 'fourth'],
       compensatedSteps: ['third', 'first'],
     })
-    expect(service.seen.map(({ url }) => url)).toEqual(['/first', '/third', '/last', '/undo-third', '/undo-first'])
+    expect(service.seen.map(({ url }) => url)).toEqual([
+      '/first',
+      '/third',
+      '/last',
+      '/undo-third',
+      '/undo-first',
+    ])
     expect(await stage.history(sagaId)).toContainEqual(
-      expect.objectContaining({ kind: 'attemptSucceeded', step: 'first', to: expect.objectContaining({ skipped: ['second'] }) }),
+      expect.objectContaining({
+        kind: 'attemptSucceeded',
+        step: 'first',
+        to: expect.objectContaining({ skipped: ['second'] }),
+      }),
     )
   })
 
@@ -130,7 +152,10 @@ describe('a step with a condition', () => {
     const service = await openService()
     const stage = await createStage()
     await stage.worker()
-    const definition = { name: 'idle', steps: [step('a', service.url, { when: 'false' }), step('b', service.url, { when: 'input.x' })] }
+    const definition = {
+      name: 'idle',
+      steps: [step('a', service.url, { when: 'false' }), step('b', service.url, { when: 'input.x' })],
+    }
 
     const ended = await stage.ended(await stage.start(definition, { x: false }))
 
@@ -142,7 +167,10 @@ describe('a step with a condition', () => {
     const service = await openService()
     const stage = await createStage()
     await stage.worker()
-    const definition = { name: 'unclear', steps: [step('a', service.url), step('b', service.url, { when: 'input.total > 5' })] }
+    const definition = {
+      name: 'unclear',
+      steps: [step('a', service.url), step('b', service.url, { when: 'input.total > 5' })],
+    }
 
     const ended = await stage.ended(await stage.start(definition, { total: 'many' }))
 

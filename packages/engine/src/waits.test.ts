@@ -1,6 +1,6 @@
 import type { Json } from '@backstitch/core'
 import { describe, expect, test } from 'vitest'
-import { createGate, createStage, rejection, sagaOf, type Stage } from './testing.ts'
+import { createGate, createStage, rejection, type Stage, sagaOf } from './testing.ts'
 
 /** Steps that nobody carries out, and the step after which nothing is undone. */
 
@@ -9,9 +9,10 @@ function waitingSaga(name: string, waits: Record<string, Json>, undone: string[]
   const { saga, document } = sagaOf(name, {
     before: { action: () => 1, compensation: undo },
     wait: { action: () => 'never called' },
-    after: { action: ({ context }) => context['wait'] ?? null, compensation: undo },
+    after: { action: ({ context }) => context.wait ?? null, compensation: undo },
   })
-  if (typeof document !== 'object' || document === null || !('steps' in document)) throw new Error('no document')
+  if (typeof document !== 'object' || document === null || !('steps' in document))
+    throw new Error('no document')
   const [before = null, , after = null] = Array.isArray(document.steps) ? document.steps : []
   return { saga, document: { ...document, steps: [before, { name: 'wait', ...waits }, after] } }
 }
@@ -28,14 +29,19 @@ describe('a signal', () => {
     const { saga, document } = waitingSaga('approval', APPROVAL)
     await stage.worker({ sagas: [saga] })
     const sagaId = await stage.start(document)
-    const waiting = await stage.eventually(sagaId, ({ attempts }) => attempts['wait'] === 1)
-    expect(waiting.next.attempts).toMatchObject([{ step: 'wait', waiting: { for: 'signal', signal: 'approved' } }])
+    const waiting = await stage.eventually(sagaId, ({ attempts }) => attempts.wait === 1)
+    expect(waiting.next.attempts).toMatchObject([
+      { step: 'wait', waiting: { for: 'signal', signal: 'approved' } },
+    ])
     await expect.poll(async () => (await stage.saga(sagaId)).next.worker).toBeUndefined()
 
     expect((await signal(stage, sagaId, 'approved', { by: 'ada' })).is).toBe('posted')
 
     const ended = await stage.ended(sagaId)
-    expect(ended).toMatchObject({ status: 'completed', context: { wait: { by: 'ada' }, after: { by: 'ada' } } })
+    expect(ended).toMatchObject({
+      status: 'completed',
+      context: { wait: { by: 'ada' }, after: { by: 'ada' } },
+    })
   })
 
   test('that comes before its step is kept for it, first in first out, and one too many blocks no end (M2)', async () => {
@@ -49,18 +55,15 @@ describe('a signal', () => {
     await signal(stage, sagaId, 'approved', 'first')
     await signal(stage, sagaId, 'other', 'never asked for')
     await signal(stage, sagaId, 'approved', 'second')
-    await stage.eventually(sagaId, ({ signals }) => signals?.['approved']?.length === 2)
+    await stage.eventually(sagaId, ({ signals }) => signals?.approved?.length === 2)
     gate.open()
 
     const ended = await stage.ended(sagaId)
 
     expect(ended).toMatchObject({ status: 'completed', context: { wait: 'first' } })
-    expect((await stage.history(sagaId)).map(({ kind }) => kind).filter((kind) => kind.startsWith('signal'))).toEqual([
-      'signalKept',
-      'signalKept',
-      'signalKept',
-      'signalReceived',
-    ])
+    expect(
+      (await stage.history(sagaId)).map(({ kind }) => kind).filter((kind) => kind.startsWith('signal')),
+    ).toEqual(['signalKept', 'signalKept', 'signalKept', 'signalReceived'])
   })
 
   test('that does not come in time fails the step for good, and what was done is undone (S7a)', async () => {
@@ -71,7 +74,12 @@ describe('a signal', () => {
 
     const ended = await stage.ended(await stage.start(document))
 
-    expect(ended).toMatchObject({ status: 'failed', failedStep: 'wait', compensatedSteps: ['before'], clean: true })
+    expect(ended).toMatchObject({
+      status: 'failed',
+      failedStep: 'wait',
+      compensatedSteps: ['before'],
+      clean: true,
+    })
     expect(ended.failureReason).toContain('SIGNAL_TIMEOUT')
     expect(undone).toEqual(['before'])
   })
@@ -81,14 +89,17 @@ describe('a signal', () => {
     const { saga, document } = waitingSaga('patient', APPROVAL)
     const first = await stage.worker({ sagas: [saga] })
     const sagaId = await stage.start(document)
-    await stage.eventually(sagaId, ({ attempts, next }) => attempts['wait'] === 1 && next.worker === undefined)
+    await stage.eventually(sagaId, ({ attempts, next }) => attempts.wait === 1 && next.worker === undefined)
     await first.stop(0)
     const large = 'x'.repeat(100_000)
     await signal(stage, sagaId, 'approved', large)
 
     await stage.worker({ sagas: [saga] })
 
-    expect(await stage.ended(sagaId)).toMatchObject({ status: 'completed', context: { wait: large, after: large } })
+    expect(await stage.ended(sagaId)).toMatchObject({
+      status: 'completed',
+      context: { wait: large, after: large },
+    })
   })
 
   test('a cancel while it is waited for takes effect at once (S25)', async () => {
@@ -96,9 +107,13 @@ describe('a signal', () => {
     const { saga, document } = waitingSaga('cancelled', APPROVAL)
     await stage.worker({ sagas: [saga] })
     const sagaId = await stage.start(document)
-    await stage.eventually(sagaId, ({ attempts }) => attempts['wait'] === 1)
+    await stage.eventually(sagaId, ({ attempts }) => attempts.wait === 1)
 
-    await stage.store.mailbox.post(sagaId, { kind: 'cancel', actor: 'ada', reason: 'enough' }, { beforePivot: true })
+    await stage.store.mailbox.post(
+      sagaId,
+      { kind: 'cancel', actor: 'ada', reason: 'enough' },
+      { beforePivot: true },
+    )
 
     expect(await stage.ended(sagaId)).toMatchObject({ status: 'cancelled', compensatedSteps: ['before'] })
   })
@@ -109,7 +124,10 @@ test('a delay ends by itself, without an attempt, and holds no lease meanwhile (
   const { saga, document } = waitingSaga('later', { action: { type: 'delay', delayMs: 400 } })
   await stage.worker({ sagas: [saga] })
   const sagaId = await stage.start(document)
-  const waiting = await stage.eventually(sagaId, ({ attempts, next }) => attempts['wait'] === 1 && next.worker === undefined)
+  const waiting = await stage.eventually(
+    sagaId,
+    ({ attempts, next }) => attempts.wait === 1 && next.worker === undefined,
+  )
 
   const ended = await stage.ended(sagaId)
 
@@ -139,9 +157,15 @@ describe('the pivot', () => {
     const sagaId = await stage.start(document)
 
     const stuck = await stage.eventually(sagaId, ({ status }) => status === 'stuck')
-    expect(stuck).toMatchObject({ stuck: { step: 'last', direction: 'action', reason: 'retriesExhausted' }, pivot: 'completed' })
+    expect(stuck).toMatchObject({
+      stuck: { step: 'last', direction: 'action', reason: 'retriesExhausted' },
+      pivot: 'completed',
+    })
     const cancel = { kind: 'cancel', actor: 'ada', reason: 'too late' } as const
-    expect(await stage.store.mailbox.post(sagaId, cancel, { beforePivot: true })).toMatchObject({ is: 'refused', pastPivot: true })
+    expect(await stage.store.mailbox.post(sagaId, cancel, { beforePivot: true })).toMatchObject({
+      is: 'refused',
+      pastPivot: true,
+    })
 
     broken = false
     await stage.store.mailbox.post(sagaId, { kind: 'verb', verb: 'retry', actor: 'ada', reason: 'made room' })
@@ -167,7 +191,11 @@ describe('the pivot', () => {
   test('a cancel that was acknowledged is never overtaken by it; one that is not says so (S25)', async () => {
     const stage = await createStage()
     const undone: string[] = []
-    const { saga, document } = withPivot(() => 1, () => 'paid', undone)
+    const { saga, document } = withPivot(
+      () => 1,
+      () => 'paid',
+      undone,
+    )
     await stage.worker({ sagas: [saga] })
 
     const answers = await Promise.all(

@@ -55,7 +55,10 @@ export type StepSpec<
 > = {
   description?: string | undefined
   /** A function that returns the step's result, a call to an HTTP service, or a wait. */
-  action: ((call: ActionCall<Input, Results>) => Result | Promise<Result>) | HttpCall<Result> | WaitCall<Result>
+  action:
+    | ((call: ActionCall<Input, Results>) => Result | Promise<Result>)
+    | HttpCall<Result>
+    | WaitCall<Result>
   /** What undoes it; as `{ run }` with a time-out and retries of its own. */
   compensation?:
     | Undo<Input, Results, Result, When>
@@ -80,9 +83,11 @@ export type StepSpec<
 }
 
 /** What later steps find of a step: its result, or, if it has a condition, perhaps none. */
-export type ResultOf<Name extends string, Result, Condition extends string | undefined> = Condition extends string
-  ? { [K in Name]?: Stored<Result> }
-  : { [K in Name]: Stored<Result> }
+export type ResultOf<
+  Name extends string,
+  Result,
+  Condition extends string | undefined,
+> = Condition extends string ? { [K in Name]?: Stored<Result> } : { [K in Name]: Stored<Result> }
 
 /** A step's name if it is free, else the reason why it is not. */
 export type FreeName<Name extends string, Results> = string extends Name

@@ -4,7 +4,10 @@ import { defineSaga, delay, signal } from './index.ts'
 
 const approval = defineSaga({ name: 'approval' })
   .step('reserve', { action: () => ({ seat: 7 }), compensation: () => undefined })
-  .step('approve', { action: signal('approved', { result: z.object({ by: z.string() }) }), timeoutMs: 86_400_000 })
+  .step('approve', {
+    action: signal('approved', { result: z.object({ by: z.string() }) }),
+    timeoutMs: 86_400_000,
+  })
   .step('coolOff', { action: delay(60_000) })
   .step('pay', {
     pivot: true,
@@ -27,7 +30,11 @@ test('waits and the pivot stand in the definition, and need no handler', () => {
 
 test('a step with a condition may have left no result, and its type says so', () => {
   const saga = defineSaga({ name: 'gift', input: z.object({ isGift: z.boolean() }) })
-    .step('wrap', { when: 'input.isGift', action: () => ({ paper: 'red' }), compensation: ({ result }) => result.paper })
+    .step('wrap', {
+      when: 'input.isGift',
+      action: () => ({ paper: 'red' }),
+      compensation: ({ result }) => result.paper,
+    })
     .step('ship', {
       action: ({ context }) => {
         expectTypeOf(context.wrap).toEqualTypeOf<{ paper: string } | undefined>()

@@ -18,7 +18,11 @@ export const Letter = z.discriminatedUnion('kind', [
     step: z.string().optional(),
     decidedOn: z.int().optional(),
   }),
-  z.object({ kind: z.literal('signal'), signal: z.string(), payload: z.custom<Json>((value) => value !== undefined) }),
+  z.object({
+    kind: z.literal('signal'),
+    signal: z.string(),
+    payload: z.custom<Json>((value) => value !== undefined),
+  }),
   z.object({
     kind: z.literal('lateResult'),
     step: z.string(),

@@ -13,7 +13,11 @@ const signal = (sagaId: string, name: string, body: unknown) =>
 test('a signal is accepted for any saga that has not ended, and lies in its mail as it was sent (M2)', async () => {
   const sagaId = await stage.start(await stage.define())
 
-  const answer = await signal(sagaId, 'approved', { by: 'ada', __proto__: null, list: [1, { constructor: 'x' }] })
+  const answer = await signal(sagaId, 'approved', {
+    by: 'ada',
+    __proto__: null,
+    list: [1, { constructor: 'x' }],
+  })
 
   expect(answer.status).toBe(202)
   expect(answer.body).toMatchObject({ accepted: true, sagaId, status: 'running' })

@@ -35,9 +35,16 @@ export function signalRoutes(app: App, { store }: Door): void {
       const { sent: payload = null } = request
       const bytes = byteLength(JSON.stringify(payload))
       if (bytes > MAX_VALUE_BYTES) {
-        throw new Problem('BODY_TOO_LARGE', `the payload has ${bytes} bytes as JSON; the most is ${MAX_VALUE_BYTES}`)
+        throw new Problem(
+          'BODY_TOO_LARGE',
+          `the payload has ${bytes} bytes as JSON; the most is ${MAX_VALUE_BYTES}`,
+        )
       }
-      const posted = await store().mailbox.post(sagaId, { kind: 'signal', signal: request.params.name, payload })
+      const posted = await store().mailbox.post(sagaId, {
+        kind: 'signal',
+        signal: request.params.name,
+        payload,
+      })
       switch (posted.is) {
         case 'posted': {
           const { status, version } = posted

@@ -1,4 +1,13 @@
-import { type Act, type AttemptId, handlerOf, type HttpAction, renderRequest, type RequestTemplate, type SagaModule, type Values } from '@backstitch/core'
+import {
+  type Act,
+  type AttemptId,
+  type HttpAction,
+  handlerOf,
+  type RequestTemplate,
+  renderRequest,
+  type SagaModule,
+  type Values,
+} from '@backstitch/core'
 import type { AttemptEnd, AttemptRequest } from './attempt.ts'
 import { runHandler } from './handler.ts'
 import { createHttpCaller } from './http.ts'
@@ -78,7 +87,9 @@ export function createParticipants(sagas: readonly SagaModule[]): Participants {
       if (zombie !== undefined && !(await endsInTime(zombie, request))) return STILL_RUNNING
       // Called off while it waited: the saga may be another worker's by now (S16).
       if (request.signal.aborted) return CALLED_OFF
-      return act.call.type === 'http' ? callHttp(act.call, act.request, request) : runOwn(request, abort, onLate)
+      return act.call.type === 'http'
+        ? callHttp(act.call, act.request, request)
+        : runOwn(request, abort, onLate)
     },
 
     close: () => http.close(),
@@ -88,9 +99,22 @@ export function createParticipants(sagas: readonly SagaModule[]): Participants {
 /** What the expressions of a request may ask about. */
 function valuesOf({ sagaId, definition, step, direction, attempt, ...request }: AttemptRequest): Values {
   const { input, context, result = null, failure } = request
-  const saga = { id: sagaId, definition: definition.name, version: definition.version, step, direction, attempt }
+  const saga = {
+    id: sagaId,
+    definition: definition.name,
+    version: definition.version,
+    step,
+    direction,
+    attempt,
+  }
   if (direction === 'action') return { input, context, saga }
-  return { input, context, saga, result, failure: { step: failure?.step ?? null, reason: failure?.reason ?? '' } }
+  return {
+    input,
+    context,
+    saga,
+    result,
+    failure: { step: failure?.step ?? null, reason: failure?.reason ?? '' },
+  }
 }
 
 const STILL_RUNNING: AttemptEnd = {

@@ -200,7 +200,11 @@ export function sagasClient(call: Transport): SagasClient {
 
     async signal(sagaId, name, payload = null, options = {}) {
       const path = ['sagas', sagaId, 'signals', name]
-      return call({ method: 'POST', path, body: checkedInput(payload, ''), repeatable: false }, Accepted, options)
+      return call(
+        { method: 'POST', path, body: checkedInput(payload, ''), repeatable: false },
+        Accepted,
+        options,
+      )
     },
 
     // Asked for twice it is still one cancel.
