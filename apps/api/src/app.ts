@@ -21,6 +21,7 @@ import { definitionRoutes } from './routes/definitions.ts'
 import { installationRoutes } from './routes/installation.ts'
 import { probeRoutes } from './routes/probes.ts'
 import { sagaRoutes } from './routes/sagas.ts'
+import { signalRoutes } from './routes/signals.ts'
 import { verbRoutes } from './routes/verbs.ts'
 import { createStarting, type Starting } from './starting.ts'
 import { stopInOrder } from './stopping.ts'
@@ -89,6 +90,7 @@ export async function buildApp(options: {
 
   definitionRoutes(app, door)
   sagaRoutes(app, door)
+  signalRoutes(app, door)
   verbRoutes(app, door)
   installationRoutes(app, door)
   probeRoutes(app, door)

@@ -5,7 +5,7 @@ import {
   type Json,
   type JsonProblem,
   MAX_VALUE_BYTES,
-  next,
+  nextAct,
   Problem,
   type Saga,
   type SagaState,
@@ -115,22 +115,14 @@ export function createStarting(options: {
 /** What reading it back would give, without reading it. */
 function justStarted(state: SagaState, { input, sagaKey, tags }: StartRequest): Saga {
   const { bytes: _, spilled: __, traceparent: ___, ...shown } = state
-  const due = next(state)
   return {
     ...shown,
     context: { input },
     version: 1,
     tags: tags ?? {},
     ...(sagaKey !== undefined && { sagaKey }),
-    next:
-      due.act === 'attempt'
-        ? { act: 'attempt', attempts: due.attempts.map(withoutAbsent) }
-        : { act: due.act },
+    next: nextAct(state),
   }
-}
-
-function withoutAbsent<T extends { dueAt: string | undefined }>({ dueAt, ...attempt }: T) {
-  return dueAt === undefined ? attempt : { ...attempt, dueAt }
 }
 
 /** zod leaves a key of this name out without a word, and nothing that is sent may be lost in silence (S31). */

@@ -8,12 +8,18 @@ import type { SagaState } from './state.ts'
 export function owed(state: SagaState, definition: ResolvedDefinition): string[] {
   const completed = new Set(state.completedSteps)
   const done = new Set([...state.compensatedSteps, ...(state.skippedCompensations ?? [])])
-  const uncertain = state.uncertainSteps.filter(
-    (name) => !completed.has(name) && stepOf(definition, name)?.compensateWhen === 'uncertain',
-  )
-  return [...uncertain.reverse(), ...state.completedSteps.toReversed()].filter(
-    (name) => !done.has(name) && stepOf(definition, name)?.compensation !== undefined,
-  )
+  const order = state.completedSteps.toReversed()
+  for (const name of state.uncertainSteps) {
+    if (completed.has(name) || stepOf(definition, name)?.compensateWhen !== 'uncertain') continue
+    // Most often the last that was tried, and then the first to be undone; one that was skipped has others after it.
+    const place = order.findIndex((other) => positionOf(definition, other) < positionOf(definition, name))
+    order.splice(place < 0 ? order.length : place, 0, name)
+  }
+  return order.filter((name) => !done.has(name) && stepOf(definition, name)?.compensation !== undefined)
+}
+
+function positionOf(definition: ResolvedDefinition, name: string): number {
+  return definition.indexOf.get(name) ?? -1
 }
 
 export function stepOf(definition: ResolvedDefinition, name: string) {

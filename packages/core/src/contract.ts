@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { Name } from './definition.ts'
 import { Entry } from './history.ts'
 import type { Json } from './json.ts'
-import { Direction, SagaState, Status, Stuck } from './state.ts'
+import { Direction, SagaState, Status, Stuck, Waiting } from './state.ts'
 
 /** The shapes of the REST API, shared by the server that validates them, the client that sends them and the OpenAPI page. */
 
@@ -58,7 +58,15 @@ export const NextAct = z
     act: z.enum(['nothing', 'waitForOperator', 'attempt']),
     attempts: z
       .array(
-        z.object({ step: z.string(), direction: Direction, attempt: z.int(), dueAt: z.string().optional() }),
+        z.object({
+          step: z.string(),
+          direction: Direction,
+          attempt: z.int(),
+          dueAt: z.string().optional(),
+          waiting: Waiting.optional().meta({
+            description: 'nobody carries it out: it ends at dueAt, or by its signal',
+          }),
+        }),
       )
       .optional(),
     /** The worker that holds the saga now. */

@@ -1,10 +1,12 @@
 import { owed, stepOf } from './compensation.ts'
-import type { Act, ResolvedDefinition } from './definition.ts'
+import type { NextAct } from './contract.ts'
+import { type Act, isWait, type ResolvedDefinition, type ResolvedStep } from './definition.ts'
 import type { AttemptId, Event } from './event.ts'
+import { evaluate, type Values } from './expression.ts'
 import { type Change, change, type Entry, note } from './history.ts'
-import { sanitizeText } from './json.ts'
+import { type Json, sanitizeText } from './json.ts'
 import { retryDelayMs } from './retry.ts'
-import { entryOf, isMoving, isTerminal, type SagaState, type Status, without } from './state.ts'
+import { entryOf, isMoving, isTerminal, type SagaState, type Status, type Waiting, without } from './state.ts'
 
 /**
  * The rules. `decide` says what one event makes of a saga; it does nothing, knows no clock and draws no random number.
@@ -16,6 +18,7 @@ import { entryOf, isMoving, isTerminal, type SagaState, type Status, without } f
  *  4. attempts are bounded (S5, S11, S19)
  *  5. every moving saga has an attempt under way or scheduled (S15)
  *  6. folding the entries gives the state (S35)
+ *  7. once the pivot has completed nothing is undone (S14)
  */
 
 /** One value of a context, the start input or a result, as JSON in UTF-8 (S32). */
@@ -30,6 +33,8 @@ const MAX_REASON_BYTES = 1024
 export const INLINE_BYTES = 1400
 /** S19 */
 export const MAX_LEASES_LOST = 5
+/** M2 */
+export const MAX_KEPT_SIGNALS = 100
 
 /** What a decision depends on beside state and event. */
 export type Given = {
@@ -38,6 +43,8 @@ export type Given = {
   now: number
   /** In [0, 1): the jitter of a retry, should one be decided. */
   random: number
+  /** Values of the context that do not stand in the state itself (S33). */
+  spilled?: ReadonlyMap<string, Json> | undefined
   /** The row's version, which is the sequence number of its last entry (S17a). */
   version: number
 }
@@ -59,12 +66,49 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
         )
       }
       if (state.bytes.total + event.resultBytes > MAX_CONTEXT_BYTES) {
-        return decide(state, tooLarge(state, event), given)
+        const { step, direction, attempt } = event
+        const error = { code: 'CONTEXT_TOO_LARGE', message: tooLarge(state, event.resultBytes) }
+        // What a participant did stays done; a delay did nothing.
+        const outcome = entryOf(state.waiting, step) === undefined ? 'uncertain' : 'failed'
+        return decide(state, { type: 'attemptFailed', step, direction, attempt, outcome, error }, given)
       }
       const spilled = state.bytes.inline + event.resultBytes > INLINE_BYTES
       return record(
         { kind: 'attemptSucceeded', at, ...facts, outcome: 'succeeded', ...(spilled && { spilled }) },
-        (mid) => (mid.cause === undefined ? forward(mid, given) : backward(mid, given)),
+        (mid) =>
+          mid.cause === undefined
+            ? forward(mid, withResult(given, event.step, event.result))
+            : backward(mid, given),
+      )
+    }
+
+    case 'conditionDue': {
+      if (overdue(state, given.now)?.type !== 'conditionDue') return ignored('no condition is waited for')
+      return record({ kind: 'conditionChecked', at }, (mid) => proceed(mid, mid.currentStepIndex, given))
+    }
+
+    case 'signalReceived': {
+      const { signal, letter, payload: result, payloadBytes: resultBytes } = event
+      const step = waitingFor(state, signal)
+      const [oldest = letter] = entryOf(state.signals, signal) ?? []
+      if (step === undefined || oldest !== letter) return keepSignal(state, event, record, at)
+      if (state.bytes.total + resultBytes > MAX_CONTEXT_BYTES) {
+        const why = tooLarge(state, resultBytes)
+        return record({ kind: 'signalDropped', at, signal, letter, why }, () => ({}))
+      }
+      const spilled = state.bytes.inline + resultBytes > INLINE_BYTES
+      return record(
+        {
+          kind: 'signalReceived',
+          at,
+          signal,
+          letter,
+          step,
+          result,
+          resultBytes,
+          ...(spilled && { spilled }),
+        },
+        (mid) => forward(mid, withResult(given, step, result)),
       )
     }
 
@@ -77,16 +121,19 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       }
       const facts = { ...told, error }
       const failed = { kind: 'attemptFailed', at, ...facts } as const
-      const act = actOf(given.definition, event)
-      const again = event.outcome !== 'rejected' && event.attempt < act.retry.maxAttempts
+      const maxAttempts = attemptsOf(given.definition, event)
+      const again = event.outcome !== 'rejected' && event.attempt < maxAttempts
       if (event.direction === 'compensation') {
         return record(failed, (mid) => (again ? retry(mid, event, given) : giveUp(mid, facts, given)))
       }
       return record(failed, (mid) => {
         if (mid.cause !== undefined) return backward(mid, given)
         if (again) return retry(mid, event, given)
-        const failureReason = reasonOf(facts, act)
-        return backward(mid, given, { cause: 'failure', failedStep: event.step, failureReason })
+        const failureReason = reasonOf(facts, maxAttempts)
+        if (mid.pivot === 'completed')
+          return stuckAt(mid, event.step, 'retriesExhausted', failureReason, given)
+        const pivot = mid.pivot === undefined ? {} : { pivot: 'failed' as const }
+        return backward(mid, given, { ...pivot, cause: 'failure', failedStep: event.step, failureReason })
       })
     }
 
@@ -122,8 +169,10 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       const { type: _, underWay, ...facts } = event
       const failureReason = sanitizeText(`cancelled by ${event.actor}: ${event.reason}`, MAX_REASON_BYTES)
       return record({ kind: 'cancelRequested', at, ...facts }, (mid) => {
-        const goingForward = mid.status === 'running' || mid.stuck?.direction === 'action'
-        return goingForward && mid.cause === undefined
+        // A saga that is stuck going forward turns round now, whether or not it was to turn round before (S25).
+        const goesForward =
+          mid.status === 'running' ? mid.cause === undefined : mid.stuck?.direction === 'action'
+        return goesForward && mid.pivot === undefined
           ? turn(mid, { cause: 'cancel', failureReason }, underWay, given)
           : {}
       })
@@ -141,11 +190,11 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       }
       const { direction } = state.stuck
       if (verb === 'retry') {
-        const status = direction === 'action' ? 'running' : 'compensating'
-        return record({ kind: 'retried', at, actor, reason, step }, () => ({
-          status,
-          attempts: { [step]: 1 },
-        }))
+        return record({ kind: 'retried', at, actor, reason, step }, () =>
+          direction === 'action'
+            ? { status: 'running' as const, ...proceed(state, state.currentStepIndex, given) }
+            : { status: 'compensating', attempts: { [step]: 1 } },
+        )
       }
       if (verb === 'markCompensated') {
         return record({ kind: 'markedCompensated', at, actor, reason, step }, (mid) => backward(mid, given))
@@ -158,10 +207,10 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
 }
 
 /** What a saga waits for, as a value: what the worker does, and what the API says will happen next. */
-export type Next =
-  | { act: 'nothing' }
-  | { act: 'waitForOperator' }
-  | { act: 'attempt'; attempts: (AttemptId & { dueAt: string | undefined })[] }
+export type Next = { act: 'nothing' } | { act: 'waitForOperator' } | { act: 'attempt'; attempts: Scheduled[] }
+
+/** `waiting`: nobody carries it out; it ends at `dueAt`, or before that when its signal comes. */
+export type Scheduled = AttemptId & { dueAt: string | undefined; waiting: Waiting | undefined }
 
 export function next(state: SagaState): Next {
   if (isTerminal(state.status)) return { act: 'nothing' }
@@ -174,8 +223,49 @@ export function next(state: SagaState): Next {
       direction,
       attempt,
       dueAt: entryOf(state.dueAt, step),
+      waiting: entryOf(state.waiting, step),
     })),
   }
+}
+
+/** `next` as the API shows it: what is absent is left out. */
+export function nextAct(state: SagaState): NextAct {
+  const due = next(state)
+  if (due.act !== 'attempt') return { act: due.act }
+  const attempts = due.attempts.map(({ dueAt, waiting, ...id }) => ({
+    ...id,
+    ...(dueAt !== undefined && { dueAt }),
+    ...(waiting !== undefined && { waiting }),
+  }))
+  return { act: 'attempt', attempts }
+}
+
+/** What a wait comes to when its time is over: a delay has done its work, a signal has not come (S7a). */
+export function overdue(state: SagaState, now: number): Event | undefined {
+  const due = next(state)
+  if (due.act !== 'attempt') return undefined
+  for (const { step, direction, attempt, dueAt, waiting } of due.attempts) {
+    if (waiting === undefined || dueAt === undefined || Date.parse(dueAt) > now) continue
+    // It came in time and lies in its letter, however late the letter is read.
+    if (waiting.for === 'signal' && entryOf(state.signals, waiting.signal) !== undefined) continue
+    if (waiting.for === 'condition') return { type: 'conditionDue' }
+    if (waiting.for === 'delay')
+      return { type: 'attemptSucceeded', step, direction, attempt, result: null, resultBytes: 4 }
+    const error = { code: 'SIGNAL_TIMEOUT', message: `the signal "${waiting.signal}" had not come in time` }
+    return { type: 'attemptFailed', step, direction, attempt, outcome: 'failed', error }
+  }
+  return undefined
+}
+
+/** A letter whose signal came before its step, and whose step now waits for it (M2). */
+export function keptSignal(state: SagaState): { signal: string; letter: number } | undefined {
+  if (state.status !== 'running') return undefined
+  for (const waiting of Object.values(state.waiting ?? {})) {
+    if (waiting.for !== 'signal') continue
+    const [letter] = entryOf(state.signals, waiting.signal) ?? []
+    if (letter !== undefined) return { signal: waiting.signal, letter }
+  }
+  return undefined
 }
 
 /**
@@ -195,18 +285,99 @@ export function isPastDeadline(state: SagaState, now: number): boolean {
   return deadlineActs(state) && Date.parse(state.deadlineAt) <= now
 }
 
-/** A deadline stops what goes forward; it never stops a compensation (S7). */
+/** A deadline stops what goes forward; it stops no compensation, and nothing once the pivot is under way (S7). */
 function deadlineActs(state: SagaState): state is SagaState & { deadlineAt: string } {
-  return state.deadlineAt !== undefined && state.status === 'running' && state.cause === undefined
+  return (
+    state.deadlineAt !== undefined &&
+    state.status === 'running' &&
+    state.cause === undefined &&
+    state.pivot === undefined
+  )
 }
 
-/** The next step in the order of the definition, or the end (S1). */
-function forward(state: SagaState, { definition }: Given): Change {
-  const currentStepIndex = state.currentStepIndex + 1
-  const step = definition.steps[currentStepIndex]
-  return step === undefined
-    ? { status: 'completed', currentStepIndex, attempts: {} }
-    : { ...running(state), currentStepIndex, attempts: { [step.name]: 1 } }
+/** The next step in the order of the definition, or the end (S1). The pivot is behind once it is done, or was skipped. */
+function forward(state: SagaState, given: Given): Change {
+  const pivot =
+    given.definition.steps[state.currentStepIndex]?.pivot === true ? { pivot: 'completed' as const } : {}
+  return { ...pivot, ...proceed(change(state, pivot), state.currentStepIndex + 1, given) }
+}
+
+/** Comes to the first step from `index` on whose condition holds; the saga is completed if there is none. */
+function proceed(state: SagaState, index: number, given: Given): Change {
+  const { definition, now } = given
+  const skipped: string[] = []
+  for (let at = index; at < definition.steps.length; at++) {
+    const step = stepAt(definition, at)
+    const holds = step.when === undefined || evaluate(step.when, scopeOf(state, given, step.name))
+    const passed = skipped.length > 0 ? { skipped } : {}
+    if (holds !== true && !holds.ok)
+      return { ...passed, currentStepIndex: at, ...undecided(state, step.name, holds.detail, given) }
+    if (holds === true || holds.value === true)
+      return { ...running(state), ...passed, ...enter(definition, at, now) }
+    skipped.push(step.name)
+  }
+  return {
+    status: 'completed',
+    currentStepIndex: definition.steps.length,
+    attempts: {},
+    ...(skipped.length > 0 && { skipped }),
+  }
+}
+
+/** A condition nobody can answer fails its step for good: no retry would answer it either. */
+function undecided(state: SagaState, step: string, detail: string, given: Given): Change {
+  const failureReason = sanitizeText(
+    `the condition of step "${step}" cannot be evaluated: ${detail}`,
+    MAX_REASON_BYTES,
+  )
+  if (state.pivot === 'completed') return stuckAt(state, step, 'retriesExhausted', failureReason, given)
+  return backward(state, given, { cause: 'failure', failedStep: step, failureReason })
+}
+
+/** What a condition may ask about. */
+function scopeOf(state: SagaState, { spilled = new Map() }: Given, step: string): Values {
+  const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(spilled) }
+  const { name, version } = state.definition
+  return {
+    input: entryOf(context, 'input') ?? null,
+    context,
+    saga: { id: state.sagaId, definition: name, version, step },
+  }
+}
+
+/** A result that is too large for the state stands nowhere else yet. */
+function withResult(given: Given, step: string, result: Json): Given {
+  return { ...given, spilled: new Map([...(given.spilled ?? []), [step, result]]) }
+}
+
+/** Where a saga begins: at its first step, or at that step's condition. */
+export function beginning(definition: ResolvedDefinition, now: number): Change {
+  const first = stepAt(definition, 0)
+  if (first.when === undefined) return enter(definition, 0, now)
+  const dueAt = { [first.name]: new Date(now).toISOString() }
+  return { attempts: { [first.name]: 1 }, dueAt, waiting: { [first.name]: { for: 'condition' } } }
+}
+
+/** What it means to come to a step: its first attempt, or the beginning of its wait. */
+function enter(definition: ResolvedDefinition, currentStepIndex: number, now: number): Change {
+  const { name, action, pivot } = stepAt(definition, currentStepIndex)
+  const attempts = { [name]: 1 }
+  if (!isWait(action)) return { currentStepIndex, attempts, ...(pivot && { pivot: 'dispatched' }) }
+  const waitMs = action.for === 'delay' ? action.delayMs : action.timeoutMs
+  const waiting: Waiting =
+    action.for === 'delay' ? { for: 'delay' } : { for: 'signal', signal: action.signal }
+  return {
+    currentStepIndex,
+    attempts,
+    dueAt: { [name]: new Date(now + waitMs).toISOString() },
+    waiting: { [name]: waiting },
+  }
+}
+
+function stepAt(definition: ResolvedDefinition, index: number): ResolvedStep {
+  const step = definition.steps[index]
+  if (step === undefined) throw new Error(`definition "${definition.name}" has no step ${index}`)
+  return step
 }
 
 /** The next step to undo, or the end (S8). `why` is given by what turned the saga round. */
@@ -270,7 +441,7 @@ function crashLoop(state: SagaState, step: string | undefined, given: Given): Ch
 function stuckAt(
   state: SagaState,
   step: string | undefined,
-  reason: 'compensationFailed' | 'crashLoop',
+  reason: 'compensationFailed' | 'retriesExhausted' | 'crashLoop',
   message: string,
   given: Given,
 ): Change {
@@ -323,27 +494,41 @@ function cutShort(
   const dueAt = without(state.dueAt ?? {}, dispatched)
   return {
     steps: state.status === 'running' ? dispatched : [],
-    again: { attempts: state.attempts, ...(Object.keys(dueAt).length > 0 && { dueAt }) },
+    again: {
+      attempts: state.attempts,
+      ...(Object.keys(dueAt).length > 0 && { dueAt }),
+      ...(state.waiting !== undefined && { waiting: state.waiting }),
+    },
     suspect: dispatched[0] ?? Object.keys(state.attempts)[0],
   }
 }
 
-/** The attempts that may have been dispatched: those without a due time, or with one that has come. */
+/** The attempts that may have been dispatched: those without a due time, or with one that has come. Nobody dispatches a wait. */
 export function dueNow(state: SagaState, now: number): string[] {
   return Object.keys(state.attempts).filter((step) => {
+    if (entryOf(state.waiting, step) !== undefined) return false
     const dueAt = entryOf(state.dueAt, step)
     return dueAt === undefined || Date.parse(dueAt) <= now
   })
 }
 
+/** What is carried out in this direction of a step. */
 export function actOf(definition: ResolvedDefinition, { step, direction }: AttemptId): Act {
   const act = stepOf(definition, step)?.[direction]
   // The schedule only ever names what the pinned definition has: anything else is a bug.
-  if (act === undefined)
+  if (act === undefined || isWait(act))
     throw new Error(
-      `definition "${definition.name}" version ${definition.version} has no ${direction} of step "${step}"`,
+      `definition "${definition.name}" version ${definition.version} has no ${direction} of step "${step}" to carry out`,
     )
   return act
+}
+
+/** A wait is waited out once (S7a). */
+function attemptsOf(definition: ResolvedDefinition, id: AttemptId): number {
+  const action = stepOf(definition, id.step)?.action
+  return id.direction === 'action' && action !== undefined && isWait(action)
+    ? 1
+    : actOf(definition, id).retry.maxAttempts
 }
 
 /** Duplicates and results of attempts that are no longer current change nothing. */
@@ -359,26 +544,36 @@ function notAwaited({ step, direction, attempt }: AttemptId): string {
   return `attempt ${attempt} of the ${direction} of step "${step}" is not awaited`
 }
 
-function tooLarge(
+function tooLarge(state: SagaState, bytes: number): string {
+  return `the result has ${bytes} bytes and the context already ${state.bytes.total}; together they may have ${MAX_CONTEXT_BYTES}`
+}
+
+function waitingFor(state: SagaState, signal: string): string | undefined {
+  if (state.status !== 'running' || state.cause !== undefined) return undefined
+  return Object.entries(state.waiting ?? {}).find(
+    ([, waiting]) => waiting.for === 'signal' && waiting.signal === signal,
+  )?.[0]
+}
+
+/** M2: it waits for its step in its letter, first in first out. A letter that is kept already stays where it is. */
+function keepSignal(
   state: SagaState,
-  { step, direction, attempt, resultBytes }: AttemptId & { resultBytes: number },
-): Event {
-  const message = `the result has ${resultBytes} bytes and the context already ${state.bytes.total}; together they may have ${MAX_CONTEXT_BYTES}`
-  return {
-    type: 'attemptFailed',
-    step,
-    direction,
-    attempt,
-    outcome: 'uncertain',
-    error: { code: 'CONTEXT_TOO_LARGE', message },
-  }
+  { signal, letter }: { signal: string; letter: number },
+  record: ReturnType<typeof recorder>,
+  at: string,
+): Decision {
+  const kept = entryOf(state.signals, signal) ?? []
+  if (kept.includes(letter)) return ignored(`signal "${signal}" is kept already, and no step waits for it`)
+  if (kept.length < MAX_KEPT_SIGNALS) return record({ kind: 'signalKept', at, signal, letter }, () => ({}))
+  const why = `${MAX_KEPT_SIGNALS} signals of this name are kept already`
+  return record({ kind: 'signalDropped', at, signal, letter, why }, () => ({}))
 }
 
 function reasonOf(
   event: AttemptId & { outcome: string; error: { code: string; message: string } },
-  act: Act,
+  maxAttempts: number,
 ): string {
-  const which = `step "${event.step}" ${event.outcome === 'rejected' ? 'was rejected' : 'failed'} on attempt ${event.attempt} of ${act.retry.maxAttempts}`
+  const which = `step "${event.step}" ${event.outcome === 'rejected' ? 'was rejected' : 'failed'} on attempt ${event.attempt} of ${maxAttempts}`
   return sanitizeText(`${which}: ${event.error.code}: ${event.error.message}`, MAX_REASON_BYTES)
 }
 

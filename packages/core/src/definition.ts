@@ -1,5 +1,14 @@
 import { z } from 'zod'
+import {
+  ACTION_SCOPE,
+  COMPENSATION_SCOPE,
+  compileExpression,
+  type Expression,
+  type Scope,
+  WHEN_SCOPE,
+} from './expression.ts'
 import type { Json } from './json.ts'
+import { compileRequest, type RequestTemplate } from './request.ts'
 
 /**
  * A saga definition: an immutable, versioned document that says which steps there are, what each does and how it
@@ -77,13 +86,19 @@ export const HttpAction = z
   })
   .meta({ description: 'a call to an HTTP service' })
 
-export const HandlerAction = z
-  .strictObject({ type: z.literal('handler') })
-  .meta({
-    description: 'a TypeScript function registered in a worker under the definition and the name of the step',
-  })
+export const HandlerAction = z.strictObject({ type: z.literal('handler') }).meta({
+  description: 'a TypeScript function registered in a worker under the definition and the name of the step',
+})
 
-const Action = z.discriminatedUnion('type', [HttpAction, HandlerAction])
+export const DelayAction = z
+  .strictObject({ type: z.literal('delay'), delayMs: DurationMs })
+  .meta({ description: 'waits, and costs nothing but its row meanwhile' })
+
+export const SignalAction = z
+  .strictObject({ type: z.literal('signal'), signal: Name })
+  .meta({ description: 'waits for a signal of this name; its payload is the result' })
+
+const Action = z.discriminatedUnion('type', [HttpAction, HandlerAction, DelayAction, SignalAction])
 
 export const RetryPolicy = z
   .strictObject({
@@ -111,6 +126,15 @@ export const Step = z
     timeoutMs: DurationMs.optional(),
     retry: RetryPolicy.optional(),
     compensateWhen: CompensateWhen.optional(),
+    when: z
+      .string()
+      .max(4096)
+      .optional()
+      .meta({ description: 'an expression (CEL); the step is skipped if it is false' }),
+    pivot: z
+      .boolean()
+      .optional()
+      .meta({ description: 'once this step has completed nothing is undone any more' }),
   })
   .meta({ id: 'Step', description: 'an action and, optionally, the compensation that undoes it' })
 
@@ -164,12 +188,26 @@ export type CompensateWhen = z.infer<typeof CompensateWhen>
 /** Every number a retry needs, nothing left out. */
 export type Retry = { maxAttempts: number; initialDelayMs: number; factor: number; maxDelayMs: number }
 
+export type DelayAction = z.infer<typeof DelayAction>
+export type SignalAction = z.infer<typeof SignalAction>
+
 /** One direction of a step with all its defaults filled in. */
-export type Act = { call: HttpAction | HandlerAction; timeoutMs: number; retry: Retry }
+export type Act = {
+  call: HttpAction | HandlerAction
+  /** What is sent, if it is sent over HTTP. */
+  request?: RequestTemplate | undefined
+  timeoutMs: number
+  retry: Retry
+}
+
+/** A step that nobody carries out: it ends by itself, or when it is told to (S7a). */
+export type Wait = { for: 'delay'; delayMs: number } | { for: 'signal'; signal: string; timeoutMs: number }
 
 export type ResolvedStep = {
   name: string
-  action: Act
+  action: Act | Wait
+  when: Expression | undefined
+  pivot: boolean
   compensation: Act | undefined
   compensateWhen: CompensateWhen
 }
@@ -198,13 +236,12 @@ export function resolveDefinition(definition: Definition, version: number): Reso
     return {
       name: step.name,
       compensateWhen: step.compensateWhen ?? defaults?.compensateWhen ?? 'completed',
-      action: {
-        call: step.action,
-        timeoutMs: step.timeoutMs ?? timeoutMs,
-        retry: { ...retry, ...present(step.retry) },
-      },
+      when: step.when === undefined ? undefined : compiledCondition(step.when),
+      pivot: step.pivot === true,
+      action: resolveAction(step, timeoutMs, retry),
       compensation: compensation && {
         call: compensation,
+        request: compiledRequest(compensation, COMPENSATION_SCOPE),
         timeoutMs: compensation.timeoutMs ?? timeoutMs,
         retry: { ...retry, maxAttempts: COMPENSATION_ATTEMPTS, ...present(compensation.retry) },
       },
@@ -218,6 +255,36 @@ export function resolveDefinition(definition: Definition, version: number): Reso
     steps,
     indexOf: new Map(steps.map((step, index) => [step.name, index])),
   }
+}
+
+function resolveAction({ action, timeoutMs, retry: own }: Step, defaultMs: number, retry: Retry): Act | Wait {
+  if (action.type === 'delay') return { for: 'delay', delayMs: action.delayMs }
+  if (action.type === 'signal')
+    return { for: 'signal', signal: action.signal, timeoutMs: timeoutMs ?? defaultMs }
+  return {
+    call: action,
+    request: compiledRequest(action, ACTION_SCOPE),
+    timeoutMs: timeoutMs ?? defaultMs,
+    retry: { ...retry, ...present(own) },
+  }
+}
+
+/** `checkDefinition` has refused what does not compile: here it is a bug, or a definition that nobody has checked. */
+function compiledRequest(action: HttpAction | HandlerAction, scope: Scope): RequestTemplate | undefined {
+  if (action.type !== 'http') return undefined
+  const compiled = compileRequest(action, scope, '')
+  if (compiled.ok) return compiled.request
+  throw new Error(compiled.problems.map(({ pointer, detail }) => `${pointer}: ${detail}`).join('; '))
+}
+
+function compiledCondition(source: string): Expression {
+  const compiled = compileExpression(source, WHEN_SCOPE, 'bool')
+  if (compiled.ok) return compiled.expression
+  throw new Error(compiled.detail)
+}
+
+export function isWait(action: Act | Wait): action is Wait {
+  return 'for' in action
 }
 
 /** S20: a definition with handlers has a queue of its own unless it names one; all others share `default`. */
@@ -242,7 +309,9 @@ function present(policy: z.infer<typeof RetryPolicy> | undefined): Partial<Retry
 
 /** What is wrong with a participant's URL, or undefined. Written without `URL`, which core does not have. */
 function urlProblem(text: string): string | undefined {
-  const match = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/([^/?#]*)([^#]*)(#.*)?$/.exec(text)
+  // An expression stands for some text; that it stands where it may, `compileUrl` sees to.
+  const written = text.replaceAll(/\$\{\{.*?\}\}/gs, 'x')
+  const match = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/([^/?#]*)([^#]*)(#.*)?$/.exec(written)
   if (match === null) return 'not an absolute URL; write it as http://host:port/path'
   const [, scheme = '', authority = '', rest = '', fragment] = match
   if (!/^https?$/i.test(scheme))
@@ -254,7 +323,6 @@ function urlProblem(text: string): string | undefined {
   if (Number(/:([0-9]+)$/.exec(authority.replace(/^\[.*\]/, ''))?.[1] ?? 1) > 65_535)
     return 'the port is over 65535'
   if (fragment !== undefined) return 'has a fragment (#…), which is never sent; remove it'
-  if (text.includes('${{')) return 'expressions (${{ … }}) are not supported yet; see the changelog'
   if (!/^[\x21-\x7e]*$/.test(rest))
     return 'has a space, a control character or a letter outside ASCII; percent-encode it'
   return undefined

@@ -22,6 +22,10 @@ export type Event =
       error: AttemptError
       retryAfterMs?: number | undefined
     } & AttemptId)
+  /** Somebody has sent a signal; `letter` is its number in the saga's mail (M2). */
+  | { type: 'signalReceived'; signal: string; letter: number; payload: Json; payloadBytes: number }
+  /** The first step's condition is to be looked at. */
+  | { type: 'conditionDue' }
   /** An attempt's result came after its time-out: recorded, never applied (S4). */
   | ({ type: 'lateResult'; outcome: Outcome } & AttemptId)
   /** The worker that held the saga died: `leasesLost` in a row now (S17b, S19). */

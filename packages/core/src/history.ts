@@ -1,6 +1,16 @@
 import { z } from 'zod'
 import type { Json } from './json.ts'
-import { Cause, Direction, isTerminal, type SagaState, Status, Stuck } from './state.ts'
+import {
+  Cause,
+  Direction,
+  entryOf,
+  isTerminal,
+  type SagaState,
+  Status,
+  Stuck,
+  Waiting,
+  without,
+} from './state.ts'
 
 /**
  * The history: one entry per transition, in order, append-only. An entry states a fact and, under `to`, what changed
@@ -9,14 +19,19 @@ import { Cause, Direction, isTerminal, type SagaState, Status, Stuck } from './s
 
 const JsonValue = z.custom<Json>((value) => value !== undefined)
 const Attempt = { step: z.string(), direction: Direction, attempt: z.int().min(1) }
+const Letter = { signal: z.string(), letter: z.int().min(1) }
 const Act = { actor: z.string(), reason: z.string() }
 
-/** What a fact changed beside itself. `attempts` and `dueAt` replace the schedule as a whole. */
+/** What a fact changed beside itself. `attempts`, `dueAt` and `waiting` replace the schedule as a whole. */
 export const Change = z.object({
   status: Status.optional(),
   currentStepIndex: z.int().min(0).optional(),
   attempts: z.record(z.string(), z.int().min(1)).optional(),
   dueAt: z.record(z.string(), z.string()).optional(),
+  waiting: z.record(z.string(), Waiting).optional(),
+  pivot: z.enum(['dispatched', 'completed', 'failed']).optional(),
+  /** Steps whose condition was false. */
+  skipped: z.array(z.string()).optional(),
   failureReason: z.string().optional(),
   failedStep: z.string().optional(),
   cause: Cause.optional(),
@@ -49,6 +64,19 @@ const facts = [
     to: Change,
   }),
   z.object({
+    kind: z.literal('signalReceived'),
+    at: z.string(),
+    ...Letter,
+    step: z.string(),
+    result: JsonValue,
+    resultBytes: z.int(),
+    spilled: z.boolean().optional(),
+    to: Change,
+  }),
+  /** It came before its step, and waits in its letter (M2). */
+  z.object({ kind: z.literal('signalKept'), at: z.string(), ...Letter, to: Change }),
+  z.object({ kind: z.literal('signalDropped'), at: z.string(), ...Letter, why: z.string(), to: Change }),
+  z.object({
     kind: z.literal('attemptFailed'),
     at: z.string(),
     ...Attempt,
@@ -71,6 +99,7 @@ const facts = [
     to: Change,
   }),
   z.object({ kind: z.literal('interrupted'), at: z.string(), steps: z.array(z.string()), to: Change }),
+  z.object({ kind: z.literal('conditionChecked'), at: z.string(), to: Change }),
   z.object({ kind: z.literal('deadlinePassed'), at: z.string(), to: Change }),
   z.object({ kind: z.literal('cancelRequested'), at: z.string(), ...Act, to: Change }),
   z.object({ kind: z.literal('retried'), at: z.string(), ...Act, step: z.string(), to: Change }),
@@ -155,6 +184,17 @@ export function note(before: SagaState, entry: Entry, seq: number): SagaState {
       }
       state.completedSteps = [...state.completedSteps, entry.step]
       return keep(state, entry.step, entry.result, entry.resultBytes, entry.spilled ? seq : undefined)
+    case 'signalReceived':
+      delete state.leasesLost
+      dropLetter(state, entry.signal, entry.letter)
+      state.completedSteps = [...state.completedSteps, entry.step]
+      return keep(state, entry.step, entry.result, entry.resultBytes, entry.spilled ? seq : undefined)
+    case 'signalKept':
+      state.signals = {
+        ...state.signals,
+        [entry.signal]: [...(entryOf(state.signals, entry.signal) ?? []), entry.letter],
+      }
+      return state
     case 'attemptFailed':
       delete state.leasesLost
       if (entry.outcome === 'uncertain' && entry.direction === 'action') addUncertain(state, [entry.step])
@@ -185,6 +225,10 @@ export function note(before: SagaState, entry: Entry, seq: number): SagaState {
     case 'retried':
       delete state.leasesLost
       return state
+    case 'signalDropped':
+      dropLetter(state, entry.signal, entry.letter)
+      return state
+    case 'conditionChecked':
     case 'deadlinePassed':
     case 'lateResult':
     case 'verbRefused':
@@ -210,7 +254,12 @@ export function change(before: SagaState, to: Change): SagaState {
     state.attempts = to.attempts
     if (to.dueAt === undefined) delete state.dueAt
     else state.dueAt = to.dueAt
+    if (to.waiting === undefined) delete state.waiting
+    else state.waiting = to.waiting
   }
+  if (to.skipped !== undefined) state.skippedSteps = [...state.skippedSteps, ...to.skipped]
+  if (to.pivot === 'failed') delete state.pivot
+  else if (to.pivot !== undefined) state.pivot = to.pivot
   // The first cause stands: a later failure never overwrites it.
   if (to.failureReason !== undefined) state.failureReason ??= to.failureReason
   if (to.failedStep !== undefined) state.failedStep ??= to.failedStep
@@ -219,6 +268,7 @@ export function change(before: SagaState, to: Change): SagaState {
   if (isTerminal(state.status)) {
     state.attempts = {}
     delete state.dueAt
+    delete state.waiting
   }
   return state
 }
@@ -239,6 +289,15 @@ function keep(
     state.bytes = { inline: state.bytes.inline + bytes, total }
   }
   return state
+}
+
+/** A kept signal is used up; one that was never kept leaves nothing to drop. */
+function dropLetter(state: SagaState, signal: string, letter: number): void {
+  const left = (entryOf(state.signals, signal) ?? []).filter((one) => one !== letter)
+  const others = without(state.signals ?? {}, [signal])
+  const signals = left.length > 0 ? { ...others, [signal]: left } : others
+  if (Object.keys(signals).length > 0) state.signals = signals
+  else delete state.signals
 }
 
 function addUncertain(state: SagaState, steps: readonly string[]): void {

@@ -1,6 +1,8 @@
 import type { z } from 'zod'
-import { Definition, MAX_DEFINITION_BYTES, resolveDefinition } from './definition.ts'
+import { Definition, isWait, MAX_DEFINITION_BYTES, resolveDefinition, type Step } from './definition.ts'
+import { ACTION_SCOPE, COMPENSATION_SCOPE, compileExpression, WHEN_SCOPE } from './expression.ts'
 import { byteLength, type Json, type JsonProblem } from './json.ts'
+import { compileRequest } from './request.ts'
 
 /**
  * Checks a document that claims to be a definition (S27): what makes it impossible is a problem and refuses it; what is
@@ -19,6 +21,8 @@ export function checkDefinition(document: Json): Checked {
   }
   const parsed = Definition.safeParse(document)
   if (!parsed.success) return { ok: false, problems: problemsOf(parsed.error) }
+  const unreadable = expressionProblems(parsed.data)
+  if (unreadable.length > 0) return { ok: false, problems: unreadable }
   const problems = impossible(parsed.data)
   if (problems.length > 0) return { ok: false, problems }
   return { ok: true, definition: parsed.data, warnings: odd(parsed.data) }
@@ -41,19 +45,70 @@ export function pointerTo(path: readonly PropertyKey[]): string {
   return path.map((key) => `/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
 }
 
+/** Expressions that do not compile, or that ask about a step whose result cannot be there. */
+function expressionProblems({ steps }: Definition): JsonProblem[] {
+  const names = steps.map(({ name }) => name)
+  return steps.flatMap((step, index) => {
+    const at = `/steps/${index}`
+    const before = new Set(names.slice(0, index))
+    const problems: JsonProblem[] = []
+    if (step.when !== undefined) {
+      const compiled = compileExpression(step.when, WHEN_SCOPE, 'bool')
+      if (compiled.ok) problems.push(...absent(compiled.expression.context, before, names, `${at}/when`))
+      else problems.push({ pointer: `${at}/when`, detail: compiled.detail })
+    }
+    if (step.action.type === 'http') {
+      const compiled = compileRequest(step.action, ACTION_SCOPE, `${at}/action`)
+      problems.push(
+        ...(compiled.ok ? absent(compiled.context, before, names, `${at}/action`) : compiled.problems),
+      )
+    }
+    if (step.compensation?.type === 'http') {
+      const compiled = compileRequest(step.compensation, COMPENSATION_SCOPE, `${at}/compensation`)
+      const any = new Set(names)
+      problems.push(
+        ...(compiled.ok ? absent(compiled.context, any, names, `${at}/compensation`) : compiled.problems),
+      )
+    }
+    return problems
+  })
+}
+
+function absent(
+  read: readonly string[],
+  there: ReadonlySet<string>,
+  names: readonly string[],
+  pointer: string,
+): JsonProblem[] {
+  return read
+    .filter((name) => !there.has(name))
+    .map((name) => ({
+      pointer,
+      detail: names.includes(name)
+        ? `reads context.${name}, the result of a step that has not run by then`
+        : `reads context.${name}, but there is no step "${name}"`,
+    }))
+}
+
 /** Settings each of which is valid and that cannot go together. */
 function impossible(definition: Definition): JsonProblem[] {
   const problems: JsonProblem[] = []
   const resolved = resolveDefinition(definition, 1)
+  const pivot = definition.steps.findIndex((step) => step.pivot === true)
   definition.steps.forEach((step, index) => {
     const at = `/steps/${index}`
+    problems.push(...waitProblems(step, at))
+    if (step.pivot === true && index !== pivot) {
+      const detail = `step "${definition.steps[pivot]?.name}" is the pivot already; there is one at most`
+      problems.push({ pointer: `${at}/pivot`, detail })
+    }
     const { action, compensation } = resolved.steps[index] ?? {}
     const acts = [
       [step.retry && `${at}/retry`, action],
       [step.compensation?.retry && `${at}/compensation/retry`, compensation],
     ] as const
     for (const [own, act] of acts) {
-      if (act === undefined || act.retry.maxDelayMs >= act.retry.initialDelayMs) continue
+      if (act === undefined || isWait(act) || act.retry.maxDelayMs >= act.retry.initialDelayMs) continue
       const pointer = own ?? '/defaults/retry'
       const detail = `maxDelayMs (${act.retry.maxDelayMs}) is less than initialDelayMs (${act.retry.initialDelayMs}), counting the defaults`
       // One mistake in the defaults is one problem, however many steps have it from there.
@@ -75,14 +130,39 @@ function impossible(definition: Definition): JsonProblem[] {
   return problems
 }
 
+/** What a step that nobody carries out cannot have (S4, S7a). */
+function waitProblems(step: Step, at: string): JsonProblem[] {
+  const { type } = step.action
+  if (type !== 'delay' && type !== 'signal') return []
+  const problems: JsonProblem[] = []
+  const refuse = (field: string, detail: string) => problems.push({ pointer: `${at}/${field}`, detail })
+  if (step.retry !== undefined) refuse('retry', `a ${type} is waited for once; remove this`)
+  if (step.pivot !== undefined) refuse('pivot', `a ${type} changes nothing, so it cannot be the pivot`)
+  if (type === 'signal' && step.timeoutMs === undefined) {
+    refuse('timeoutMs', 'missing; a step that waits for a signal says for how long')
+  }
+  if (type === 'delay') {
+    if (step.timeoutMs !== undefined) refuse('timeoutMs', 'a delay has no time-out; remove this')
+    if (step.compensation !== undefined) refuse('compensation', 'a delay leaves nothing to undo; remove this')
+  }
+  return problems
+}
+
 /** What is allowed and probably not meant. */
 function odd(definition: Definition): JsonProblem[] {
   const warnings: JsonProblem[] = []
   const resolved = resolveDefinition(definition, 1)
-  const last = definition.steps.length - 1
+  // What comes after the pivot, and the pivot itself once it is done, is never undone (S14).
+  const pivot = definition.steps.findIndex((step) => step.pivot === true)
+  const last = pivot < 0 ? definition.steps.length - 1 : pivot
   definition.steps.forEach((step, index) => {
     const at = `/steps/${index}`
-    const writes = step.action.type === 'handler' || step.action.method !== 'GET'
+    if (pivot >= 0 && index > pivot && step.compensation !== undefined) {
+      const detail = `step "${step.name}" comes after the pivot "${definition.steps[pivot]?.name}": this compensation can never run`
+      warnings.push({ pointer: `${at}/compensation`, detail })
+    }
+    const writes =
+      step.action.type === 'handler' || (step.action.type === 'http' && step.action.method !== 'GET')
     if (writes && step.compensation === undefined && index < last) {
       const detail = `step "${step.name}" may change something and has no compensation: if a later step fails, its effect stays`
       warnings.push({ pointer: at, detail })
@@ -98,7 +178,9 @@ function odd(definition: Definition): JsonProblem[] {
         detail: 'the compensation is the same request as the action',
       })
     }
-    const timeoutMs = resolved.steps[index]?.action.timeoutMs ?? 0
+    const action = resolved.steps[index]?.action
+    const timeoutMs =
+      action === undefined ? 0 : isWait(action) && action.for === 'delay' ? action.delayMs : action.timeoutMs
     if (definition.deadlineMs !== undefined && timeoutMs > definition.deadlineMs) {
       const detail = `one attempt of step "${step.name}" may take ${timeoutMs} ms, longer than the saga's deadline of ${definition.deadlineMs} ms`
       warnings.push({ pointer: step.timeoutMs === undefined ? at : `${at}/timeoutMs`, detail })

@@ -15,7 +15,9 @@ export type Plan = { acts: Planned[]; ends: Status }
  * The dry run: what a saga of this definition does if step `failAt` is rejected (or nothing fails). It is the engine's
  * own `decide` that is asked, so the plan cannot differ from what will happen.
  */
-export function plan(definition: ResolvedDefinition, failAt?: string): Plan {
+export function plan(registered: ResolvedDefinition, failAt?: string): Plan {
+  // Nobody knows the input, so every condition is taken to hold.
+  const definition = { ...registered, steps: registered.steps.map((step) => ({ ...step, when: undefined })) }
   const acts: Planned[] = []
   let state = begin(startedEntry({ sagaId: 'planned', definition, input: null, inputBytes: 4, now: 0 }))
   const most = 2 * definition.steps.length

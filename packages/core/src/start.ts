@@ -1,4 +1,4 @@
-import { INLINE_BYTES } from './decide.ts'
+import { beginning, INLINE_BYTES } from './decide.ts'
 import type { ResolvedDefinition } from './definition.ts'
 import type { Started } from './history.ts'
 
@@ -15,8 +15,6 @@ export function startedEntry(start: {
   traceparent?: string | undefined
 }): Started {
   const { definition, correlationId, traceparent } = start
-  const [first] = definition.steps
-  if (first === undefined) throw new Error('a definition has at least one step')
   const deadlineMs = start.deadlineMs ?? definition.deadlineMs
   return {
     kind: 'sagaStarted',
@@ -29,6 +27,6 @@ export function startedEntry(start: {
     ...(deadlineMs !== undefined && { deadlineAt: new Date(start.now + deadlineMs).toISOString() }),
     ...(correlationId !== undefined && { correlationId }),
     ...(traceparent !== undefined && { traceparent }),
-    to: { attempts: { [first.name]: 1 } },
+    to: beginning(definition, start.now),
   }
 }

@@ -25,7 +25,7 @@ export const Cause = z.enum(['failure', 'cancel', 'deadline'])
 export type Cause = z.infer<typeof Cause>
 
 /** Why automation gave up on a saga. */
-export const StuckReason = z.enum(['compensationFailed', 'crashLoop', 'undecidable'])
+export const StuckReason = z.enum(['compensationFailed', 'retriesExhausted', 'crashLoop', 'undecidable'])
 export type StuckReason = z.infer<typeof StuckReason>
 
 export const Stuck = z.object({
@@ -39,6 +39,14 @@ export type Stuck = z.infer<typeof Stuck>
 
 const JsonValue = z.custom<Json>((value) => value !== undefined)
 const Steps = z.array(z.string())
+
+export const Waiting = z.discriminatedUnion('for', [
+  z.object({ for: z.literal('delay') }),
+  /** The first step's condition: a worker looks at it, whoever starts the saga does not. */
+  z.object({ for: z.literal('condition') }),
+  z.object({ for: z.literal('signal'), signal: z.string() }),
+])
+export type Waiting = z.infer<typeof Waiting>
 
 export const SagaState = z.object({
   sagaId: z.string(),
@@ -67,6 +75,12 @@ export const SagaState = z.object({
   attempts: z.record(z.string(), z.int().min(1)),
   /** When a scheduled attempt is due; a step without an entry here is dispatched at once. */
   dueAt: z.record(z.string(), z.string()).optional(),
+  /** Steps that nobody carries out: they end at their `dueAt`, or when their signal comes. */
+  waiting: z.record(z.string(), Waiting).optional(),
+  /** Signals that came before their step: name → the letters they came in, first in first out (M2). */
+  signals: z.record(z.string(), z.array(z.int())).optional(),
+  /** The step after which nothing is undone: about to be tried, or done (S14). */
+  pivot: z.enum(['dispatched', 'completed']).optional(),
   deadlineAt: z.string().optional(),
   cancel: z.object({ actor: z.string(), reason: z.string(), at: z.string() }).optional(),
   stuck: Stuck.optional(),

@@ -1,10 +1,10 @@
-import { type Decision, decide, next } from './decide.ts'
+import { type Decision, decide, keptSignal, next, overdue, type Scheduled } from './decide.ts'
 import { Definition, type ResolvedDefinition, resolveDefinition } from './definition.ts'
 import type { AttemptId, Event, Outcome } from './event.ts'
 import { apply, begin, type Entry } from './history.ts'
 import { byteLength, type Json, parseJson } from './json.ts'
 import { startedEntry } from './start.ts'
-import type { SagaState } from './state.ts'
+import type { SagaState, Waiting } from './state.ts'
 
 /** For this package's own tests: a definition in a line, and a saga played one event at a time. */
 
@@ -49,6 +49,8 @@ export class Play {
   readonly definition: ResolvedDefinition
   readonly entries: Entry[]
   readonly moments: Moment[] = []
+  /** The signals in the saga's mail; a letter's number is its place, from 1. */
+  readonly letters: { signal: string; payload: Json; payloadBytes: number }[] = []
   state: SagaState
   now = START
   random = 0.5
@@ -67,7 +69,7 @@ export class Play {
   }
 
   /** The one attempt that is under way or scheduled. */
-  get scheduled(): AttemptId | undefined {
+  get scheduled(): Scheduled | undefined {
     const due = next(this.state)
     return due.act === 'attempt' ? due.attempts[0] : undefined
   }
@@ -94,12 +96,41 @@ export class Play {
     this.moments.push({ before, decision: { is: 'transition', entry, state }, after: state, now: this.now })
   }
 
-  /** The scheduled attempt ends like this. Time moves to the instant at which it is due. */
+  /**
+   * The scheduled attempt ends like this. Time moves to the instant at which it is due. What waits for a signal gets it
+   * if it is to succeed, and else is waited out, like every delay.
+   */
   settle(outcome: Outcome, more: Details = {}): Decision {
     const attempt = this.scheduled
     if (attempt === undefined) throw new Error(`nothing is scheduled: the saga is ${this.state.status}`)
+    if (attempt.waiting !== undefined) return this.#endWait(attempt.waiting, outcome, more)
     this.waitUntilDue()
     return this.tell(settled(attempt, outcome, more))
+  }
+
+  /** Somebody sends a signal, and its letter is read. */
+  signal(
+    signal: string,
+    payload: Json = null,
+    payloadBytes = byteLength(JSON.stringify(payload)),
+  ): Decision {
+    return this.read(this.letters.push({ signal, payload, payloadBytes }))
+  }
+
+  /** A letter is read: when it comes, and again when its step waits for it. */
+  read(letter: number): Decision {
+    const found = this.letters[letter - 1]
+    if (found === undefined) throw new Error(`there is no letter ${letter}`)
+    return this.tell({ type: 'signalReceived', letter, ...found })
+  }
+
+  /** What a runner does after every transition: it reads the letters of the signals that are waited for now (M2). */
+  readKept(): this {
+    for (let kept = keptSignal(this.state); kept !== undefined; kept = keptSignal(this.state)) {
+      const { is } = this.read(kept.letter)
+      if (is === 'ignored') throw new Error(`letter ${kept.letter} was to be read, and then it was not`)
+    }
+    return this
   }
 
   /** As `settle`, for several attempts one after the other. */
@@ -133,6 +164,18 @@ export class Play {
     const due = next(this.state)
     const dueAt = due.act === 'attempt' ? due.attempts[0]?.dueAt : undefined
     if (dueAt !== undefined) this.now = Math.max(this.now, Date.parse(dueAt))
+  }
+
+  #endWait(waiting: Waiting, outcome: Outcome, { result, resultBytes }: Details): Decision {
+    const kept = keptSignal(this.state)
+    if (kept !== undefined) return this.read(kept.letter)
+    if (waiting.for === 'signal' && outcome === 'succeeded') {
+      return this.signal(waiting.signal, result, resultBytes)
+    }
+    this.waitUntilDue()
+    const event = overdue(this.state, this.now)
+    if (event === undefined) throw new Error('a wait whose time is over has to end')
+    return this.tell(event)
   }
 
   #record(entry: Entry, state: SagaState): void {

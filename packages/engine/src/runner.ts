@@ -9,7 +9,9 @@ import {
   isPastDeadline,
   isTerminal,
   type Json,
+  keptSignal,
   next,
+  overdue,
   type ResolvedDefinition,
   type SagaState,
   stepOf,
@@ -25,7 +27,7 @@ import type {
   Mailbox,
   Transition,
 } from '@backstitch/store'
-import { isOutage, UnknownLetter } from '@backstitch/store'
+import { isGated, isOutage, UnknownLetter } from '@backstitch/store'
 import type { Logger } from 'pino'
 import type { AttemptEnd } from './attempt/attempt.ts'
 import type { Participants } from './attempt/participants.ts'
@@ -186,9 +188,28 @@ export function createRunner(parts: RunnerParts): Runner {
       if (saga.ours && isPastDeadline(saga.state, clock.now())) {
         await transition(saga, { type: 'deadlinePassed', underWay: saga.underWay.size > 0 })
       }
+      if (await endWait(saga)) continue
       if (saga.ours && saga.underWay.size === 0 && !dispatch(saga)) return letGo(saga)
       if (saga.ours) await settle(saga, await nextSignal(saga))
     }
+  }
+
+  /** Ends what nobody carries out: a wait whose time is over, or whose signal has come before it (S7a, M2). */
+  async function endWait(saga: Held): Promise<boolean> {
+    if (!saga.ours) return false
+    const over = overdue(saga.state, clock.now())
+    if (over !== undefined) {
+      await transition(saga, over)
+      return true
+    }
+    const kept = keptSignal(saga.state)
+    if (kept === undefined) return false
+    const [found] = await patiently(() => parts.mailbox.read(saga.lease.sagaId, kept.letter - 1, 1))
+    if (found?.seq !== kept.letter || found.letter.kind !== 'signal') {
+      throw new Error(`letter ${kept.letter} should hold the signal "${kept.signal}" and does not`)
+    }
+    await transition(saga, eventOfLetter(found.letter, found.seq, false))
+    return true
   }
 
   /** Starts the attempts that are due. False if there is none to start here. */
@@ -269,7 +290,8 @@ export function createRunner(parts: RunnerParts): Runner {
   ): Promise<void> {
     while (saga.ours) {
       const now = clock.now()
-      const given = { definition: saga.definition, now, random: Math.random(), version: saga.version }
+      const { definition, spilled } = saga
+      const given = { definition, spilled, now, random: Math.random(), version: saga.version }
       const decision = decide(saga.state, event, given)
       if (decision.is === 'ignored') {
         log.debug({ sagaId: saga.lease.sagaId, event: event.type, why: decision.why }, 'event ignored')
@@ -277,7 +299,7 @@ export function createRunner(parts: RunnerParts): Runner {
       }
       const { entry, state } = decision
       const { lease, version } = saga
-      const mailSeen = isTerminal(state.status) ? saga.mailSeen : (saga.mailSettled ?? saga.mailSeen)
+      const mailSeen = isGated({ state, entry }) ? saga.mailSeen : (saga.mailSettled ?? saga.mailSeen)
       const after = leaseAfter(saga, state, now, ended)
       const answer = await commit.submit({ lease, version, mailSeen, state, entry, after })
       if (answer.is === 'unreadMail') {
@@ -311,6 +333,7 @@ export function createRunner(parts: RunnerParts): Runner {
     if (saga.mailSettled !== undefined && !isTerminal(state.status)) return { is: 'keep' }
     const at = wakeAt(state, now)
     if (at === undefined) return { is: 'rest' }
+    if (keptSignal(state) !== undefined) return { is: 'keep' }
     return at > now || draining ? { is: 'due', at } : { is: 'keep' }
   }
 
@@ -327,7 +350,7 @@ export function createRunner(parts: RunnerParts): Runner {
         if (seq <= saga.mailSeen) continue
         const settled = saga.mailSeen
         saga.mailSeen = seq
-        await transition(saga, eventOfLetter(letter, saga.underWay.size > 0), { settled })
+        await transition(saga, eventOfLetter(letter, seq, saga.underWay.size > 0), { settled })
       }
     }
   }
@@ -426,7 +449,7 @@ export function createRunner(parts: RunnerParts): Runner {
   function tell(saga: Held, { entry, state }: Extract<Decision, { is: 'transition' }>): void {
     const { sagaId } = saga.lease
     counters.transition(entry.kind)
-    if (entry.kind === 'attemptSucceeded' && entry.spilled === true)
+    if ((entry.kind === 'attemptSucceeded' || entry.kind === 'signalReceived') && entry.spilled === true)
       saga.spilled.set(entry.step, entry.result)
     if (entry.kind === 'attemptSucceeded' || entry.kind === 'attemptFailed') saga.onProgress?.()
     if (entry.kind === 'attemptFailed') {
@@ -522,8 +545,13 @@ function eventOf(id: AttemptId, end: AttemptEnd): Event {
   return { type: 'attemptFailed', step, direction, attempt, outcome, error, retryAfterMs }
 }
 
-function eventOfLetter(letter: Letter, underWay: boolean): Event {
+function eventOfLetter(letter: Letter, seq: number, underWay: boolean): Event {
   switch (letter.kind) {
+    case 'signal': {
+      const { signal, payload } = letter
+      const payloadBytes = Buffer.byteLength(JSON.stringify(payload))
+      return { type: 'signalReceived', signal, letter: seq, payload, payloadBytes }
+    }
     case 'cancel':
       return { type: 'cancelRequested', actor: letter.actor, reason: letter.reason, underWay }
     case 'verb': {

@@ -11,8 +11,9 @@ import { z } from 'zod'
 import { BackstitchError } from './errors.ts'
 import { actionHandler, compensationHandler, type Schemas } from './handlers.ts'
 import type { HttpCall } from './http.ts'
-import type { MustBeJson, Stored } from './result.ts'
-import type { FreeName, RetryOptions, StepSpec } from './step.ts'
+import type { MustBeJson } from './result.ts'
+import type { FreeName, ResultOf, RetryOptions, StepSpec } from './step.ts'
+import type { WaitCall } from './wait.ts'
 
 /**
  * A saga as its author writes it: a chain, because each step's types build on those of the steps before, and a chain is
@@ -38,10 +39,15 @@ export interface Steps<
   Results,
   When extends CompensateWhen = 'completed',
 > {
-  step<StepName extends string, Result, StepWhen extends CompensateWhen = When>(
+  step<
+    StepName extends string,
+    Result,
+    StepWhen extends CompensateWhen = When,
+    const Condition extends string | undefined = undefined,
+  >(
     name: FreeName<StepName, Results>,
-    step: StepSpec<Parsed, Results, Result, StepWhen> & MustBeJson<Result>,
-  ): SagaWithSteps<Name, Input, Parsed, Results & { [K in StepName]: Stored<Result> }, When>
+    step: StepSpec<Parsed, Results, Result, StepWhen, Condition> & MustBeJson<Result>,
+  ): SagaWithSteps<Name, Input, Parsed, Results & ResultOf<StepName, Result, Condition>, When>
 }
 
 export type SagaWithSteps<Name extends string, Input, Parsed, Results, When extends CompensateWhen> = Saga<
@@ -116,9 +122,9 @@ function chain<Name extends string, Input, Parsed, Results, When extends Compens
   }
 }
 
-function linkOf<Parsed, Results, Result, When extends CompensateWhen>(
+function linkOf<Parsed, Results, Result, When extends CompensateWhen, Condition extends string | undefined>(
   name: string,
-  step: StepSpec<Parsed, Results, Result, When>,
+  step: StepSpec<Parsed, Results, Result, When, Condition>,
   { input, links }: Draft<string, Parsed>,
 ): Link {
   const { action, compensation, ...settings } = step
@@ -152,8 +158,9 @@ function isBare<Undo extends object>(
 }
 
 /** How the definition says who carries it out. */
-function callOf(call: ((...args: never) => unknown) | HttpCall<unknown>): object {
-  return typeof call === 'function' ? { type: 'handler' } : { type: 'http', ...call.request }
+function callOf(call: ((...args: never) => unknown) | HttpCall<unknown> | WaitCall<unknown>): object {
+  if (typeof call === 'function') return { type: 'handler' }
+  return call.type === 'wait' ? call.wait : { type: 'http', ...call.request }
 }
 
 function definitionOf(name: string, document: object): Definition {

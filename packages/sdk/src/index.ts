@@ -44,3 +44,4 @@ export type {
   Status,
   Worker,
 } from '@backstitch/core'
+export { delay, signal, type WaitCall } from './wait.ts'

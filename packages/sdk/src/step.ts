@@ -2,6 +2,7 @@ import type { CompensateWhen, HandlerCall, Json, RetryPolicy } from '@backstitch
 import type { z } from 'zod'
 import type { HttpCall } from './http.ts'
 import type { Stored } from './result.ts'
+import type { WaitCall } from './wait.ts'
 
 /** What a step is made of, and what its functions are told. */
 
@@ -45,10 +46,19 @@ type Undo<Input, Results, Result, When extends CompensateWhen> =
 export type RetryOptions = z.infer<typeof RetryPolicy>
 
 /** One step. `action` stands before `compensation`: from the one the compiler learns what the other undoes. */
-export type StepSpec<Input, Results, Result, When extends CompensateWhen> = {
+export type StepSpec<
+  Input,
+  Results,
+  Result,
+  When extends CompensateWhen,
+  Condition extends string | undefined = undefined,
+> = {
   description?: string | undefined
-  /** A function that returns the step's result, or a call to an HTTP service. */
-  action: ((call: ActionCall<Input, Results>) => Result | Promise<Result>) | HttpCall<Result>
+  /** A function that returns the step's result, a call to an HTTP service, or a wait. */
+  action:
+    | ((call: ActionCall<Input, Results>) => Result | Promise<Result>)
+    | HttpCall<Result>
+    | WaitCall<Result>
   /** What undoes it; as `{ run }` with a time-out and retries of its own. */
   compensation?:
     | Undo<Input, Results, Result, When>
@@ -63,7 +73,21 @@ export type StepSpec<Input, Results, Result, When extends CompensateWhen> = {
   retry?: RetryOptions | undefined
   /** `uncertain`: undone also if it failed and may have had its effect (S9). */
   compensateWhen?: When | undefined
+  /**
+   * An expression (CEL) over `input`, `context` and `saga`; the step is skipped if it is false. Later steps then find no result
+   * of it: its type says so.
+   */
+  when?: Condition
+  /** Once this step has completed nothing is undone any more: later steps are retried, and then a person is asked (S14). */
+  pivot?: boolean | undefined
 }
+
+/** What later steps find of a step: its result, or, if it has a condition, perhaps none. */
+export type ResultOf<
+  Name extends string,
+  Result,
+  Condition extends string | undefined,
+> = Condition extends string ? { [K in Name]?: Stored<Result> } : { [K in Name]: Stored<Result> }
 
 /** A step's name if it is free, else the reason why it is not. */
 export type FreeName<Name extends string, Results> = string extends Name

@@ -29,7 +29,7 @@ type Release = { lease: Lease; delayMs: number }
 
 export type CommitAnswer =
   | { is: 'committed'; version: number; mailSeq: number }
-  /** This would have ended the saga, and there is mail to read first (S25). Nothing was written. */
+  /** This would have ended the saga, or dispatched its pivot, and there is mail to read first (S25). Nothing was written. */
   | { is: 'unreadMail'; mailSeq: number }
   /** Somebody else has the saga, or it has ended. Nothing was written. */
   | { is: 'leaseLost' }
@@ -120,20 +120,21 @@ WITH u AS (
     leases_lost = i.leases_lost,
     mail_seen = i.mail_seen,
     failed_step = i.failed_step,
+    past_pivot = i.past_pivot,
     updated_at = i.at,
     ended_at = CASE WHEN i.ends THEN i.at END
   FROM unnest($1::int2[], $2::uuid[], $3::int8[], $4::int8[], $5::int8[], $6::text[], $7::jsonb[], $8::bool[], $9::bool[],
-              $10::timestamptz[], $11::int4[], $12::text[], $13::timestamptz[], $14::text[], $15::jsonb[])
+              $10::timestamptz[], $11::int4[], $12::text[], $13::bool[], $14::bool[], $15::timestamptz[], $16::text[], $17::jsonb[])
     WITH ORDINALITY
     AS i(bucket, saga_id, epoch, version, mail_seen, status, state, keep, ends,
-         due_at, leases_lost, failed_step, at, kind, entry, n)
+         due_at, leases_lost, failed_step, past_pivot, gated, at, kind, entry, n)
   WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id
     AND s.epoch = i.epoch AND s.version = i.version AND s.ended_at IS NULL
-    AND (NOT i.ends OR s.mail_seq = i.mail_seen)
+    AND (NOT i.gated OR s.mail_seq = i.mail_seen)
   RETURNING i.n, s.bucket, s.saga_id, s.version, i.at, i.kind, s.epoch, i.entry, s.mail_seq
 ), h AS (
   INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
-  SELECT bucket, saga_id, version, at, kind, epoch, $16::uuid, entry FROM u
+  SELECT bucket, saga_id, version, at, kind, epoch, $18::uuid, entry FROM u
 )
 SELECT n, mail_seq, ${DATABASE_NOW} FROM u`,
 }
@@ -194,6 +195,11 @@ async function explain(
   }
 }
 
+/** What must not happen over unread mail: the end of a saga, and the dispatch of its pivot (S25). */
+export function isGated({ state, entry }: Pick<Transition, 'state' | 'entry'>): boolean {
+  return isTerminal(state.status) || entry.to.pivot === 'dispatched'
+}
+
 function commitArrays(transitions: Transition[]): Buffer[] {
   return [
     ...leaseArrays(transitions.map(({ lease }) => lease)),
@@ -206,6 +212,8 @@ function commitArrays(transitions: Transition[]): Buffer[] {
     binary.timestamptzArray(transitions.map(({ after }) => (after.is === 'due' ? after.at : undefined))),
     binary.int4Array(transitions.map(({ state }) => state.leasesLost ?? 0)),
     binary.textArray(transitions.map(({ state }) => state.failedStep)),
+    binary.boolArray(transitions.map(({ state }) => state.pivot !== undefined)),
+    binary.boolArray(transitions.map(isGated)),
     ...entryArrays(transitions),
   ]
 }

@@ -55,7 +55,8 @@ export function createHistory(database: Database): History {
         Object.entries(spilled).map(([name, seq]) => {
           const entry = found.get(seq)
           if (entry?.kind === 'sagaStarted') return [name, entry.input]
-          if (entry?.kind === 'attemptSucceeded') return [name, entry.result]
+          if (entry?.kind === 'attemptSucceeded' || entry?.kind === 'signalReceived')
+            return [name, entry.result]
           throw new HistoryDamaged(`history entry ${seq} should hold the value of "${name}" and does not`)
         }),
       )

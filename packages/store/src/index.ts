@@ -1,6 +1,6 @@
 export type { Claimed, Claims } from './claims.ts'
 export type { DatabaseClock } from './clock.ts'
-export type { CommitAnswer, Commits, Lease, Transition } from './commits.ts'
+export { type CommitAnswer, type Commits, isGated, type Lease, type Transition } from './commits.ts'
 export type { Definitions, Registered } from './definitions.ts'
 export { ConnectionLost, failureOf, isOutage } from './failure.ts'
 export { createGatherer, type Gatherer, type Settled } from './gather.ts'

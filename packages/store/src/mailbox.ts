@@ -1,4 +1,4 @@
-import { Direction, Status } from '@backstitch/core'
+import { Direction, type Json, Status } from '@backstitch/core'
 import { sql } from 'kysely'
 import { z } from 'zod'
 import type { Database } from './database.ts'
@@ -17,6 +17,11 @@ export const Letter = z.discriminatedUnion('kind', [
     reason: z.string(),
     step: z.string().optional(),
     decidedOn: z.int().optional(),
+  }),
+  z.object({
+    kind: z.literal('signal'),
+    signal: z.string(),
+    payload: z.custom<Json>((value) => value !== undefined),
   }),
   z.object({
     kind: z.literal('lateResult'),
@@ -48,8 +53,8 @@ export type Mailbox = {
     letter: Letter,
     when?: { status?: Status; version?: number; beforePivot?: boolean },
   ): Promise<Posted>
-  /** The letters after `after`, in order. */
-  read(sagaId: string, after: number): Promise<{ seq: number; letter: Letter }[]>
+  /** The letters after `after`, in order; at most `limit`. */
+  read(sagaId: string, after: number, limit?: number): Promise<{ seq: number; letter: Letter }[]>
   /** Ends any saga by a statement that reads nothing of its state (S30b). */
   abandon(sagaId: string, by: { actor: string; reason: string }, when?: { version?: number }): Promise<Posted>
 }
@@ -89,7 +94,7 @@ export function createMailbox(database: Database): Mailbox {
       return row === undefined ? whereNow(sagaId) : { is: 'posted', ...row }
     },
 
-    async read(sagaId, after) {
+    async read(sagaId, after, limit = 100) {
       const rows = await database
         .selectFrom('saga_mail')
         .select(['seq', 'body'])
@@ -97,7 +102,7 @@ export function createMailbox(database: Database): Mailbox {
         .where('saga_id', '=', sagaId)
         .where('seq', '>', after)
         .orderBy('seq')
-        .limit(100)
+        .limit(limit)
         .execute()
       return rows.map(({ seq, body }) => {
         const parsed = Letter.safeParse(body)

@@ -2,9 +2,10 @@ import {
   entryOf,
   isClean,
   isTerminal,
+  isWait,
   type Json,
   type NextAct,
-  next,
+  nextAct,
   type Saga,
   type SagaFilter,
   type SagaState,
@@ -100,27 +101,24 @@ export function createQueries(database: Database, definitions: Definitions, hist
     }))
   }
 
-  async function nextAct(row: Row, state: SagaState): Promise<NextAct> {
-    const due = next(state)
-    if (due.act !== 'attempt') return { act: due.act }
-    const attempts = due.attempts.map(({ dueAt, ...attempt }) =>
-      dueAt === undefined ? attempt : { ...attempt, dueAt },
-    )
-    if (row.owner !== null) return { act: 'attempt', attempts, worker: row.owner }
-    if (row.is_due !== true) return { act: 'attempt', attempts }
+  async function whatNext(row: Row, state: SagaState): Promise<NextAct> {
+    const shown = nextAct(state)
+    const { attempts = [] } = shown
+    if (shown.act !== 'attempt') return shown
+    if (row.owner !== null) return { ...shown, worker: row.owner }
+    if (row.is_due !== true) return shown
     const definition = await definitions.get(row.definition_name, row.definition_version)
     const workers = await liveWorkers()
     const served = workers.some(
       ({ queues, handlers }) =>
         queues.includes(row.queue) &&
-        due.attempts.every(({ step, direction }) => {
+        attempts.every(({ step, direction }) => {
           const act = definition && stepOf(definition.resolved, step)?.[direction]
-          return (
-            act?.call.type !== 'handler' || entryOf(handlers, row.definition_name)?.includes(step) === true
-          )
+          const needsHandler = act !== undefined && !isWait(act) && act.call.type === 'handler'
+          return !needsHandler || entryOf(handlers, row.definition_name)?.includes(step) === true
         }),
     )
-    return { act: 'attempt', attempts, ...(!served && { waitingForWorker: true }) }
+    return { ...shown, ...(!served && { waitingForWorker: true }) }
   }
 
   async function present(row: Row): Promise<Saga> {
@@ -131,7 +129,7 @@ export function createQueries(database: Database, definitions: Definitions, hist
     const { values, ...missing } = await valuesOf(row.saga_id, spilled)
     const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(values) }
     const clean = row.status === 'failed' || row.status === 'cancelled' ? { clean: isClean(state) } : {}
-    const next = await nextAct(row, state)
+    const next = await whatNext(row, state)
     return {
       ...shown,
       sagaId: row.saga_id,

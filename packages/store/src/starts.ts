@@ -145,14 +145,14 @@ export const INSERT: Statement = {
   text: `
 WITH i AS (
   SELECT * FROM unnest($1::int2[], $2::uuid[], $3::text[], $4::int4[], $5::text[], $6::jsonb[], $7::text[], $8::text[],
-                       $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::timestamptz[], $14::jsonb[])
+                       $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::bool[], $14::timestamptz[], $15::jsonb[])
     AS i(bucket, saga_id, definition_name, definition_version, queue, state, start_key, request_hash,
-         saga_key, idempotency_key, correlation_id, tags, at, entry)
+         saga_key, idempotency_key, correlation_id, tags, past_pivot, at, entry)
 ), s AS (
   INSERT INTO sagas AS s (bucket, saga_id, definition_name, definition_version, queue, status, state, start_key, request_hash,
-                          saga_key, idempotency_key, correlation_id, tags, created_at, updated_at, due_at)
+                          saga_key, idempotency_key, correlation_id, tags, past_pivot, created_at, updated_at, due_at)
   SELECT bucket, saga_id, definition_name, definition_version, queue, 'running', state, start_key, request_hash,
-         saga_key, idempotency_key, correlation_id, tags, at, at, now()
+         saga_key, idempotency_key, correlation_id, tags, past_pivot, at, at, now()
   FROM i
   ON CONFLICT DO NOTHING
   RETURNING s.bucket, s.saga_id
@@ -191,6 +191,7 @@ async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<S
     binary.textArray(ordered.map(({ request }) => request.idempotencyKey)),
     binary.textArray(ordered.map(({ request }) => request.correlationId)),
     binary.jsonbArray(ordered.map(({ request }) => JSON.stringify(request.tags ?? {}))),
+    binary.boolArray(ordered.map(({ state }) => state.pivot !== undefined)),
     binary.timestamptzArray(ordered.map(({ at }) => at)),
     binary.jsonbArray(ordered.map(({ entryJson }) => entryJson)),
   ])

@@ -1,4 +1,13 @@
-import { type Act, type AttemptId, handlerOf, type SagaModule } from '@backstitch/core'
+import {
+  type Act,
+  type AttemptId,
+  type HttpAction,
+  handlerOf,
+  type RequestTemplate,
+  renderRequest,
+  type SagaModule,
+  type Values,
+} from '@backstitch/core'
 import type { AttemptEnd, AttemptRequest } from './attempt.ts'
 import { runHandler } from './handler.ts'
 import { createHttpCaller } from './http.ts'
@@ -29,6 +38,20 @@ export function createParticipants(sagas: readonly SagaModule[]): Participants {
   function handlerFor(definition: string, { step, direction }: AttemptId) {
     const saga = modules.get(definition)
     return saga && handlerOf(saga, step, direction)
+  }
+
+  async function callHttp(
+    action: HttpAction,
+    template: RequestTemplate | undefined,
+    request: AttemptRequest,
+  ): Promise<AttemptEnd> {
+    const rendered = template && renderRequest(template, valuesOf(request))
+    if (rendered?.ok === false) {
+      // Nothing was sent, and no retry would make it another request.
+      const message = `at ${rendered.pointer}: ${rendered.detail}`
+      return { outcome: 'rejected', error: { code: 'EXPRESSION_FAILED', message } }
+    }
+    return http.call({ ...action, ...rendered?.value }, request)
   }
 
   async function runOwn(
@@ -64,10 +87,33 @@ export function createParticipants(sagas: readonly SagaModule[]): Participants {
       if (zombie !== undefined && !(await endsInTime(zombie, request))) return STILL_RUNNING
       // Called off while it waited: the saga may be another worker's by now (S16).
       if (request.signal.aborted) return CALLED_OFF
-      return act.call.type === 'http' ? http.call(act.call, request) : runOwn(request, abort, onLate)
+      return act.call.type === 'http'
+        ? callHttp(act.call, act.request, request)
+        : runOwn(request, abort, onLate)
     },
 
     close: () => http.close(),
+  }
+}
+
+/** What the expressions of a request may ask about. */
+function valuesOf({ sagaId, definition, step, direction, attempt, ...request }: AttemptRequest): Values {
+  const { input, context, result = null, failure } = request
+  const saga = {
+    id: sagaId,
+    definition: definition.name,
+    version: definition.version,
+    step,
+    direction,
+    attempt,
+  }
+  if (direction === 'action') return { input, context, saga }
+  return {
+    input,
+    context,
+    saga,
+    result,
+    failure: { step: failure?.step ?? null, reason: failure?.reason ?? '' },
   }
 }
 

@@ -69,6 +69,8 @@ export type SagasClient = {
   wait(sagaId: string, options?: CallOptions): Promise<SagaSnapshot>
   /** Every transition, attempt and operator act, in order. */
   history(sagaId: string, options?: ListOptions): Listing<HistoryItem>
+  /** Tells a step that waits for it, or one that will. What is sent twice is two signals, so it is not sent again by itself. */
+  signal(sagaId: string, name: string, payload?: Json, options?: CallOptions): Promise<Accepted>
   /** Undoes what has been done. If it is too late, the error says how the saga ended (`sagaStatus`), or `PAST_PIVOT`. */
   cancel(sagaId: string, options: VerbOptions): Promise<Accepted>
   /** A stuck saga: tries the step again, with fresh attempts. */
@@ -193,6 +195,15 @@ export function sagasClient(call: Transport): SagasClient {
       const path = ['sagas', sagaId, 'history']
       return listing((cursor) =>
         call({ method: 'GET', path, query: { limit, cursor }, repeatable: true }, HistoryPage, options),
+      )
+    },
+
+    async signal(sagaId, name, payload = null, options = {}) {
+      const path = ['sagas', sagaId, 'signals', name]
+      return call(
+        { method: 'POST', path, body: checkedInput(payload, ''), repeatable: false },
+        Accepted,
+        options,
       )
     },
 
