@@ -75,7 +75,13 @@ const definitions = fc
       const compensation = undoable ? { type: 'handler', retry: { maxAttempts: back } } : undefined
       const undo = { compensation, ...(undoable && { compensateWhen }) }
       if (action.type === 'signal') return { name, action, timeoutMs, ...undo }
-      return { name, action, retry: { maxAttempts: forward }, ...undo, ...(index === pivot && { pivot: true }) }
+      return {
+        name,
+        action,
+        retry: { maxAttempts: forward },
+        ...undo,
+        ...(index === pivot && { pivot: true }),
+      }
     }),
   }))
 
@@ -263,7 +269,8 @@ function make(play: Play, move: Move): void {
 function isRepeatable({ state }: Play, event: Event): boolean {
   // The row counts lost leases: a count higher than its own is not a repetition.
   if (event.type === 'leaseLost') return event.leasesLost <= (state.leasesLost ?? 0)
-  if (event.type === 'signalReceived') return entryOf(state.signals, event.signal)?.includes(event.letter) === true
+  if (event.type === 'signalReceived')
+    return entryOf(state.signals, event.signal)?.includes(event.letter) === true
   const isEnd = event.type === 'attemptSucceeded' || event.type === 'attemptFailed'
   return !isEnd || entryOf(state.waiting, event.step) === undefined
 }
@@ -364,7 +371,10 @@ function toUndo(definition: ResolvedDefinition, entries: readonly Entry[]): stri
 }
 
 /** S14: where a saga stands that goes forward: its pivot is the next step, or behind it. Else there is no way past. */
-function pivotOf(definition: ResolvedDefinition, entries: readonly Entry[]): 'dispatched' | 'completed' | undefined {
+function pivotOf(
+  definition: ResolvedDefinition,
+  entries: readonly Entry[],
+): 'dispatched' | 'completed' | undefined {
   const pivot = definition.steps.findIndex((one) => one.pivot)
   const gone = done(entries).length
   if (pivot === -1 || gone < pivot) return undefined
@@ -388,7 +398,9 @@ function causeOf({ definition, moments, entries }: Play): 'failure' | 'cancel' |
 
 function isLastFailure(definition: ResolvedDefinition, event: Event, entry: Entry): boolean {
   if (entry.kind !== 'attemptFailed' || !event.type.startsWith('attempt')) return false
-  return entry.outcome === 'rejected' || entry.attempt >= maxAttemptsOf(definition, entry.step, entry.direction)
+  return (
+    entry.outcome === 'rejected' || entry.attempt >= maxAttemptsOf(definition, entry.step, entry.direction)
+  )
 }
 
 /** When the saga came to the step it is at: the last entry that says where it is. */
@@ -498,7 +510,8 @@ describe('going forward', () => {
       if (event?.type !== 'cancelRequested' && event?.type !== 'deadlinePassed') return
       if (decision.is === 'ignored' || !isForward(before)) return
       if (pivotOf(definition, entries) !== undefined) return
-      if (before.cause !== undefined && before.status === 'running') return expect(slot(after)).toEqual(slot(before))
+      if (before.cause !== undefined && before.status === 'running')
+        return expect(slot(after)).toEqual(slot(before))
       if (event.underWay && before.status === 'running') expect(slot(after)).toEqual(slot(before))
       else expect(['compensating', 'failed', 'cancelled']).toContain(after.status)
     })
@@ -508,8 +521,7 @@ describe('going forward', () => {
     always(({ before, event, decision }, _, { definition }, earlier) => {
       if (event?.type !== 'deadlinePassed') return
       const stops = before.status === 'running' && before.cause === undefined
-      const isHeard =
-        before.deadlineAt !== undefined && stops && pivotOf(definition, earlier) === undefined
+      const isHeard = before.deadlineAt !== undefined && stops && pivotOf(definition, earlier) === undefined
       expect(decision.is).toBe(isHeard ? 'transition' : 'ignored')
     })
   })
@@ -695,7 +707,9 @@ describe('a wait (S7a)', () => {
       if (wait === undefined) return expect(after.waiting).toBeUndefined()
       const { step, attempt, dueAt, waiting } = slot(after)!
       expect(attempt).toBe(1)
-      expect(waiting).toEqual(wait.for === 'delay' ? { for: 'delay' } : { for: 'signal', signal: wait.signal })
+      expect(waiting).toEqual(
+        wait.for === 'delay' ? { for: 'delay' } : { for: 'signal', signal: wait.signal },
+      )
       const waitMs = wait.for === 'delay' ? wait.delayMs : wait.timeoutMs
       expect(Date.parse(dueAt!)).toBe(enteredAt(entries) + waitMs)
       expect(dispatchable(after, now)).not.toContain(step)
@@ -866,7 +880,8 @@ describe('the pivot (S14)', () => {
   test('lets no cancel and no deadline through, from its dispatch on (S7, S25)', () => {
     always(({ before, event, decision, after }, _, { definition }, earlier) => {
       if (event?.type !== 'cancelRequested' && event?.type !== 'deadlinePassed') return
-      if (pivotOf(definition, earlier) === undefined || !isForward(before) || before.cause !== undefined) return
+      if (pivotOf(definition, earlier) === undefined || !isForward(before) || before.cause !== undefined)
+        return
       if (event.type === 'deadlinePassed') return expect(decision.is).toBe('ignored')
       expect(after).toEqual({ ...before, cancel: after.cancel, updatedAt: after.updatedAt })
       expect(decision).toMatchObject({ entry: { kind: 'cancelRequested', to: {} } })
@@ -1020,9 +1035,7 @@ test('the driver gets everywhere: every kind of entry but those it has no part i
       }
     }
   }
-  const kinds = Entry.options
-    .map((option) => option.shape.kind.value)
-    .filter((kind) => !NOT_DRIVEN.has(kind))
+  const kinds = Entry.options.map((option) => option.shape.kind.value).filter((kind) => !NOT_DRIVEN.has(kind))
   const statuses = SagaState.shape.status.options
   expect([...seen]).toEqual(
     expect.arrayContaining([

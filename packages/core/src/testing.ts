@@ -109,11 +109,7 @@ export class Play {
   }
 
   /** Somebody sends a signal, and its letter is read. */
-  signal(
-    signal: string,
-    payload: Json = null,
-    payloadBytes = byteLength(JSON.stringify(payload)),
-  ): Decision {
+  signal(signal: string, payload: Json = null, payloadBytes = byteLength(JSON.stringify(payload))): Decision {
     return this.read(this.letters.push({ signal, payload, payloadBytes }))
   }
 

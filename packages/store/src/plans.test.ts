@@ -55,12 +55,14 @@ type Plan = {
   'Node Type': string
   'Relation Name'?: string | undefined
   'Index Name'?: string | undefined
+  'Index Cond'?: string | undefined
   Plans?: Plan[] | undefined
 }
 const Plan: z.ZodType<Plan> = z.object({
   'Node Type': z.string(),
   'Relation Name': z.string().optional(),
   'Index Name': z.string().optional(),
+  'Index Cond': z.string().optional(),
   get Plans() {
     return z.array(Plan).optional()
   },
@@ -71,11 +73,11 @@ function nodesOf(plan: Plan): Plan[] {
   return [plan, ...(plan.Plans ?? []).flatMap(nodesOf)]
 }
 
-/** The indexes a statement goes by, and the tables it reads from end to end. */
+/** The indexes a statement goes by, and the tables and indexes it reads from end to end. */
 async function explain(
   text: string,
   { settings = [], values }: { settings?: readonly string[]; values?: readonly unknown[] },
-): Promise<{ indexes: string[]; scans: string[] }> {
+): Promise<{ indexes: string[]; scans: string[]; whole: string[] }> {
   const client = await pool.connect()
   try {
     for (const setting of settings) await client.query(`SET ${setting}`)
@@ -89,7 +91,9 @@ async function explain(
       },
     ] = Explained.parse(rows)
     const nodes = nodesOf(plan)
+    const whole = nodes.filter((node) => node['Index Name'] !== undefined && node['Index Cond'] === undefined)
     return {
+      whole: whole.flatMap((node) => node['Index Name'] ?? []),
       indexes: [...new Set(nodes.flatMap((node) => node['Index Name'] ?? []))].toSorted(byName),
       scans: nodes
         .filter((node) => node['Node Type'] === 'Seq Scan')

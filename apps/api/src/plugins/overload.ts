@@ -50,7 +50,7 @@ export function refuseOverload(app: App, { maxLagMs, maxBodyBytes }: Limits): vo
         bodyBytes += bytes
         // Comes also when the caller goes away in the middle; `onResponse` does not.
         reply.raw.once('close', () => {
-          void 0
+          bodyBytes -= bytes
         })
       }
       done()
