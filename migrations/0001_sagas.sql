@@ -101,7 +101,7 @@ CREATE TABLE sagas (
 -- step's update stays on its page (HOT).
 CREATE INDEX sagas_ready_idx ON sagas (queue, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX sagas_owner_idx ON sagas (owner) WHERE owner IS NOT NULL;
-CREATE INDEX sagas_unread_idx ON sagas (owner, due_at) WHERE mail_seq > mail_seen;
+CREATE INDEX sagas_unread_idx ON sagas (due_at, owner) WHERE mail_seq > mail_seen;  -- due: to be claimed; held: no due time
 CREATE INDEX sagas_suspect_idx ON sagas (due_at) WHERE leases_lost >= 2 AND due_at IS NOT NULL;
 CREATE INDEX sagas_created_idx ON sagas (created_at DESC, saga_id DESC);
 CREATE INDEX sagas_attention_idx ON sagas (status, created_at DESC, saga_id DESC)

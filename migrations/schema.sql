@@ -93,7 +93,7 @@ CREATE INDEX sagas_owner_idx ON sagas USING btree (owner) WHERE (owner IS NOT NU
 CREATE INDEX sagas_ready_idx ON sagas USING btree (queue, due_at) WHERE (due_at IS NOT NULL);
 CREATE INDEX sagas_suspect_idx ON sagas USING btree (due_at) WHERE ((leases_lost >= 2) AND (due_at IS NOT NULL));
 CREATE INDEX sagas_tags_idx ON sagas USING gin (tags jsonb_path_ops) WHERE (tags <> '{}'::jsonb);
-CREATE INDEX sagas_unread_idx ON sagas USING btree (owner, due_at) WHERE (mail_seq > mail_seen);
+CREATE INDEX sagas_unread_idx ON sagas USING btree (due_at, owner) WHERE (mail_seq > mail_seen);
 
 CREATE TABLE workers (
   worker_id uuid NOT NULL,

@@ -1,7 +1,17 @@
 import { describe, expect, test } from 'vitest'
-import { dueNow, isPastDeadline, MAX_CONTEXT_BYTES, next, wakeAt } from './decide.ts'
+import {
+  dueNow,
+  isPastDeadline,
+  keptSignal,
+  MAX_CONTEXT_BYTES,
+  MAX_KEPT_SIGNALS,
+  next,
+  nextAct,
+  overdue,
+  wakeAt,
+} from './decide.ts'
 import type { Outcome } from './event.ts'
-import { isClean } from './state.ts'
+import { entryOf, isClean } from './state.ts'
 import { define, Play, START } from './testing.ts'
 
 /** One example for each rule that `decide` keeps. That they hold for every saga is proven in decide.laws.test.ts. */
@@ -17,6 +27,15 @@ const crashLooping = () => {
   for (let n = 0; n < 5; n++) play.crash()
   return play
 }
+const delayed = define([
+  'reserve',
+  { name: 'cool', action: { type: 'delay', delayMs: 60_000 }, compensation: undefined },
+  'ship',
+])
+const asksFor = (signal: string) => ({ action: { type: 'signal', signal }, timeoutMs: 60_000 })
+const approved = define(['reserve', { name: 'approve', ...asksFor('approved') }, 'ship'])
+const pivoted = define(['reserve', { name: 'charge', pivot: true, compensateWhen: 'uncertain' }, 'ship'])
+const IN_A_MINUTE = '2026-01-01T00:01:00.000Z'
 const four = (outcome: Outcome) => [outcome, outcome, outcome, outcome]
 
 describe('going forward', () => {
@@ -202,6 +221,23 @@ describe('going backward', () => {
     expect(play.state.attempts).toEqual({ reserve: 1 })
   })
 
+  test('S9 an uncertain step that was skipped is undone in its place, between those that completed', () => {
+    const risky = { name: 'charge', compensateWhen: 'uncertain' }
+    const play = new Play(define(['reserve', risky, { ...risky, name: 'book' }, 'ship', 'mail']))
+    play.settleAll('succeeded')
+    for (let n = 0; n < 5; n++) play.crash()
+    play.operator('skip')
+    for (let n = 0; n < 5; n++) play.crash()
+    play.operator('skip')
+    play.settleAll('succeeded', 'rejected')
+    expect(play.state).toMatchObject({ skippedSteps: ['charge', 'book'], uncertainSteps: ['charge', 'book'] })
+    expect(play.settleAll(...four('succeeded')).state).toMatchObject({
+      status: 'failed',
+      compensatedSteps: ['ship', 'book', 'charge', 'reserve'],
+      uncertainSteps: [],
+    })
+  })
+
   test('S10 each compensation is recorded as it succeeds, and a crash resumes at the first not yet undone', () => {
     const play = compensating().settleAll('succeeded')
     play.crash()
@@ -381,6 +417,353 @@ describe('cancel (S25)', () => {
       expect(play.state.stuck).toBeUndefined()
     },
   )
+})
+
+test.each([
+  ['a cancel', 'cancel', 'cancelled'],
+  ['the deadline', 'deadline', 'failed'],
+] as const)(
+  'S25 a saga that is stuck before it could turn round for %s turns round at the next cancel',
+  (_, cause, end) => {
+    const play = new Play(define(['reserve', 'charge'], { deadlineMs: 60_000 })).settleAll('succeeded')
+    if (cause === 'cancel') play.cancel(true)
+    else play.tell({ type: 'deadlinePassed', underWay: true })
+    for (let n = 0; n < 5; n++) play.crash()
+    expect(play.state).toMatchObject({
+      status: 'stuck',
+      cause,
+      stuck: { step: 'charge', direction: 'action' },
+    })
+    play.cancel()
+    expect(play.state).toMatchObject({ status: 'compensating', cause, attempts: { reserve: 1 } })
+    expect(play.state.stuck).toBeUndefined()
+    expect(play.settleAll('succeeded').state.status).toBe(end)
+  },
+)
+
+describe('a delay (S7a)', () => {
+  test('stands in the state with its end, is dispatched by nobody and wakes a worker when it is over', () => {
+    const play = new Play(delayed).settleAll('succeeded')
+    const attempt = {
+      step: 'cool',
+      direction: 'action',
+      attempt: 1,
+      dueAt: IN_A_MINUTE,
+      waiting: { for: 'delay' },
+    }
+    expect(nextAct(play.state)).toEqual({ act: 'attempt', attempts: [attempt] })
+    expect(dueNow(play.state, START + 60_000)).toEqual([])
+    expect(wakeAt(play.state, START)).toBe(START + 60_000)
+  })
+
+  test('succeeds with null once its time is over', () => {
+    const play = new Play(delayed).settleAll('succeeded')
+    expect(overdue(play.state, START + 59_999)).toBeUndefined()
+    const over = overdue(play.state, START + 60_000)
+    expect(over).toMatchObject({ type: 'attemptSucceeded', step: 'cool', result: null, resultBytes: 4 })
+    expect(play.settleAll('succeeded').state).toMatchObject({
+      completedSteps: ['reserve', 'cool'],
+      context: { cool: null },
+      attempts: { ship: 1 },
+    })
+    expect(play.state.waiting ?? play.state.dueAt).toBeUndefined()
+    expect(overdue(play.state, START + 120_000)).toBeUndefined()
+  })
+
+  test('goes on through the death of its worker, and nothing is uncertain', () => {
+    const play = new Play(delayed).settleAll('succeeded')
+    play.crash()
+    play.now = START + 61_000
+    play.interrupt()
+    expect(play.state).toMatchObject({
+      uncertainSteps: [],
+      attempts: { cool: 1 },
+      dueAt: { cool: IN_A_MINUTE },
+    })
+    expect(play.state.waiting).toEqual({ cool: { for: 'delay' } })
+    expect(play.entries.at(-1)).toMatchObject({ kind: 'interrupted', steps: [] })
+  })
+
+  test('at which workers die is stuck like any step, and is waited out anew when it is retried (S19)', () => {
+    const play = new Play(delayed).settleAll('succeeded')
+    for (let n = 0; n < 5; n++) play.crash()
+    expect(play.state).toMatchObject({ status: 'stuck', stuck: { step: 'cool', reason: 'crashLoop' } })
+    expect(overdue(play.state, START + 60_000)).toBeUndefined()
+    play.now = START + 30_000
+    play.operator('retry')
+    expect(wakeAt(play.state, play.now)).toBe(START + 90_000)
+  })
+
+  test('for which the context has no room left fails, and is not uncertain: it did nothing', () => {
+    const play = new Play(delayed)
+    play.settle('succeeded', { resultBytes: MAX_CONTEXT_BYTES - 4 })
+    play.settle('succeeded')
+    expect(play.entries.at(-1)).toMatchObject({ outcome: 'failed', error: { code: 'CONTEXT_TOO_LARGE' } })
+    expect(play.state).toMatchObject({ status: 'compensating', failedStep: 'cool', uncertainSteps: [] })
+  })
+
+  test.each(['cancel', 'deadline'])('is ended by a %s at once (S7, S25)', (by) => {
+    const play = new Play({ ...delayed, deadlineMs: 30_000 }).settleAll('succeeded')
+    if (by === 'cancel') play.cancel()
+    else play.tell({ type: 'deadlinePassed', underWay: false })
+    expect(play.state).toMatchObject({ status: 'compensating', attempts: { reserve: 1 } })
+    expect(play.state.waiting ?? play.state.dueAt).toBeUndefined()
+  })
+})
+
+describe('a signal (S7a, M2)', () => {
+  test('ends the step that waits for it, and its payload is the result', () => {
+    const play = new Play(approved).settleAll('succeeded')
+    expect(play.state.waiting).toEqual({ approve: { for: 'signal', signal: 'approved' } })
+    play.signal('approved', { by: 'ada' })
+    expect(play.entries.at(-1)).toMatchObject({ kind: 'signalReceived', step: 'approve', letter: 1 })
+    expect(play.state).toMatchObject({
+      completedSteps: ['reserve', 'approve'],
+      context: { approve: { by: 'ada' } },
+      attempts: { ship: 1 },
+    })
+    expect(play.state.waiting ?? play.state.dueAt ?? play.state.signals).toBeUndefined()
+  })
+
+  test('that is large stays in its entry (S33)', () => {
+    const play = new Play(approved).settleAll('succeeded')
+    play.signal('approved', 'x'.repeat(2_000))
+    expect(play.state.spilled).toEqual({ approve: 3 })
+    expect(play.state.context).not.toHaveProperty('approve')
+  })
+
+  test('that does not come in time is a definite failure, and is not waited for again', () => {
+    const play = new Play(approved).settleAll('succeeded')
+    expect(overdue(play.state, START + 59_999)).toBeUndefined()
+    play.settle('failed')
+    expect(play.now).toBe(START + 60_000)
+    expect(play.state).toMatchObject({
+      status: 'compensating',
+      failedStep: 'approve',
+      failureReason:
+        'step "approve" failed on attempt 1 of 1: SIGNAL_TIMEOUT: the signal "approved" had not come in time',
+      uncertainSteps: [],
+      attempts: { reserve: 1 },
+    })
+  })
+
+  test('that is early is kept for its step, the first to come being the first to be used', () => {
+    const twice = [{ name: 'one', ...asksFor('paid') }, 'check', { name: 'two', ...asksFor('paid') }]
+    const play = new Play(define(['reserve', ...twice]))
+    for (const payload of ['a', 'b', 'c']) play.signal('paid', payload)
+    expect(play.state.signals).toEqual({ paid: [1, 2, 3] })
+    expect(keptSignal(play.state)).toBeUndefined()
+    play.settle('succeeded')
+    expect(keptSignal(play.state)).toEqual({ signal: 'paid', letter: 1 })
+    play.readKept().settle('succeeded')
+    play.readKept()
+    expect(play.state).toMatchObject({
+      status: 'completed',
+      context: { one: 'a', two: 'b' },
+      signals: { paid: [3] },
+    })
+  })
+
+  test('that comes while an older one waits to be read waits behind it', () => {
+    const play = new Play(approved)
+    play.signal('approved', 'old')
+    play.settle('succeeded')
+    play.signal('approved', 'new')
+    expect(play.state.signals).toEqual({ approved: [1, 2] })
+    expect(play.readKept().state).toMatchObject({ context: { approve: 'old' }, signals: { approved: [2] } })
+  })
+
+  test('that is kept was there in time, however late a worker reads it', () => {
+    const play = new Play(approved)
+    play.signal('approved', 'early')
+    play.settle('succeeded')
+    expect(overdue(play.state, START + 60_000)).toBeUndefined()
+    play.now = START + 120_000
+    expect(play.readKept().state).toMatchObject({ status: 'running', context: { approve: 'early' } })
+  })
+
+  test('that is kept is not kept twice', () => {
+    const play = new Play(approved)
+    play.signal('approved')
+    expect(play.read(1)).toEqual({
+      is: 'ignored',
+      why: 'signal "approved" is kept already, and no step waits for it',
+    })
+  })
+
+  test('is dropped beyond the hundredth of its name, and the history says why', () => {
+    const play = new Play(approved)
+    for (let n = 0; n < MAX_KEPT_SIGNALS; n++) play.signal('approved')
+    play.signal('approved')
+    expect(play.entries.at(-1)).toMatchObject({
+      kind: 'signalDropped',
+      letter: 101,
+      why: '100 signals of this name are kept already',
+    })
+    expect(entryOf(play.state.signals, 'approved')).toHaveLength(100)
+    play.signal('constructor')
+    expect(play.entries.at(-1)).toMatchObject({
+      kind: 'signalDropped',
+      letter: 102,
+      why: 'no step waits for this signal',
+    })
+  })
+
+  test.each([0, 1])(
+    'that no context could hold is dropped, and its step goes on waiting (kept before: %i)',
+    (kept) => {
+      const play = new Play(approved)
+      if (kept === 1) play.signal('approved', 'large', MAX_CONTEXT_BYTES)
+      play.settle('succeeded')
+      if (kept === 0) play.signal('approved', 'large', MAX_CONTEXT_BYTES)
+      play.readKept()
+      expect(play.entries.at(-1)).toMatchObject({
+        kind: 'signalDropped',
+        why: expect.stringContaining('bytes'),
+      })
+      expect(play.state).toMatchObject({ attempts: { approve: 1 }, dueAt: { approve: IN_A_MINUTE } })
+      expect(play.state.signals).toBeUndefined()
+      play.signal('approved', 'small')
+      expect(play.state.context).toMatchObject({ approve: 'small' })
+    },
+  )
+
+  test('moves no saga that is stuck or goes backward, and blocks no end', () => {
+    const play = new Play(approved).settleAll('succeeded')
+    for (let n = 0; n < 5; n++) play.crash()
+    play.signal('approved', 'while stuck')
+    expect(play.state).toMatchObject({ status: 'stuck', signals: { approved: [1] } })
+    expect(keptSignal(play.state)).toBeUndefined()
+    play.operator('retry')
+    expect(play.readKept().state.context).toMatchObject({ approve: 'while stuck' })
+    play.settle('rejected')
+    play.signal('approved', 'on the way back')
+    expect(play.settleAll('succeeded', 'succeeded').state).toMatchObject({
+      status: 'failed',
+      signals: { approved: [2] },
+    })
+  })
+
+  test('is undone like any step, where its definition says how', () => {
+    const play = new Play(approved).settleAll('succeeded', 'succeeded', 'rejected')
+    expect(play.scheduled).toMatchObject({ step: 'approve', direction: 'compensation', attempt: 1 })
+  })
+
+  test.each(['cancel', 'deadline'])('is no longer waited for after a %s (S7, S25)', (by) => {
+    const play = new Play({ ...approved, deadlineMs: 30_000 }).settleAll('succeeded')
+    if (by === 'cancel') play.cancel()
+    else play.tell({ type: 'deadlinePassed', underWay: false })
+    expect(play.state).toMatchObject({ status: 'compensating', attempts: { reserve: 1 } })
+    play.signal('approved')
+    expect(play.state.completedSteps).toEqual(['reserve'])
+  })
+})
+
+describe('the pivot (S14)', () => {
+  const deadline = { type: 'deadlinePassed', underWay: false } as const
+  const past = () => new Play(pivoted).settleAll('succeeded', 'succeeded')
+
+  test('stands in the state from its dispatch on, in the commit of the step before it', () => {
+    const play = new Play({ ...pivoted, deadlineMs: 60_000 })
+    expect(play.state.pivot).toBeUndefined()
+    play.settle('succeeded')
+    expect(play.entries.at(-1)).toMatchObject({ step: 'reserve', to: { pivot: 'dispatched' } })
+    expect(wakeAt(play.state, START)).toBe(START)
+    expect(play.settleAll('succeeded').state).toMatchObject({ pivot: 'completed', attempts: { ship: 1 } })
+    expect(new Play(define([{ name: 'charge', pivot: true }])).state.pivot).toBe('dispatched')
+  })
+
+  test.each([
+    ['is about to be tried', [], 'reserve,charge,ship'],
+    ['waits for its second attempt', ['failed'], 'reserve,charge,ship'],
+    ['is behind', ['succeeded'], 'reserve,charge,ship'],
+  ] as const)('that %s lets no cancel and no deadline through (S7, S25)', (_, outcomes, completed) => {
+    const play = new Play({ ...pivoted, deadlineMs: 60_000 }).settleAll('succeeded', ...outcomes)
+    const { state } = play
+    expect(isPastDeadline(state, START + 60_000)).toBe(false)
+    expect(play.tell(deadline).is).toBe('ignored')
+    play.cancel()
+    expect(play.entries.at(-1)).toMatchObject({ kind: 'cancelRequested', to: {} })
+    expect(play.state).toEqual({ ...state, cancel: play.state.cancel, updatedAt: play.state.updatedAt })
+    while (play.scheduled !== undefined) play.settle('succeeded')
+    expect(play.state.status).toBe('completed')
+    expect(play.state.completedSteps.join()).toBe(completed)
+  })
+
+  test('is not dispatched once a cancel has come, though the step before it still succeeds', () => {
+    const play = new Play(pivoted)
+    play.cancel(true)
+    expect(play.settleAll('succeeded').state).toMatchObject({
+      status: 'compensating',
+      attempts: { reserve: 1 },
+    })
+    expect(play.state.pivot).toBeUndefined()
+  })
+
+  test('that fails for good is compensated as ever, uncertain or not, even if a cancel has come too late', () => {
+    const play = new Play(pivoted).settleAll('succeeded')
+    play.cancel(true)
+    play.settleAll('uncertain', 'rejected')
+    expect(play.entries.at(-1)).toMatchObject({ to: { pivot: 'failed', cause: 'failure' } })
+    expect(play.state).toMatchObject({ status: 'compensating', cause: 'failure', attempts: { charge: 1 } })
+    expect(play.state.pivot).toBeUndefined()
+    expect(play.settleAll('succeeded', 'succeeded').state).toMatchObject({
+      status: 'failed',
+      compensatedSteps: ['charge', 'reserve'],
+    })
+  })
+
+  test('behind a step turns its last failure into a stuck saga, with nothing undone', () => {
+    const play = past().settleAll('failed', 'failed', 'failed')
+    expect(play.state).toMatchObject({
+      status: 'stuck',
+      pivot: 'completed',
+      compensatedSteps: [],
+      stuck: {
+        step: 'ship',
+        direction: 'action',
+        reason: 'retriesExhausted',
+        message: 'step "ship" failed on attempt 3 of 3: DECLINED: no',
+        since: new Date(play.now).toISOString(),
+      },
+    })
+    expect(play.state.cause ?? play.state.failureReason ?? play.state.failedStep).toBeUndefined()
+    expect(wakeAt(play.state, play.now)).toBeUndefined()
+    play.cancel()
+    expect(play.state.status).toBe('stuck')
+    play.operator('retry')
+    expect(play.state).toMatchObject({ status: 'running', attempts: { ship: 1 }, pivot: 'completed' })
+    expect(play.settleAll('succeeded').state.status).toBe('completed')
+  })
+
+  test('behind a wait for a signal leaves a saga that is stuck when it has not come, and that waits anew when retried', () => {
+    const steps = [
+      { name: 'charge', pivot: true },
+      { name: 'approve', ...asksFor('approved') },
+    ]
+    const play = new Play(define(steps)).settleAll('succeeded', 'failed')
+    expect(play.state).toMatchObject({
+      status: 'stuck',
+      stuck: { step: 'approve', reason: 'retriesExhausted' },
+    })
+    play.operator('retry')
+    expect(wakeAt(play.state, play.now)).toBe(START + 120_000)
+    play.signal('approved')
+    expect(play.state.status).toBe('completed')
+  })
+
+  test('that an operator skips counts as behind the saga', () => {
+    const play = new Play(pivoted).settleAll('succeeded')
+    for (let n = 0; n < 5; n++) play.crash()
+    play.cancel()
+    expect(play.state).toMatchObject({ status: 'stuck', pivot: 'dispatched' })
+    play.operator('skip')
+    expect(play.state).toMatchObject({ status: 'running', pivot: 'completed', skippedSteps: ['charge'] })
+    play.settle('rejected')
+    expect(play.state).toMatchObject({ status: 'stuck', stuck: { reason: 'retriesExhausted' } })
+    play.operator('skip')
+    expect(play.state).toMatchObject({ status: 'completed', skippedSteps: ['charge', 'ship'] })
+  })
 })
 
 describe('an operator (S30)', () => {

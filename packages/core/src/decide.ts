@@ -13,7 +13,7 @@ import { entryOf, isMoving, isTerminal, type SagaState, type Status, type Waitin
  *
  * Invariants, proven in decide.laws.test.ts:
  *  1. terminal is absorbing (S22)
- *  2. what is compensated is the reverse of what completed, preceded by uncertain steps that ask for it (S8, S9)
+ *  2. what is compensated is the reverse of what completed, with uncertain steps that ask for it in their place (S8, S9)
  *  3. nothing is compensated twice (S10)
  *  4. attempts are bounded (S5, S11, S19)
  *  5. every moving saga has an attempt under way or scheduled (S15)
@@ -91,7 +91,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       const { signal, letter, payload: result, payloadBytes: resultBytes } = event
       const step = waitingFor(state, signal)
       const [oldest = letter] = entryOf(state.signals, signal) ?? []
-      if (step === undefined || oldest !== letter) return keepSignal(state, event, record, at)
+      if (step === undefined || oldest !== letter) return keepSignal(state, event, given, record)
       if (state.bytes.total + resultBytes > MAX_CONTEXT_BYTES) {
         const why = tooLarge(state, resultBytes)
         return record({ kind: 'signalDropped', at, signal, letter, why }, () => ({}))
@@ -555,14 +555,28 @@ function waitingFor(state: SagaState, signal: string): string | undefined {
   )?.[0]
 }
 
-/** M2: it waits for its step in its letter, first in first out. A letter that is kept already stays where it is. */
+/**
+ * M2: it waits for its step in its letter, first in first out. A letter that is kept already stays where it is. What no step
+ * of the definition ever waits for is not kept: the state would grow with every name that somebody thinks of.
+ */
 function keepSignal(
   state: SagaState,
   { signal, letter }: { signal: string; letter: number },
+  { definition, now }: Given,
   record: ReturnType<typeof recorder>,
-  at: string,
 ): Decision {
+  const at = new Date(now).toISOString()
   const kept = entryOf(state.signals, signal) ?? []
+  if (
+    !definition.steps.some(
+      ({ action }) => isWait(action) && action.for === 'signal' && action.signal === signal,
+    )
+  ) {
+    return record(
+      { kind: 'signalDropped', at, signal, letter, why: 'no step waits for this signal' },
+      () => ({}),
+    )
+  }
   if (kept.includes(letter)) return ignored(`signal "${signal}" is kept already, and no step waits for it`)
   if (kept.length < MAX_KEPT_SIGNALS) return record({ kind: 'signalKept', at, signal, letter }, () => ({}))
   const why = `${MAX_KEPT_SIGNALS} signals of this name are kept already`

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { Definition, queueOf, resolveDefinition } from './definition.ts'
+import { Definition, isWait, queueOf, resolveDefinition } from './definition.ts'
 import { define, sketch } from './testing.ts'
 
 const http = { type: 'http', url: 'http://localhost:8080/charge' }
@@ -45,11 +45,39 @@ describe('the defaults', () => {
   })
 
   test('make an HTTP call a POST', () => {
-    expect(define([{ name: 'charge', action: http }]).steps[0]?.action.call).toEqual({
-      ...http,
-      method: 'POST',
+    const { action } = define([{ name: 'charge', action: http }]).steps[0]!
+    expect(action).toHaveProperty('call', { ...http, method: 'POST' })
+  })
+})
+
+describe('a step that nobody carries out (S7a)', () => {
+  const delay = { name: 'cool', action: { type: 'delay', delayMs: 5 }, compensation: undefined }
+  const signal = { name: 'approve', action: { type: 'signal', signal: 'approved' }, timeoutMs: 7 }
+
+  test('is resolved to its wait, and takes no time-out and no retries from the defaults', () => {
+    const defaults = { timeoutMs: 5_000, retry: { maxAttempts: 7 } }
+    const { steps } = define([delay, signal, 'ship'], { defaults })
+    expect(steps[0]).toMatchObject({ action: { for: 'delay', delayMs: 5 }, compensation: undefined })
+    expect(steps[1]?.action).toEqual({ for: 'signal', signal: 'approved', timeoutMs: 7 })
+    expect(steps.map(({ action }) => isWait(action))).toEqual([true, true, false])
+  })
+
+  test('that waits for a signal may have a compensation, with the defaults of any', () => {
+    expect(define([signal]).steps[0]?.compensation).toMatchObject({
+      timeoutMs: 30_000,
+      retry: { maxAttempts: 4 },
     })
   })
+
+  test('needs no handler and so no queue of its own', () => {
+    const steps = [delay, { ...signal, compensation: undefined }]
+    expect(queueOf(Definition.parse(sketch(steps)))).toBe('default')
+  })
+})
+
+test('a step is the pivot only if it says so (S14)', () => {
+  const { steps } = define(['a', { name: 'b', pivot: true }, { name: 'c', pivot: false }])
+  expect(steps.map(({ pivot }) => pivot)).toEqual([false, true, false])
 })
 
 describe('the queue (S20)', () => {

@@ -16,6 +16,8 @@ function warningsFor(document: Json) {
   const checked = checkDefinition(document)
   return checked.ok ? checked.warnings : checked
 }
+const delay = { action: { type: 'delay', delayMs: 1_000 }, compensation: undefined }
+const signal = { action: { type: 'signal', signal: 'approved' }, timeoutMs: 1_000, compensation: undefined }
 /** A definition of one step that differs from a good one by what is given. */
 const withStep = (step: Record<string, Json | undefined>) => sketch([{ name: 'charge', ...step }])
 const withUrl = (url: Json) => withStep({ action: { type: 'http', url } })
@@ -146,7 +148,6 @@ describe('a URL is refused', () => {
     ['http://h/a b', 'percent-encode'],
     ['http://h/é', 'percent-encode'],
     ['http://h/a\nb', 'percent-encode'],
-    ['http://h/${{ input.id }}', 'not supported yet'],
     [`http://h/${'x'.repeat(2048)}`, '2048'],
     [7, 'string'],
   ])('such as %j', (url, detail) => {
@@ -228,6 +229,63 @@ describe('what cannot work is refused', () => {
     ])
   })
 
+  test('a wait for a signal that does not say for how long, whatever the defaults say (S4)', () => {
+    const document = sketch(['a', { name: 'approve', ...signal, timeoutMs: undefined }], {
+      defaults: { timeoutMs: 5 },
+    })
+    const detail = 'missing; a step that waits for a signal says for how long'
+    expect(problemsIn(document)).toEqual([{ pointer: '/steps/1/timeoutMs', detail }])
+    expect(problemsIn(withStep(signal))).toEqual([])
+    expect(problemsIn(withStep({ ...signal, compensation: { type: 'handler' } }))).toEqual([])
+  })
+
+  test.each([
+    ['compensation', { type: 'handler' }, 'a delay leaves nothing to undo; remove this'],
+    ['timeoutMs', 5, 'a delay has no time-out; remove this'],
+    ['retry', { maxAttempts: 2 }, 'a delay is waited for once; remove this'],
+    ['pivot', true, 'a delay changes nothing, so it cannot be the pivot'],
+  ])('a delay with %s (S7a)', (field, value, detail) => {
+    expect(problemsIn(withStep({ ...delay, [field]: value }))).toEqual([
+      { pointer: `/steps/0/${field}`, detail },
+    ])
+    expect(problemsIn(withStep(delay))).toEqual([])
+  })
+
+  test.each([
+    ['retry', { maxAttempts: 1 }, 'a signal is waited for once; remove this'],
+    ['pivot', true, 'a signal changes nothing, so it cannot be the pivot'],
+  ])('a wait for a signal with %s (S7a)', (field, value, detail) => {
+    expect(problemsIn(withStep({ ...signal, [field]: value }))).toEqual([
+      { pointer: `/steps/0/${field}`, detail },
+    ])
+  })
+
+  test.each([
+    ['a delay without a length', { type: 'delay' }, '/steps/0/action/delayMs'],
+    ['a delay of no length', { type: 'delay', delayMs: 0 }, '/steps/0/action/delayMs'],
+    ['a delay of over a year', { type: 'delay', delayMs: 366 * 86_400_000 + 1 }, '/steps/0/action/delayMs'],
+    ['a signal without a name', { type: 'signal' }, '/steps/0/action/signal'],
+    ['a signal with a name that is none', { type: 'signal', signal: 'a b' }, '/steps/0/action/signal'],
+    ['a signal with a URL', { ...signal.action, url: 'http://h/' }, '/steps/0/action/url'],
+  ])('%s', (_, action, pointer) => {
+    expect(problemsIn(withStep({ ...signal, action }))).toMatchObject([{ pointer }])
+  })
+
+  test.each(['delay', 'signal'])('a compensation that is a %s', (type) => {
+    const compensation = { ...delay.action, ...signal.action, type }
+    expect(problemsIn(withStep({ compensation }))).toMatchObject([{ pointer: '/steps/0/compensation/type' }])
+  })
+
+  test('a second pivot, and every one after it (S14)', () => {
+    const pivot = (name: string) => ({ name, pivot: true, compensation: undefined })
+    const detail = 'step "b" is the pivot already; there is one at most'
+    expect(problemsIn(sketch(['a', pivot('b'), pivot('c'), 'd', pivot('e')]))).toEqual([
+      { pointer: '/steps/2/pivot', detail },
+      { pointer: '/steps/4/pivot', detail },
+    ])
+    expect(problemsIn(sketch(['a', pivot('b'), { name: 'c', pivot: false }]))).toEqual([])
+  })
+
   test.each([null, 5, 'text', []])('a document that is %j', (document) => {
     expect(problemsIn(document)).toMatchObject([{ pointer: '' }])
   })
@@ -272,6 +330,42 @@ describe('what is odd is a warning', () => {
     ])
   })
 
+  test('a wait that may take longer than the whole saga', () => {
+    const document = sketch(
+      [
+        { name: 'cool', ...delay },
+        { name: 'approve', ...signal },
+      ],
+      { deadlineMs: 999 },
+    )
+    expect(warningsFor(document)).toMatchObject([
+      { pointer: '/steps/0', detail: expect.stringContaining('may take 1000 ms') },
+      { pointer: '/steps/1/timeoutMs', detail: expect.stringContaining('may take 1000 ms') },
+    ])
+  })
+
+  test('a compensation after the pivot, which can never run (S14)', () => {
+    const detail = (step: string) =>
+      `step "${step}" comes after the pivot "b": this compensation can never run`
+    expect(warningsFor(sketch(['a', { name: 'b', pivot: true }, 'c', 'd']))).toEqual([
+      { pointer: '/steps/2/compensation', detail: detail('c') },
+      { pointer: '/steps/3/compensation', detail: detail('d') },
+    ])
+  })
+
+  test('but no missing compensation from the pivot on, and none of a wait', () => {
+    const bare = (name: string) => ({ name, compensation: undefined })
+    const pivot = { ...bare('charge'), pivot: true }
+    const waits = [
+      { name: 'cool', ...delay },
+      { name: 'approve', ...signal },
+    ]
+    expect(warningsFor(sketch([...waits, pivot, bare('ship'), bare('mail')]))).toEqual([])
+    expect(warningsFor(sketch([bare('reserve'), pivot, bare('ship')]))).toMatchObject([
+      { pointer: '/steps/0' },
+    ])
+  })
+
   test('but not the compensation of the last step: a cancel may arrive while it is under way (S25)', () => {
     expect(warningsFor(sketch(['reserve', 'charge']))).toEqual([])
   })
@@ -279,7 +373,13 @@ describe('what is odd is a warning', () => {
 
 test('whatever the document, the check answers, and every place it names is in the document or just missing from it', () => {
   const names = fc.constantFrom('a', 'b', 'input', 'constructor', '1')
-  const call = fc.oneof(fc.constant({ type: 'handler' }), fc.constant(post), fc.jsonValue())
+  const call = fc.oneof(
+    fc.constant({ type: 'handler' }),
+    fc.constant(post),
+    fc.constant(delay.action),
+    fc.constant(signal.action),
+    fc.jsonValue(),
+  )
   const policy = fc.oneof(fc.constant({}), fc.constant({ maxDelayMs: 1 }), fc.jsonValue())
   const step = fc.record(
     {
@@ -288,6 +388,8 @@ test('whatever the document, the check answers, and every place it names is in t
       compensation: call,
       retry: policy,
       compensateWhen: fc.constantFrom('completed', 'never'),
+      timeoutMs: fc.constantFrom(1_000, 0),
+      pivot: fc.boolean(),
     },
     { requiredKeys: ['name', 'action'] },
   )
@@ -306,7 +408,7 @@ test('whatever the document, the check answers, and every place it names is in t
       const json: Json = JSON.parse(JSON.stringify(drawn))
       const checked = checkDefinition(json)
       for (const { pointer, detail } of checked.ok ? checked.warnings : checked.problems) {
-        const isMissing = /received undefined|discriminator/.test(detail)
+        const isMissing = /received undefined|discriminator|^missing/.test(detail)
         const place = isMissing ? pointer.slice(0, pointer.lastIndexOf('/')) : pointer
         expect([place, at(json, place)]).not.toEqual([place, undefined])
       }

@@ -137,7 +137,7 @@ function waitProblems(step: Step, at: string): JsonProblem[] {
   const problems: JsonProblem[] = []
   const refuse = (field: string, detail: string) => problems.push({ pointer: `${at}/${field}`, detail })
   if (step.retry !== undefined) refuse('retry', `a ${type} is waited for once; remove this`)
-  if (step.pivot !== undefined) refuse('pivot', `a ${type} changes nothing, so it cannot be the pivot`)
+  if (step.pivot === true) refuse('pivot', `a ${type} changes nothing, so it cannot be the pivot`)
   if (type === 'signal' && step.timeoutMs === undefined) {
     refuse('timeoutMs', 'missing; a step that waits for a signal says for how long')
   }

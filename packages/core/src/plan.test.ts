@@ -36,6 +36,36 @@ test('a plan whose first step fails undoes nothing (S28)', () => {
   })
 })
 
+test('a plan counts a wait as an act like any other, and a signal that does not come as its failure (S28, S7a)', () => {
+  const cool = { name: 'cool', action: { type: 'delay', delayMs: 60_000 }, compensation: undefined }
+  const approve = { name: 'approve', action: { type: 'signal', signal: 'approved' }, timeoutMs: 60_000 }
+  expect(plan(define(['reserve', cool, approve]), 'approve')).toEqual({
+    acts: [
+      { step: 'reserve', direction: 'action', outcome: 'succeeded' },
+      { step: 'cool', direction: 'action', outcome: 'succeeded' },
+      { step: 'approve', direction: 'action', outcome: 'rejected' },
+      { step: 'reserve', direction: 'compensation', outcome: 'succeeded' },
+    ],
+    ends: 'failed',
+  })
+})
+
+test('a plan past the pivot ends stuck and undoes nothing; one at the pivot undoes as ever (S28, S14)', () => {
+  const definition = define(['reserve', { name: 'charge', pivot: true }, 'ship'])
+  expect(plan(definition, 'ship')).toEqual({
+    acts: [
+      { step: 'reserve', direction: 'action', outcome: 'succeeded' },
+      { step: 'charge', direction: 'action', outcome: 'succeeded' },
+      { step: 'ship', direction: 'action', outcome: 'rejected' },
+    ],
+    ends: 'stuck',
+  })
+  expect(plan(definition, 'charge')).toMatchObject({
+    acts: [{ step: 'reserve' }, { step: 'charge' }, { step: 'reserve', direction: 'compensation' }],
+    ends: 'failed',
+  })
+})
+
 test('a step named like something every object has is planned like any other', () => {
   const odd = define(['constructor', 'toString', 'hasOwnProperty'])
   expect(

@@ -124,7 +124,8 @@ export class Play {
   readKept(): this {
     for (let kept = keptSignal(this.state); kept !== undefined; kept = keptSignal(this.state)) {
       const { is } = this.read(kept.letter)
-      if (is === 'ignored') throw new Error(`letter ${kept.letter} was to be read, and then it was not`)
+      if (is === 'ignored' || keptSignal(this.state)?.letter === kept.letter)
+        throw new Error(`letter ${kept.letter} was read and is kept all the same`)
     }
     return this
   }

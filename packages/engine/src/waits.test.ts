@@ -63,7 +63,7 @@ describe('a signal', () => {
     expect(ended).toMatchObject({ status: 'completed', context: { wait: 'first' } })
     expect(
       (await stage.history(sagaId)).map(({ kind }) => kind).filter((kind) => kind.startsWith('signal')),
-    ).toEqual(['signalKept', 'signalKept', 'signalKept', 'signalReceived'])
+    ).toEqual(['signalKept', 'signalDropped', 'signalKept', 'signalReceived'])
   })
 
   test('that does not come in time fails the step for good, and what was done is undone (S7a)', async () => {

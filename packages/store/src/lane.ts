@@ -25,6 +25,8 @@ export const SETTINGS = [
   'jit = off',
   'idle_in_transaction_session_timeout = 10000',
   'enable_seqscan = off',
+  // What is due is read in order as far as it is wanted, never gathered and sorted.
+  'enable_bitmapscan = off',
   'enable_mergejoin = off',
 ]
 export const JOIN_SETTINGS = { index: 'enable_hashjoin = off', hash: 'enable_nestloop = off' }

@@ -51,6 +51,9 @@ afterAll(async () => {
   await drop()
 })
 
+/** Gathers all that is there, to give back a little of it. */
+const GATHERING = ['Sort', 'Incremental Sort', 'Bitmap Heap Scan']
+
 type Plan = {
   'Node Type': string
   'Relation Name'?: string | undefined
@@ -73,11 +76,11 @@ function nodesOf(plan: Plan): Plan[] {
   return [plan, ...(plan.Plans ?? []).flatMap(nodesOf)]
 }
 
-/** The indexes a statement goes by, and the tables and indexes it reads from end to end. */
+/** The indexes a statement goes by, and what it reads from end to end, or gathers before it can give anything back. */
 async function explain(
   text: string,
   { settings = [], values }: { settings?: readonly string[]; values?: readonly unknown[] },
-): Promise<{ indexes: string[]; scans: string[]; whole: string[] }> {
+): Promise<{ indexes: string[]; scans: string[]; whole: string[]; gathers: string[] }> {
   const client = await pool.connect()
   try {
     for (const setting of settings) await client.query(`SET ${setting}`)
@@ -93,6 +96,7 @@ async function explain(
     const nodes = nodesOf(plan)
     const whole = nodes.filter((node) => node['Index Name'] !== undefined && node['Index Cond'] === undefined)
     return {
+      gathers: nodes.map((node) => node['Node Type']).filter((type) => GATHERING.includes(type)),
       whole: whole.flatMap((node) => node['Index Name'] ?? []),
       indexes: [...new Set(nodes.flatMap((node) => node['Index Name'] ?? []))].toSorted(byName),
       scans: nodes
@@ -131,8 +135,8 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
   })
 
   test.runIf(canExplainLanes).each(onIndexLane)('on the lanes: $name', async ({ text }, wanted) => {
-    const { indexes, scans } = await explain(text, { settings: [...SETTINGS, JOIN_SETTINGS.index] })
-    expect(scans).toEqual([])
+    const { indexes, ...read } = await explain(text, { settings: [...SETTINGS, JOIN_SETTINGS.index] })
+    expect(read).toEqual({ scans: [], whole: [], gathers: [] })
     expect(indexes.filter((index) => !index.startsWith('workers_'))).toEqual(wanted)
   })
 
@@ -140,8 +144,8 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
     [INSERT, []],
     [HOLDERS, ['sagas_start_key_once']],
   ])('on the lanes of the starts: $name', async ({ text }, wanted) => {
-    const { indexes, scans } = await explain(text, { settings: [...SETTINGS, JOIN_SETTINGS.hash] })
-    expect(scans).toEqual([])
+    const { indexes, ...read } = await explain(text, { settings: [...SETTINGS, JOIN_SETTINGS.hash] })
+    expect(read).toEqual({ scans: [], whole: [], gathers: [] })
     expect(indexes).toEqual(wanted)
   })
 
@@ -188,7 +192,9 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
       await createMailbox(database).post(one, { kind: 'cancel', actor: 'a', reason: 'b' })
       await createMailbox(database).abandon(other, { actor: 'a', reason: 'b' })
     })
-    expect(plans).toEqual([1, 2, 3, 4].map(() => ({ indexes: ['sagas_pk'], scans: [] })))
+    expect(plans).toEqual(
+      [1, 2, 3, 4].map(() => ({ indexes: ['sagas_pk'], scans: [], whole: [], gathers: [] })),
+    )
   })
 })
 

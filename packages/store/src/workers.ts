@@ -170,7 +170,8 @@ beat AS (
 )
 SELECT
   EXISTS (SELECT 1 FROM workers w WHERE w.worker_id = $1::uuid AND w.ended_at IS NULL) AS alive,
-  (SELECT json_agg(s.saga_id) FROM sagas s WHERE s.owner = $1::uuid AND s.mail_seq > s.mail_seen) AS unread,
+  (SELECT json_agg(s.saga_id) FROM sagas s
+   WHERE s.owner = $1::uuid AND s.due_at IS NULL AND s.mail_seq > s.mail_seen) AS unread,
   (SELECT json_agg(json_build_object('workerId', w.worker_id, 'reason', ${DEAD}, 'backendPid', w.backend_pid))
    FROM workers w, db WHERE w.ended_at IS NULL AND w.worker_id <> $1::uuid AND ${DEAD} IS NOT NULL) AS silent,
   ${DATABASE_NOW} AS now`

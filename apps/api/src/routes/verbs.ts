@@ -158,7 +158,7 @@ function possible(
   matched: number | undefined,
 ): number {
   if (isTerminal(saga.status)) throw ended(saga)
-
+  if (matched !== undefined && matched !== saga.version) throw stale(saga, matched)
   const why = refusal(saga, asked, saga.version)
   if (why !== undefined) throw new Problem('VERB_NOT_POSSIBLE', why, { sagaStatus: saga.status })
   return saga.version
