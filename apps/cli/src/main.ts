@@ -49,7 +49,8 @@ async function main(): Promise<number> {
     return 0
   }
   const config = loadConfig(process.env)
-  const colour = process.stdout.isTTY && !config.noColour && process.env.TERM !== 'dumb'
+  // In a pipe it is not false but missing, whatever its type says.
+  const colour = Boolean(process.stdout.isTTY) && !config.noColour && process.env.TERM !== 'dumb'
   const narrator = new Narrator((text) => process.stdout.write(text), colour)
   return await demo({ config, once, narrator })
 }

@@ -77,7 +77,7 @@ describe('an idempotency key', () => {
   })
 
   test('is honoured while its first call is still at work', async () => {
-    const service = participants({ slowCarrierMs: 50 })
+    const service = participants({ slowCarrierMs: 1_000 })
     const slow = { input: { shipping: 'slow' } } as const
     const [first, second] = await Promise.all([
       post(service, '/shipping/shipments', slow),
@@ -156,9 +156,9 @@ describe('an undo', () => {
   })
 
   test('overtakes an action that is still at work', async () => {
-    const service = participants({ slowCarrierMs: 50 })
+    const service = participants({ slowCarrierMs: 1_000 })
     const shipment = post(service, '/shipping/shipments', { input: { shipping: 'slow' } })
-    await expect.poll(() => service.ledger.entries()).toHaveLength(1)
+    await expect.poll(() => service.ledger.entries(), { interval: 5 }).toHaveLength(1)
     expect(await post(service, '/shipping/cancellations')).toMatchObject({ body: { nothingToUndo: true } })
     expect(await shipment).toMatchObject({ status: 409, body: { title: 'Already undone' } })
   })
