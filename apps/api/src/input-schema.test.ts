@@ -179,6 +179,19 @@ describe('no schema can stop this process', () => {
     expect(result === 'refused' || Array.isArray(result)).toBe(true)
   })
 
+  test('a part that is large and named often is compiled once', () => {
+    const names = Array.from({ length: 250 }, (_, n) => `p${n}`)
+    const part = { properties: Object.fromEntries(names.map((name) => [name, { type: 'integer' }])) }
+    const schema = {
+      $defs: { part },
+      properties: Object.fromEntries(names.map((name) => [name, { $ref: '#/$defs/part' }])),
+    }
+    expect(schemas.check(schema).problems).toEqual([])
+    expect(misfits(schema, { p7: { p9: 'x' } })).toEqual([
+      { pointer: '/input/p7/p9', detail: 'must be integer' },
+    ])
+  })
+
   test('what takes too long is answered as a misfit that says so', () => {
     const schema = levels(40, ($ref) => ({ allOf: [{ $ref }, { $ref }] }))
     // Fails at the first leaf, so an input that fits is the long one.

@@ -152,9 +152,11 @@ function decode(row: unknown[]): Claimed {
   }
 }
 
+/** What a newer release has added is kept as it is, and written back: this worker may hold its sagas, too (F80). */
+const StoredState = SagaState.loose()
+
 export function decodeState(document: unknown): SagaState | { unreadable: string } {
-  // What a newer release has added is kept as it is, and written back: this worker may hold its sagas, too (F80).
-  const parsed = SagaState.loose().safeParse(document)
+  const parsed = StoredState.safeParse(document)
   if (parsed.success) return parsed.data
   const [issue] = parsed.error.issues
   return {

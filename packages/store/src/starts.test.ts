@@ -1,6 +1,6 @@
 import type { SagaState } from '@backstitch/core'
 import { describe, expect, test } from 'vitest'
-import { bucketOf, bucketOfKey, isSagaId } from './ids.ts'
+import { bucketOf, bucketOfKey, isSagaId, newSagaId } from './ids.ts'
 import type { StartAnswer } from './starts.ts'
 import { openApiStore } from './store.ts'
 import { createStage, eventually, order, requestFor, type Stage } from './testing.ts'
@@ -81,21 +81,40 @@ describe('a key (S23)', () => {
   test('makes one saga of each of many, though two processes send them in opposite order, without a deadlock (F36)', async () => {
     const stage = await createStage({ own: true })
     const definition = await stage.register()
-    const sessions = () =>
-      stage.sql('SELECT pid FROM pg_stat_activity WHERE datname = current_database() ORDER BY pid')
-    const before = await sessions()
+    const sessions = async () => {
+      // Within a transaction this view would never change.
+      await stage.sql('SELECT pg_stat_clear_snapshot()')
+      return stage.sql<{ waits: boolean }>(
+        `SELECT wait_event_type IS NOT DISTINCT FROM 'Lock' AS waits FROM pg_stat_activity WHERE datname = current_database()`,
+      )
+    }
+    const before = (await sessions()).length
     const one = await openApiStore({ databaseUrl: stage.url })
     const other = await openApiStore({ databaseUrl: stage.url })
-    const keys = Array.from({ length: 200 }, (_, n) => `o-${n}`)
-    const answers = await Promise.all([
+    // Somebody holds a key in the middle, so that both are half done before either can go on.
+    const held = 'saga:order:o-7'
+    const sagaId = newSagaId(0, bucketOfKey(held))
+    await stage.sql('BEGIN')
+    await stage.sql(
+      `INSERT INTO sagas (bucket, saga_id, definition_name, definition_version, queue, status, state, request_hash,
+                          created_at, updated_at, due_at, start_key, saga_key)
+       VALUES ($1, $2, 'order', 1, 'order', 'running', '{"status": "running"}', 'h', now(), now(), now(), $3, 'o-7')`,
+      [bucketOf(sagaId), sagaId, held],
+    )
+    const keys = Array.from({ length: 32 }, (_, n) => `o-${n}`)
+    const answering = Promise.all([
       ...keys.map((sagaKey) => one.starts.start(requestFor(definition, { sagaKey }))),
       ...keys.toReversed().map((sagaKey) => other.starts.start(requestFor(definition, { sagaKey }))),
     ])
-    expect(byKind(answers)).toEqual({ started: 200, repeated: 200 })
+    await eventually('both wait', async () =>
+      (await sessions()).filter(({ waits }) => waits).length >= 2 ? true : undefined,
+    )
+    await stage.sql('ROLLBACK')
+    expect(byKind(await answering)).toEqual({ started: 32, repeated: 32 })
     await Promise.all([one.close(), other.close()])
     // A session tells how it fared at the latest when it ends.
     await eventually('their sessions are over', async () =>
-      (await sessions()).length === before.length ? true : undefined,
+      (await sessions()).length === before ? true : undefined,
     )
     const deadlocks = 'SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()'
     expect(await stage.sql(deadlocks)).toEqual([{ deadlocks: 0 }])

@@ -258,6 +258,17 @@ describe('every verb', () => {
     expect(Buffer.byteLength((await lettersTo(sagaId))[0]?.actor ?? '')).toBe(200)
   })
 
+  test.each(ALL)('%s wakes a worker of the queue', async (verb) => {
+    const sagaId = await start(definition)
+    await stage.stick(sagaId)
+    const woken: string[] = []
+    const { due } = store.wakeups
+    store.wakeups.due = (queue) => woken.push(queue)
+    await act(sagaId, verb)
+    store.wakeups.due = due
+    expect(woken).toEqual([definition])
+  })
+
   test('keeps a reason as it was given', async () => {
     const sagaId = await start(definition)
     const reason = 'he said "no"; \'; DROP TABLE sagas; -- 💥\n\u0001\u2028'
