@@ -307,6 +307,30 @@ describe('unread mail (S25, M1)', () => {
     expect(row).toEqual({ status: 'stuck', due: true })
   })
 
+  test('refuses the dispatch of the pivot, after which no cancel is accepted', async () => {
+    const stage = await createStage()
+    const [one, ...others] = orderOf(2).steps as readonly Record<string, Json>[]
+    const definition = await stage.register({
+      name: 'order',
+      steps: [one, { ...others[0], pivot: true }],
+    } as Json)
+    const sagaId = await stage.start(definition)
+    const worker = await stage.worker()
+    const [claimed] = await worker.claims.claim(['order'], 1)
+    if (claimed === undefined) throw new Error('nothing was claimed')
+    const first = heldAs(claimed)
+    await stage.api.mailbox.post(sagaId, letter, { beforePivot: true })
+    const step = transitionOf(first, success(first.state), definition.resolved)
+    expect(step.state.pivot).toBe('dispatched')
+    expect(await commit(worker, step)).toEqual([{ is: 'unreadMail', mailSeq: 1 }])
+    expect(await stage.history(sagaId)).toHaveLength(1)
+    expect(await commit(worker, { ...step, mailSeen: 1 })).toMatchObject([{ is: 'committed' }])
+    expect(await stage.api.mailbox.post(sagaId, letter, { beforePivot: true })).toMatchObject({
+      is: 'refused',
+      pastPivot: true,
+    })
+  })
+
   test('is never lost to an end, however the two race (S25)', async () => {
     const { stage, definition, worker, held } = await holding(30)
     const ends = held.map((one) => transitionOf(one, failure(one.state, 'rejected'), definition.resolved))
