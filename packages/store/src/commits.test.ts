@@ -309,11 +309,12 @@ describe('unread mail (S25, M1)', () => {
 
   test('refuses the dispatch of the pivot, after which no cancel is accepted', async () => {
     const stage = await createStage()
-    const [one, ...others] = orderOf(2).steps as readonly Record<string, Json>[]
-    const definition = await stage.register({
-      name: 'order',
-      steps: [one, { ...others[0], pivot: true }],
-    } as Json)
+    const action = { type: 'handler' }
+    const steps = [
+      { name: 'reserve', action },
+      { name: 'pay', action, pivot: true },
+    ]
+    const definition = await stage.register({ name: 'order', steps })
     const sagaId = await stage.start(definition)
     const worker = await stage.worker()
     const [claimed] = await worker.claims.claim(['order'], 1)
