@@ -308,6 +308,11 @@ export function createRunner(parts: RunnerParts): Runner {
         saga.mailSettled ??= settled
         await readMail(saga)
         saga.mailSettled = outer
+        if (saga.ours && saga.mailSeen < answer.mailSeq) {
+          throw new Error(
+            `the mail has ${answer.mailSeq} letters, of which only ${saga.mailSeen} can be read`,
+          )
+        }
         continue
       }
       if (answer.is === 'leaseLost') return loseLease(saga)

@@ -487,6 +487,21 @@ describe('workers', () => {
     expect((await stage.ended(parked.sagaId)).status).toBe('abandoned')
   })
 
+  test('a saga whose mail is missing goes to a person, and is not tried over and over (S29)', async () => {
+    const stage = await createStage()
+    const { saga, document } = sagaOf('robbed', { one: { action: () => 1 } })
+    const sagaId = await stage.start(document)
+    await stage.query('UPDATE sagas SET mail_seq = 3 WHERE saga_id = $1', [sagaId])
+    await stage.worker({ sagas: [saga] })
+
+    const parked = await stage.eventually(sagaId, ({ status }) => status === 'stuck')
+
+    expect(parked.stuck).toMatchObject({
+      reason: 'undecidable',
+      message: expect.stringContaining('3 letters'),
+    })
+  })
+
   test('every connection of everybody is cut again and again, and every saga still ends once with every step once (F31)', async () => {
     const stage = await createStage()
     const done = new Map<string, number>()
