@@ -75,10 +75,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       const spilled = state.bytes.inline + event.resultBytes > INLINE_BYTES
       return record(
         { kind: 'attemptSucceeded', at, ...facts, outcome: 'succeeded', ...(spilled && { spilled }) },
-        (mid) =>
-          mid.cause === undefined
-            ? forward(mid, withResult(given, event.step, event.result))
-            : backward(mid, given),
+        (mid) => (mid.cause === undefined ? forward(mid, given, event) : backward(mid, given)),
       )
     }
 
@@ -108,7 +105,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
           resultBytes,
           ...(spilled && { spilled }),
         },
-        (mid) => forward(mid, withResult(given, step, result)),
+        (mid) => forward(mid, given, { step, result }),
       )
     }
 
@@ -296,19 +293,19 @@ function deadlineActs(state: SagaState): state is SagaState & { deadlineAt: stri
 }
 
 /** The next step in the order of the definition, or the end (S1). The pivot is behind once it is done, or was skipped. */
-function forward(state: SagaState, given: Given): Change {
+function forward(state: SagaState, given: Given, latest?: Latest): Change {
   const pivot =
     given.definition.steps[state.currentStepIndex]?.pivot === true ? { pivot: 'completed' as const } : {}
-  return { ...pivot, ...proceed(change(state, pivot), state.currentStepIndex + 1, given) }
+  return { ...pivot, ...proceed(change(state, pivot), state.currentStepIndex + 1, given, latest) }
 }
 
 /** Comes to the first step from `index` on whose condition holds; the saga is completed if there is none. */
-function proceed(state: SagaState, index: number, given: Given): Change {
+function proceed(state: SagaState, index: number, given: Given, latest?: Latest): Change {
   const { definition, now } = given
   const skipped: string[] = []
   for (let at = index; at < definition.steps.length; at++) {
     const step = stepAt(definition, at)
-    const holds = step.when === undefined || evaluate(step.when, scopeOf(state, given, step.name))
+    const holds = step.when === undefined || evaluate(step.when, scopeOf(state, given, step.name, latest))
     const passed = skipped.length > 0 ? { skipped } : {}
     if (holds !== true && !holds.ok)
       return { ...passed, currentStepIndex: at, ...undecided(state, step.name, holds.detail, given) }
@@ -335,8 +332,9 @@ function undecided(state: SagaState, step: string, detail: string, given: Given)
 }
 
 /** What a condition may ask about. */
-function scopeOf(state: SagaState, { spilled = new Map() }: Given, step: string): Values {
+function scopeOf(state: SagaState, { spilled = new Map() }: Given, step: string, latest?: Latest): Values {
   const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(spilled) }
+  if (latest !== undefined) context[latest.step] = latest.result
   const { name, version } = state.definition
   return {
     input: entryOf(context, 'input') ?? null,
@@ -346,9 +344,7 @@ function scopeOf(state: SagaState, { spilled = new Map() }: Given, step: string)
 }
 
 /** A result that is too large for the state stands nowhere else yet. */
-function withResult(given: Given, step: string, result: Json): Given {
-  return { ...given, spilled: new Map([...(given.spilled ?? []), [step, result]]) }
-}
+type Latest = { step: string; result: Json }
 
 /** Where a saga begins: at its first step, or at that step's condition. */
 export function beginning(definition: ResolvedDefinition, now: number): Change {
