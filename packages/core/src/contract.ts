@@ -223,7 +223,12 @@ export const DefinitionPlan = z
     definition: z.object({ name: z.string(), version: z.int() }),
     failAt: z.string().optional(),
     acts: z.array(
-      z.object({ step: z.string(), direction: Direction, outcome: z.enum(['succeeded', 'rejected']) }),
+      z.object({
+        step: z.string(),
+        direction: Direction,
+        outcome: z.enum(['succeeded', 'rejected']),
+        round: z.int().meta({ description: 'from 1; what has the same round is under way together' }),
+      }),
     ),
     ends: Status,
   })

@@ -1,4 +1,4 @@
-import { MAX_ERROR_BYTES } from './decide.ts'
+import { MAX_ERROR_BYTES } from './limits.ts'
 import type { Definition } from './definition.ts'
 import type { AttemptError, Outcome } from './event.ts'
 import { type Json, sanitizeText } from './json.ts'

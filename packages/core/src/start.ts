@@ -1,6 +1,7 @@
-import { beginning, INLINE_BYTES } from './decide.ts'
+import { beginning } from './course.ts'
 import type { ResolvedDefinition } from './definition.ts'
 import type { Started } from './history.ts'
+import { INLINE_BYTES } from './limits.ts'
 
 /** The first entry of a saga's history. `deadlineMs` counts from `now`; the definition's own holds where none is given. */
 export function startedEntry(start: {
