@@ -110,10 +110,12 @@ CREATE TABLE workers (
   backend_start timestamp with time zone,
   ended_at timestamp with time zone,
   end_reason text,
+  services jsonb NOT NULL DEFAULT '{}'::jsonb,
   CONSTRAINT workers_pk PRIMARY KEY (worker_id),
   CONSTRAINT workers_end_reason_known CHECK ((end_reason = ANY (ARRAY['stopped'::text, 'connectionLost'::text, 'leaseExpired'::text]))),
   CONSTRAINT workers_ended_with_reason CHECK (((ended_at IS NULL) = (end_reason IS NULL))),
   CONSTRAINT workers_lease_positive CHECK ((lease_ms > 0)),
+  CONSTRAINT workers_services_is_object CHECK ((jsonb_typeof(services) = 'object'::text)),
   CONSTRAINT workers_session_whole CHECK (((backend_pid IS NULL) = (backend_start IS NULL)))
 ) WITH (fillfactor=50);
 CREATE INDEX workers_alive_idx ON workers USING btree (worker_id) WHERE (ended_at IS NULL);

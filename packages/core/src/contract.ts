@@ -178,6 +178,35 @@ export const Worker = z
   .meta({ id: 'Worker' })
 export type Worker = z.infer<typeof Worker>
 
+/** How one worker stands with a service it calls (S37). */
+export const ServiceState = z.object({
+  /** Named in the worker's configuration; false for the origin of a plain URL. */
+  named: z.boolean(),
+  breaker: z.enum(['closed', 'open', 'halfOpen']),
+  inFlight: z.int(),
+  waiting: z.int().meta({ description: 'attempts that wait in this worker for their turn' }),
+  limit: z.int().meta({ description: 'calls at once' }),
+  lastError: z.string().optional().meta({ description: 'code of the last call that counted against it' }),
+})
+export type ServiceState = z.infer<typeof ServiceState>
+
+export const Service = z
+  .object({
+    service: z.string().meta({ description: 'its name, or the origin of the URLs of a definition' }),
+    configured: z.boolean().meta({ description: 'false: definitions name it, and no live worker knows it' }),
+    breaker: z
+      .enum(['closed', 'open', 'halfOpen'])
+      .optional()
+      .meta({ description: 'the worst among its workers' }),
+    inFlight: z.int(),
+    waiting: z.int(),
+    limit: z.int(),
+    definitions: z.array(z.string()).meta({ description: 'whose highest version names it' }),
+    workers: z.array(ServiceState.extend({ workerId: z.string() })),
+  })
+  .meta({ id: 'Service', description: 'what sagas call, as the live workers see it' })
+export type Service = z.infer<typeof Service>
+
 export const ProblemDetails = z
   .object({
     type: z.string(),

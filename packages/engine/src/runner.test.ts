@@ -56,7 +56,7 @@ function stage(
     commit: { submit, waiting: 0, settled: async () => undefined },
     release: async () => undefined,
     park: async () => undefined,
-    participants: createParticipants([saga]),
+    participants: createParticipants({ sagas: [saga], missing: { delayMs: async () => 500 } }),
     queues: new Set(['some']),
     counters: createCounters(),
     leaseMs: 5_000,

@@ -1,4 +1,5 @@
 import {
+  type Act,
   type AttemptId,
   actOf,
   type Decision,
@@ -29,6 +30,7 @@ import type {
 } from '@backstitch/store'
 import { isGated, isOutage, UnknownLetter } from '@backstitch/store'
 import type { Logger } from 'pino'
+import type { Admission, Permit } from './attempt/admission.ts'
 import type { AttemptEnd } from './attempt/attempt.ts'
 import type { Participants } from './attempt/participants.ts'
 import { attemptRequest } from './attempt/request.ts'
@@ -80,8 +82,6 @@ export type RunnerParts = {
   onDueAt(at: number): void
 }
 
-/** A saga whose step has no handler here is offered again after this long (S20). */
-const NO_HANDLER_DELAY_MS = 1_000
 /** A saga with a letter that only a newer release can read is offered again after this long. */
 const UNREADABLE_DELAY_MS = 5_000
 /** What could not be read because the database was away is asked for again after this long. */
@@ -89,9 +89,13 @@ const READ_AGAIN_MS = 200
 
 type Signal =
   | { is: 'ended'; id: AttemptId; end: AttemptEnd }
+  /** It was admitted, and then not made after all: nothing happened, and nothing is used up. */
+  | { is: 'notMade'; id: AttemptId }
   | { is: 'late'; id: AttemptId; end: AttemptEnd }
   | { is: 'mail' }
   | { is: 'interrupt' }
+
+type PutOff = Exclude<Admission, { is: 'now' }>
 
 /** A saga while it is held. */
 type Held = {
@@ -189,7 +193,10 @@ export function createRunner(parts: RunnerParts): Runner {
         await transition(saga, { type: 'deadlinePassed', underWay: saga.underWay.size > 0 })
       }
       if (await endWait(saga)) continue
-      if (saga.ours && saga.underWay.size === 0 && !dispatch(saga)) return letGo(saga)
+      if (saga.ours && saga.underWay.size === 0) {
+        const { started, putOff } = dispatch(saga)
+        if (started === 0) return letGo(saga, putOff)
+      }
       if (saga.ours) await settle(saga, await nextSignal(saga))
     }
   }
@@ -212,39 +219,51 @@ export function createRunner(parts: RunnerParts): Runner {
     return true
   }
 
-  /** Starts the attempts that are due. False if there is none to start here. */
-  function dispatch(saga: Held): boolean {
+  /** Starts the attempts that are due and admitted. `putOff` says when to ask again about one that was not. */
+  function dispatch(saga: Held): { started: number; putOff: PutOff | undefined } {
     const due = next(saga.state)
-    if (due.act !== 'attempt' || draining || !serves(saga)) return false
+    let started = 0
+    let putOff: PutOff | undefined
+    if (due.act !== 'attempt' || draining || !serves(saga)) return { started, putOff }
     const now = new Set(dueNow(saga.state, clock.now()))
-    const ready = due.attempts.filter(({ step }) => now.has(step))
-    const acts = ready.map((id) => ({ id, act: actOf(saga.definition, id) }))
-    if (!acts.every(({ id, act }) => participants.canRun(saga.definition.name, id, act))) return false
-    for (const { id, act } of acts) {
-      const { step, direction, attempt } = id
-      const controller = new AbortController()
-      saga.underWay.set(step, controller)
-      const request = attemptRequest(
-        saga.state,
-        saga.spilled,
-        { step, direction, attempt },
-        act,
-        controller.signal,
-      )
-      const ended = (end: AttemptEnd) => signal(saga, { is: 'ended', id: { step, direction, attempt }, end })
-      participants
-        .run(
-          act,
-          request,
-          () => controller.abort(),
-          (end) => hearLate(saga, { step, direction, attempt }, end),
-        )
-        .then(ended, (error: unknown) => {
-          log.fatal({ sagaId: saga.lease.sagaId, step, err: error }, 'an attempt threw: this is a bug')
-          ended({ outcome: 'uncertain', error: { code: 'INTERNAL', message: String(error) } })
-        })
+    for (const { step, direction, attempt } of due.attempts) {
+      if (!now.has(step)) continue
+      const id = { step, direction, attempt }
+      const act = actOf(saga.definition, id)
+      const admission = participants.admit(saga.definition.name, id, act)
+      if (admission.is === 'now') {
+        begin(saga, id, act, admission.permit)
+        started++
+      } else {
+        putOff ??= admission
+      }
     }
-    return acts.length > 0
+    return { started, putOff }
+  }
+
+  function begin(saga: Held, id: AttemptId, act: Act, permit: Permit): void {
+    const controller = new AbortController()
+    saga.underWay.set(id.step, controller)
+    const request = attemptRequest(saga.state, saga.spilled, id, act, controller.signal)
+    participants
+      .run(
+        act,
+        request,
+        permit,
+        () => controller.abort(),
+        (end) => hearLate(saga, id, end),
+      )
+      .then(
+        (end) => signal(saga, end === undefined ? { is: 'notMade', id } : { is: 'ended', id, end }),
+        (error: unknown) => {
+          log.fatal(
+            { sagaId: saga.lease.sagaId, step: id.step, err: error },
+            'an attempt threw: this is a bug',
+          )
+          const end = { outcome: 'uncertain', error: { code: 'INTERNAL', message: String(error) } } as const
+          signal(saga, { is: 'ended', id, end })
+        },
+      )
   }
 
   function serves(saga: Held): boolean {
@@ -261,6 +280,9 @@ export function createRunner(parts: RunnerParts): Runner {
         if (saga.underWay.size === 0) return
         abandonAttempts(saga)
         return transition(saga, { type: 'interrupted' })
+      case 'notMade':
+        saga.underWay.delete(signal.id.step)
+        return
       case 'late': {
         const { id, end } = signal
         return transition(saga, { type: 'lateResult', ...id, outcome: end.outcome })
@@ -373,15 +395,20 @@ export function createRunner(parts: RunnerParts): Runner {
     }
   }
 
-  /** Nothing to dispatch, and no transition that would have said so. */
-  async function letGo(saga: Held): Promise<void> {
+  /** Nothing to dispatch, and no transition that would have said so. A deadline is not put off with an attempt. */
+  async function letGo(saga: Held, putOff: PutOff | undefined): Promise<void> {
     saga.ours = false
-    const at = wakeAt(saga.state, clock.now())
-    const waitMs = at === undefined ? 0 : at - clock.now()
-    const lacksHandler = at !== undefined && waitMs <= 0 && !draining && serves(saga)
-    await parts.release(saga.lease, lacksHandler ? NO_HANDLER_DELAY_MS : Math.max(0, waitMs))
-    if (lacksHandler)
-      log.debug({ sagaId: saga.lease.sagaId }, 'released: this worker has no handler for its step')
+    const delayMs = putOff?.is === 'notHere' ? await putOff.delayMs() : putOff?.delayMs
+    const now = clock.now()
+    const { state } = saga
+    const at = wakeAt(state, now) ?? now
+    const deadlineMs = isPastDeadline(state, Number.POSITIVE_INFINITY)
+      ? Date.parse(state.deadlineAt ?? '') - now
+      : Number.POSITIVE_INFINITY
+    await parts.release(
+      saga.lease,
+      Math.max(0, delayMs === undefined ? at - now : Math.min(delayMs, deadlineMs)),
+    )
   }
 
   function hearLate(saga: Held, id: AttemptId, end: AttemptEnd): void {

@@ -70,6 +70,7 @@ const bad: [constraint: string, sqlState: string, changes: Values[]][] = [
     '23514',
     [{ backend_pid: 1 }, { backend_start: at }].map((change) => ({ worker_id: newSagaId(0), ...change })),
   ],
+  ['workers_services_is_object', '23514', [{ worker_id: newSagaId(0), services: '[]' }]],
   ['workers_lease_positive', '23514', [{ worker_id: newSagaId(0), lease_ms: 0 }]],
 
   ['sagas_pk', '23505', [{}]],

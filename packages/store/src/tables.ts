@@ -29,6 +29,7 @@ export type Tables = {
     backend_start: Timestamp | null
     ended_at: Timestamp | null
     end_reason: string | null
+    services: ColumnType<unknown, string | undefined, string>
   }
   sagas: {
     bucket: number
