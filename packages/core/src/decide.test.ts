@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import type { Outcome } from './event.ts'
-import { entryOf, isClean } from './state.ts'
 import { MAX_CONTEXT_BYTES, MAX_KEPT_SIGNALS } from './limits.ts'
 import { dueNow, isPastDeadline, keptSignal, next, nextAct, overdue, wakeAt } from './schedule.ts'
+import { entryOf, isClean } from './state.ts'
 import { define, Play, START } from './testing.ts'
 
 /** One example for each rule that `decide` keeps. That they hold for every saga is proven in decide.laws.test.ts. */

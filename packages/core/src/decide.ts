@@ -13,7 +13,16 @@ import {
   MAX_REASON_BYTES,
 } from './limits.ts'
 import { retryDelayMs } from './retry.ts'
-import { deadlineActs, directionOf, dueNow, isAwaited, NOTHING_SCHEDULED, overdue, scheduleWith, scheduleWithout } from './schedule.ts'
+import {
+  deadlineActs,
+  directionOf,
+  dueNow,
+  isAwaited,
+  NOTHING_SCHEDULED,
+  overdue,
+  scheduleWith,
+  scheduleWithout,
+} from './schedule.ts'
 import { entryOf, isMoving, isTerminal, type SagaState } from './state.ts'
 
 /**
@@ -179,7 +188,9 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
         // A saga that is stuck going forward turns round now, whether or not it was to turn round before (S25).
         const goesForward =
           mid.status === 'running' ? mid.cause === undefined : mid.stuck?.direction === 'action'
-        return goesForward && mid.pivot === undefined ? turn(mid, { cause: 'cancel', failureReason }, given) : {}
+        return goesForward && mid.pivot === undefined
+          ? turn(mid, { cause: 'cancel', failureReason }, given)
+          : {}
       })
     }
 

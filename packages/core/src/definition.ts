@@ -107,11 +107,18 @@ export const SagaAction = z
   .strictObject({
     type: z.literal('saga'),
     definition: Name,
-    version: z.int().min(1).optional().meta({ description: 'the highest when the step is come to, if absent' }),
-    input: JsonValue.optional().meta({ description: "may hold expressions; this saga's own input, if absent" }),
+    version: z
+      .int()
+      .min(1)
+      .optional()
+      .meta({ description: 'the highest when the step is come to, if absent' }),
+    input: JsonValue.optional().meta({
+      description: "may hold expressions; this saga's own input, if absent",
+    }),
   })
   .meta({
-    description: 'starts a saga and waits for its end; undone as one unit, by its own compensations in reverse',
+    description:
+      'starts a saga and waits for its end; undone as one unit, by its own compensations in reverse',
   })
 
 const Action = z.discriminatedUnion('type', [
@@ -169,7 +176,8 @@ export const Parallel = z
   .strictObject({
     parallel: z.array(Step).min(1).max(MAX_MEMBERS),
     compensate: CompensateMembers.optional().meta({
-      description: 'how what completed is undone: in reverse order of completion (the default), or all at once',
+      description:
+        'how what completed is undone: in reverse order of completion (the default), or all at once',
     }),
   })
   .meta({ id: 'Parallel', description: 'steps that run at once; the group is done when all of them are' })

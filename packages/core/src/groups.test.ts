@@ -106,7 +106,11 @@ describe('a parallel group', () => {
   test('turned round by a cancel lets what is running end, and undoes that, too (S25)', () => {
     const play = inGroup()
     play.cancel(true)
-    expect(play.state).toMatchObject({ status: 'running', cause: 'cancel', attempts: { flight: 1, hotel: 1 } })
+    expect(play.state).toMatchObject({
+      status: 'running',
+      cause: 'cancel',
+      attempts: { flight: 1, hotel: 1 },
+    })
     play.end('flight', 'succeeded', ['hotel'])
     play.end('hotel', 'uncertain')
     expect(play.state).toMatchObject({
@@ -119,7 +123,9 @@ describe('a parallel group', () => {
 
 describe('past the pivot (S14)', () => {
   const past = () => {
-    const play = new Play(define([{ name: 'pay', ...both, pivot: true }, { parallel: [flight, hotel] }, 'mail']))
+    const play = new Play(
+      define([{ name: 'pay', ...both, pivot: true }, { parallel: [flight, hotel] }, 'mail']),
+    )
     play.end('pay', 'succeeded')
     return play
   }
@@ -129,7 +135,10 @@ describe('past the pivot (S14)', () => {
     play.end('flight', 'rejected', ['hotel'])
     expect(play.state).toMatchObject({ status: 'running', gaveUp: { flight: {} }, attempts: { hotel: 1 } })
     play.end('hotel', 'succeeded')
-    expect(play.state).toMatchObject({ status: 'stuck', stuck: { step: 'flight', reason: 'retriesExhausted' } })
+    expect(play.state).toMatchObject({
+      status: 'stuck',
+      stuck: { step: 'flight', reason: 'retriesExhausted' },
+    })
     expect(play.state.gaveUp).toBeUndefined()
     play.operator('retry')
     expect(play.state).toMatchObject({ status: 'running', attempts: { flight: 1 } })
@@ -203,7 +212,9 @@ describe('a definition', () => {
   })
 
   test('has its pivot alone', () => {
-    expect(problems([{ parallel: [{ ...hotel, pivot: true }] }])[0]?.pointer).toBe('/steps/0/parallel/0/pivot')
+    expect(problems([{ parallel: [{ ...hotel, pivot: true }] }])[0]?.pointer).toBe(
+      '/steps/0/parallel/0/pivot',
+    )
   })
 
   test('reads no result of a member in another of the same group, and any of them after it', () => {

@@ -28,7 +28,6 @@ const by = z.enum(['callback', 'child']).optional()
 /** What a saga that undoes another one begins with: where that one stood when it had completed (M5). */
 const Undo = z.object({
   of: z.string(),
-  reason: z.string(),
   completedSteps: z.array(z.string()),
   uncertainSteps: z.array(z.string()),
   children: z.record(z.string(), z.string()).optional(),

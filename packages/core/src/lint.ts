@@ -59,7 +59,9 @@ export function problemsOf(error: Pick<z.ZodError, 'issues'>): JsonProblem[] {
 
 /** Of the shapes a value could have had, the one it comes nearest to: the one that knows all its fields. */
 function meant(shapes: z.core.$ZodIssue[][]): z.core.$ZodIssue[] {
-  const knowsAll = shapes.find((issues) => !issues.some(({ code, path }) => code === 'unrecognized_keys' && path.length === 0))
+  const knowsAll = shapes.find(
+    (issues) => !issues.some(({ code, path }) => code === 'unrecognized_keys' && path.length === 0),
+  )
   return knowsAll ?? shapes[0] ?? []
 }
 
@@ -133,7 +135,8 @@ function impossible(definition: Definition): JsonProblem[] {
       problems.push({ pointer: `${at}/pivot`, detail })
     }
     if (step.pivot === true && path.includes('parallel')) {
-      const detail = 'the pivot stands alone: while it runs, no other member may still fail; give it a place of its own'
+      const detail =
+        'the pivot stands alone: while it runs, no other member may still fail; give it a place of its own'
       problems.push({ pointer: `${at}/pivot`, detail })
     }
     const { action, compensation } = resolved.steps[index] ?? {}

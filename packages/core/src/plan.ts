@@ -19,7 +19,8 @@ export type Plan = { acts: Planned[]; ends: Status }
  */
 export function plan(registered: ResolvedDefinition, failAt?: string): Plan {
   // Nobody knows the input, so every condition is taken to hold.
-  const unconditional = (steps: readonly ResolvedStep[]) => steps.map((step) => ({ ...step, when: undefined }))
+  const unconditional = (steps: readonly ResolvedStep[]) =>
+    steps.map((step) => ({ ...step, when: undefined }))
   const definition = {
     ...registered,
     steps: unconditional(registered.steps),
@@ -42,7 +43,10 @@ export function plan(registered: ResolvedDefinition, failAt?: string): Plan {
 }
 
 function failingLast<T extends AttemptId>(attempts: readonly T[], failAt: string | undefined): T[] {
-  return [...attempts.filter(({ step }) => step !== failAt), ...attempts.filter(({ step }) => step === failAt)]
+  return [
+    ...attempts.filter(({ step }) => step !== failAt),
+    ...attempts.filter(({ step }) => step === failAt),
+  ]
 }
 
 function settle(

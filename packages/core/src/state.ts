@@ -42,6 +42,7 @@ export const Parent = z.object({
   sagaId: z.string(),
   step: z.string(),
   direction: Direction,
+  queue: z.string(),
   /** From 1: how many sagas stand above this one. */
   depth: z.int().min(1),
 })

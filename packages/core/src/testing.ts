@@ -12,7 +12,10 @@ import type { SagaState, Waiting } from './state.ts'
 export const START = Date.parse('2026-01-01T00:00:00.000Z')
 
 type Fields = { readonly [field: string]: Json | undefined }
-type StepSketch = string | ({ readonly name: string } & Fields) | ({ readonly parallel: readonly Fields[] } & Fields)
+type StepSketch =
+  | string
+  | ({ readonly name: string } & Fields)
+  | ({ readonly parallel: readonly Fields[] } & Fields)
 
 /** A step given by its name alone has a handler in both directions; `compensation: undefined` takes one away. */
 export function define(steps: readonly StepSketch[], rest: Record<string, Json> = {}): ResolvedDefinition {
@@ -101,7 +104,13 @@ export class Play {
     const before = freeze(this.state)
     const state = apply(before, entry, this.version + 1)
     this.#record(entry, state)
-    this.moments.push({ before, decision: { is: 'transition', entry, state }, after: state, now: this.now, underWay: [] })
+    this.moments.push({
+      before,
+      decision: { is: 'transition', entry, state },
+      after: state,
+      now: this.now,
+      underWay: [],
+    })
   }
 
   /**
@@ -160,7 +169,10 @@ export class Play {
 
   /** `underWay`: everything that is due is running meanwhile. */
   cancel(underWay = false): Decision {
-    return this.tell({ type: 'cancelRequested', actor: 'ada', reason: 'changed my mind' }, this.#due(underWay))
+    return this.tell(
+      { type: 'cancelRequested', actor: 'ada', reason: 'changed my mind' },
+      this.#due(underWay),
+    )
   }
 
   passDeadline(underWay = false): Decision {

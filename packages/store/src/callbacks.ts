@@ -20,7 +20,11 @@ export type Callbacks = {
    * `key` tells one saying from another where their words do not.
    * `unknown`: forged, mistyped, or no longer awaited; nobody is told which.
    */
-  post(token: string, end: CallbackEnd, key?: string): Promise<{ is: 'posted'; queue: string } | { is: 'unknown' }>
+  post(
+    token: string,
+    end: CallbackEnd,
+    key?: string,
+  ): Promise<{ is: 'posted'; queue: string } | { is: 'unknown' }>
 }
 
 export type CallbackEnd = Extract<Letter, { kind: 'callback' }>['end']
@@ -53,7 +57,11 @@ export function createCallbacks(database: Database): Callbacks {
   async function awaited(token: string, sagaId: string) {
     const row = await database
       .selectFrom('sagas')
-      .select(['status', sql<unknown>`state->'attempts'`.as('attempts'), sql`state->'stuck'->>'direction'`.as('stuck')])
+      .select([
+        'status',
+        sql<unknown>`state->'attempts'`.as('attempts'),
+        sql`state->'stuck'->>'direction'`.as('stuck'),
+      ])
       .where('bucket', '=', bucketOf(sagaId))
       .where('saga_id', '=', sagaId)
       .where('ended_at', 'is', null)
@@ -64,7 +72,8 @@ export function createCallbacks(database: Database): Callbacks {
     const direction = back ? 'compensation' : 'action'
     const tokenOf = await tokens()
     for (const [step, attempt] of Object.entries(attempts.data)) {
-      if (isSame(tokenOf(sagaId, step, direction, GENERATION), token)) return { step, direction, attempt } as const
+      if (isSame(tokenOf(sagaId, step, direction, GENERATION), token))
+        return { step, direction, attempt } as const
     }
     return undefined
   }
@@ -88,7 +97,9 @@ export function createCallbacks(database: Database): Callbacks {
       if (!letter.success) return false
       const { step, direction, end } = letter.data
       if (!isSame(tokenOf(sagaId, step, direction, GENERATION), token)) return false
-      return saying.key === undefined ? canonicalJson(end) === canonicalJson(saying.end) : key === keyOf(token, saying)
+      return saying.key === undefined
+        ? canonicalJson(end) === canonicalJson(saying.end)
+        : key === keyOf(token, saying)
     })
   }
 

@@ -1,10 +1,10 @@
 import { type Entry, isTerminal, type SagaState, sanitizeText } from '@backstitch/core'
 import * as binary from './binary.ts'
 import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
+import { type Family, familyArrays, RELATIVES, splitByFamily } from './family.ts'
 import { flushWithRecovery } from './flush.ts'
 import { createGatherer, type Settled } from './gather.ts'
 import { createLane, type Lane, type LaneOptions, type Statement } from './lane.ts'
-import { type Family, familyArrays, RELATIVES, splitByFamily } from './family.ts'
 import { tellParent } from './mailbox.ts'
 
 /** The only writer of state. Every write names epoch and version, and changes nothing if either has moved on (S16, S17a). */
@@ -100,7 +100,9 @@ export function createCommits(
               if (answer !== undefined) answers.set(transition, answer)
             })
           }
-          return some.map((transition) => answers.get(transition) ?? { ok: true, answer: { is: 'leaseLost' } })
+          return some.map(
+            (transition) => answers.get(transition) ?? { ok: true, answer: { is: 'leaseLost' } },
+          )
         },
         mayWait,
       )
@@ -184,7 +186,9 @@ async function send(
   clock: DatabaseClock,
 ): Promise<Settled<CommitAnswer>[]> {
   const sentAt = performance.now()
-  const linked = transitions.flatMap(({ family }, index) => (family === undefined ? [] : [{ n: index + 1, family }]))
+  const linked = transitions.flatMap(({ family }, index) =>
+    family === undefined ? [] : [{ n: index + 1, family }],
+  )
   const values = [...commitArrays(transitions), workerId]
   const rows =
     linked.length === 0

@@ -110,7 +110,9 @@ export function familyArrays(linked: readonly Linked[]): Buffer[] {
     binary.textArray(starts.map(({ definition }) => definition.queue)),
     binary.textArray(starts.map(({ state }) => state.status)),
     binary.jsonbArray(starts.map(({ state }) => JSON.stringify(state))),
-    binary.textArray(starts.map(({ parentSagaId, parentVersion }) => `child:${parentSagaId}:${parentVersion}`)),
+    binary.textArray(
+      starts.map(({ parentSagaId, parentVersion }) => `child:${parentSagaId}:${parentVersion}`),
+    ),
     binary.textArray(starts.map(({ entry }) => entry.correlationId)),
     binary.boolArray(starts.map(({ state }) => state.pivot !== undefined)),
     binary.uuidArray(starts.map(({ parentSagaId }) => parentSagaId)),

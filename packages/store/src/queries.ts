@@ -1,8 +1,8 @@
 import {
   entryOf,
+  isAct,
   isClean,
   isTerminal,
-  isAct,
   type Json,
   type NextAct,
   nextAct,
