@@ -45,21 +45,15 @@ export function beginning(definition: ResolvedDefinition, now: number): Change {
 
 /** What follows when `ended` is over: done, passed over or undone. */
 export function goOn(state: SagaState, ended: string, given: Given, latest?: Latest): Change {
-  return settle(state, scheduleWithout(state, [ended]), given, latest, ended)
+  return settle(state, scheduleWithout(state, [ended]), given, latest)
 }
 
 /**
  * What follows when the schedule has become `left`: what is running is let end first; what gave up goes to a person; and
  * when a group is done, the next one comes.
  */
-export function settle(
-  before: SagaState,
-  left: Schedule,
-  given: Given,
-  latest?: Latest,
-  ended?: string,
-): Change {
-  if (before.status === 'stuck' || othersUnderWay(left, given, ended).length > 0) return left
+export function settle(before: SagaState, left: Schedule, given: Given, latest?: Latest): Change {
+  if (before.status === 'stuck' || isRunning(left, given)) return left
   const state = change(before, left)
   const [gaveUp] = Object.entries(state.gaveUp ?? {})
   if (before.status === 'compensating') {
@@ -154,7 +148,7 @@ export function turn(before: SagaState, why: Change, given: Given): Change {
 /** One step has failed for good, and no way leads back from it: once nothing else is running it goes to a person (S12). */
 export function giveUp(state: SagaState, step: string, why: GaveUp, given: Given): Change {
   const left = scheduleWithout(state, [step])
-  if (state.status === 'stuck' || othersUnderWay(left, given, step).length > 0)
+  if (state.status === 'stuck' || isRunning(left, given))
     return { ...left, gaveUp: { ...state.gaveUp, [step]: why } }
   return stuckAt(state, step, why, left, given)
 }
@@ -234,8 +228,8 @@ function scopeOf(state: SagaState, { spilled = new Map() }: Given, step: string,
   }
 }
 
-function othersUnderWay(left: Schedule, { underWay = [] }: Given, ended?: string): string[] {
-  return underWay.filter((step) => step !== ended && entryOf(left.attempts, step) !== undefined)
+function isRunning({ attempts }: Schedule, { underWay = [] }: Given): boolean {
+  return underWay.some((step) => entryOf(attempts, step) !== undefined)
 }
 
 function stepsWaitingFor({ waiting = {} }: SagaState, what: Waiting['for']): string[] {

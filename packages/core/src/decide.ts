@@ -42,8 +42,9 @@ export type Decision = { is: 'transition'; entry: Entry; state: SagaState } | { 
 
 const MAX_CODE_BYTES = 128
 
-export function decide(state: SagaState, event: Event, given: Given): Decision {
+export function decide(state: SagaState, event: Event, known: Given): Decision {
   if (isTerminal(state.status)) return ignored(`the saga is ${state.status}`)
+  const given = 'step' in event ? without(known, event.step) : known
   const at = new Date(given.now).toISOString()
   const record = recorder(state, given)
 
@@ -79,7 +80,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
         }
         const dueAt = new Date(given.now + callbackMs).toISOString()
         const slot = { attempt: event.attempt, dueAt, waiting: { for: 'callback' as const } }
-        return settle(mid, scheduleWith(mid, event.step, slot), given, undefined, event.step)
+        return settle(mid, scheduleWith(mid, event.step, slot), given)
       })
     }
 
@@ -229,6 +230,11 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
   }
 }
 
+/** What an event tells of is not running any more. */
+function without(given: Given, ended: string | undefined): Given {
+  return { ...given, underWay: given.underWay?.filter((step) => step !== ended) }
+}
+
 /** Why a verb is not possible, or undefined. */
 export function refusal(
   state: Pick<SagaState, 'status' | 'stuck'>,
@@ -301,7 +307,7 @@ function retry(
   const delayMs = retryDelayMs(act.retry, failed.attempt, given.random, failed.retryAfterMs)
   const dueAt = new Date(given.now + delayMs).toISOString()
   const left = scheduleWith(state, failed.step, { attempt: failed.attempt + 1, dueAt })
-  return settle(state, left, given, undefined, failed.step)
+  return settle(state, left, given)
 }
 
 /** What is carried out in this direction of a step. */

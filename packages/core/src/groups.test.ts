@@ -187,6 +187,68 @@ test('a group whose workers keep dying is stuck over one member and keeps the ot
   expect(play.state).toMatchObject({ status: 'running', attempts: { flight: 1, hotel: 1 } })
 })
 
+describe('a group that is stuck before the pivot (S19)', () => {
+  const charge = {
+    name: 'charge',
+    ...both,
+    action: { type: 'http', url: 'http://h/', completion: 'callback' },
+    timeoutMs: 60_000,
+  } as const
+
+  /** Its workers died of the flight while the charge was to be called back about. */
+  const looping = () => {
+    const play = new Play(define(['quote', { parallel: [flight, charge] }])).settleAll('succeeded')
+    play.tell({ type: 'attemptPending', step: 'charge', direction: 'action', attempt: 1 }, [
+      'flight',
+      'charge',
+    ])
+    for (let n = 0; n < 5; n++) play.crash()
+    return play
+  }
+
+  const fail = (play: Play) =>
+    play.tell({
+      type: 'attemptFailed',
+      step: 'charge',
+      direction: 'action',
+      attempt: 1,
+      outcome: 'rejected',
+      error: { code: 'DECLINED', message: 'no' },
+      by: 'callback',
+    })
+
+  test.each(['failed', 'pending'] as const)(
+    'and of which another member fails meanwhile turns round with the next end, and neither retries it nor waits on (%s)',
+    (how) => {
+      const play = new Play(define(['quote', { parallel: [{ ...charge, name: 'flight' }, charge] }]))
+      play.end('quote', 'succeeded')
+      play.tell({ type: 'attemptPending', step: 'charge', direction: 'action', attempt: 1 }, [
+        'flight',
+        'charge',
+      ])
+      for (let n = 0; n < 5; n++) play.crash()
+      fail(play)
+      expect(play.state).toMatchObject({ status: 'stuck', stuck: { step: 'flight' }, gaveUp: { charge: {} } })
+      play.operator('retry')
+      const id = { step: 'flight', direction: 'action', attempt: 1 } as const
+      const error = { code: 'DOWN', message: 'down' }
+      const outcome = 'failed' as const
+      play.tell(
+        how === 'failed'
+          ? { type: 'attemptFailed', ...id, outcome, error }
+          : { type: 'attemptPending', ...id },
+        ['flight'],
+      )
+      expect(play.state).toMatchObject({
+        status: 'compensating',
+        failedStep: 'charge',
+        attempts: { quote: 1 },
+      })
+      expect(play.state.gaveUp).toBeUndefined()
+    },
+  )
+})
+
 test('the plan shows what is under way together, and undoes all that can have completed before the failure (S28)', () => {
   const { acts, ends } = plan(trip, 'flight')
   expect(acts.map(({ step, direction, round }) => `${round} ${direction} ${step}`)).toEqual([
