@@ -64,7 +64,7 @@ export function settle(before: SagaState, left: Schedule, given: Given, latest?:
   if (gaveUp !== undefined) {
     const [failedStep, { message }] = gaveUp
     if (state.pivot === 'completed') return stuckOver(state, gaveUp, left, given)
-    return turn(state, { cause: 'failure', failedStep, failureReason: message, gaveUp: {} }, given)
+    return turn(state, { cause: 'failure', failedStep, failureReason: message }, given)
   }
   return onward(state, state.currentStepIndex, given, latest)
 }
@@ -133,7 +133,12 @@ export function turn(before: SagaState, why: Change, given: Given): Change {
   const running = new Set(given.underWay)
   const dropped = Object.keys(state.attempts).filter((step) => !running.has(step) && !children.has(step))
   const left = scheduleWithout(state, dropped)
-  const so = { ...why, ...(uncertain.length > 0 && { uncertain }) }
+  const so = {
+    ...why,
+    ...(uncertain.length > 0 && { uncertain }),
+    // It goes to no person any more: the saga leaves it behind.
+    ...(state.gaveUp !== undefined && { gaveUp: {} }),
+  }
   if (isEmpty(left)) return backward(before, given, so)
   const { waiting, cancelled } = cancelChildren(left.waiting ?? {})
   return {

@@ -247,6 +247,14 @@ describe('a group that is stuck before the pivot (S19)', () => {
       expect(play.state.gaveUp).toBeUndefined()
     },
   )
+  test('turned round by a cancel asks nobody about a member that had failed', () => {
+    const play = looping()
+    fail(play)
+    play.cancel()
+    expect(play.state).toMatchObject({ status: 'compensating', cause: 'cancel', attempts: { quote: 1 } })
+    play.settle('succeeded')
+    expect(play.state.status).toBe('cancelled')
+  })
 })
 
 test('the plan shows what is under way together, and undoes all that can have completed before the failure (S28)', () => {
