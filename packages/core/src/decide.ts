@@ -17,6 +17,7 @@ import {
   deadlineActs,
   directionOf,
   dueNow,
+  isAttempted,
   isAwaited,
   NOTHING_SCHEDULED,
   overdue,
@@ -68,7 +69,7 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
     }
 
     case 'attemptPending': {
-      if (!isAwaited(state, event)) return ignored(notAwaited(event))
+      if (!isAttempted(state, event)) return ignored(notAwaited(event))
       const { type: _, ...facts } = event
       const { callbackMs } = actOf(given.definition, event)
       if (callbackMs === undefined) return ignored('no callback is waited for')
@@ -85,8 +86,7 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
     }
 
     case 'childStarted': {
-      if (!isAwaited(state, event)) return ignored(notAwaited(event))
-      if (state.cause !== undefined && event.direction === 'action') return ignored('the saga turns round')
+      if (!isAttempted(state, event)) return ignored(notAwaited(event))
       const { type: _, ...facts } = event
       return record({ kind: 'childStarted', at, ...facts }, (mid) => {
         const waiting = { for: 'saga' as const, sagaId: event.child.sagaId }

@@ -257,6 +257,26 @@ describe('a group that is stuck before the pivot (S19)', () => {
   })
 })
 
+test('an attempt is pending once: said again it puts no time-out off, and no second saga takes the place of the first (M3, M4)', () => {
+  const pay = {
+    ...flight,
+    action: { type: 'http', url: 'http://h/', completion: 'callback' },
+    timeoutMs: 1_000,
+  }
+  const insure = { name: 'insure', action: { type: 'saga', definition: 'insurance' } }
+  const play = new Play(define([{ parallel: [pay, insure] }]))
+  const pending = { type: 'attemptPending', step: 'flight', direction: 'action', attempt: 1 } as const
+  const child = { sagaId: 'child-1', definition: { name: 'insurance', version: 1 } }
+  const started = { type: 'childStarted', step: 'insure', direction: 'action', attempt: 1 } as const
+  play.tell(pending)
+  play.tell({ ...started, child })
+  const { state } = play
+  play.now += 500
+  expect(play.tell(pending).is).toBe('ignored')
+  expect(play.tell({ ...started, child: { ...child, sagaId: 'child-2' } }).is).toBe('ignored')
+  expect(play.state).toBe(state)
+})
+
 test('the plan shows what is under way together, and undoes all that can have completed before the failure (S28)', () => {
   const { acts, ends } = plan(trip, 'flight')
   expect(acts.map(({ step, direction, round }) => `${round} ${direction} ${step}`)).toEqual([
