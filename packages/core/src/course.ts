@@ -1,10 +1,10 @@
-import { nextOwed } from './compensation.ts'
+import { nextOwed, stepOf } from './compensation.ts'
 import { isChild, isWait, type ResolvedDefinition, type ResolvedStep } from './definition.ts'
 import { evaluate, type Values } from './expression.ts'
 import { type Change, change } from './history.ts'
 import { type Json, sanitizeText } from './json.ts'
 import { MAX_REASON_BYTES } from './limits.ts'
-import { directionOf, isEmpty, type Schedule, scheduleWithout } from './schedule.ts'
+import { directionOf, isEmpty, type Schedule, scheduleWith, scheduleWithout } from './schedule.ts'
 import { entryOf, type SagaState, type Status, type Stuck, type Waiting } from './state.ts'
 
 /**
@@ -110,6 +110,28 @@ export function onward(state: SagaState, index: number, given: Given, latest?: L
   }
 }
 
+/**
+ * What a person's retry makes of the step that the saga was stuck over: its attempts are counted afresh. Where somebody else
+ * is to end it, it is waited on for; where that has happened meanwhile, the saga goes on.
+ */
+export function again(state: SagaState, step: string, given: Given): Change {
+  const isForward = directionOf(state) === 'action'
+  const done = isForward ? state.completedSteps : state.compensatedSteps
+  const waiting = entryOf(state.waiting, step)
+  if (waiting !== undefined) {
+    const dueAt = entryOf(state.dueAt, step)
+    return scheduleWith(state, step, { attempt: 1, waiting, ...(dueAt !== undefined && { dueAt }) })
+  }
+  // A saga that is to turn round begins nothing more: a child that it does not wait for has ended.
+  if (
+    done.includes(step) ||
+    (isForward && state.cause !== undefined && isChildAction(given.definition, step))
+  )
+    return goOn(state, step, given)
+  if (!isForward || state.cause !== undefined) return scheduleWith(state, step, { attempt: 1 })
+  return onward(change(state, scheduleWithout(state, [step])), state.currentStepIndex, given)
+}
+
 /** The next step to undo, or the end (S8). `why` is given by what turned the saga round. */
 export function backward(state: SagaState, { definition }: Given, why: Change = {}): Change {
   const mid = change(state, why)
@@ -153,13 +175,13 @@ export function turn(before: SagaState, why: Change, given: Given): Change {
 /** One step has failed for good, and no way leads back from it: once nothing else is running it goes to a person (S12). */
 export function giveUp(state: SagaState, step: string, why: GaveUp, given: Given): Change {
   const left = scheduleWithout(state, [step])
-  if (state.status === 'stuck' || isRunning(left, given))
-    return { ...left, gaveUp: { ...state.gaveUp, [step]: why } }
+  const isElsewhere = state.status === 'stuck' && state.stuck?.step !== step
+  if (isElsewhere || isRunning(left, given)) return { ...left, gaveUp: { ...state.gaveUp, [step]: why } }
   return stuckAt(state, step, why, left, given)
 }
 
 /** What is scheduled stays so, and goes on when a person has acted. */
-export function stuckAt(
+function stuckAt(
   state: SagaState,
   step: string | undefined,
   { reason, message }: GaveUp,
@@ -169,6 +191,19 @@ export function stuckAt(
   const direction = directionOf(state)
   const since = new Date(given.now).toISOString()
   return { status: 'stuck', ...left, stuck: { step: step ?? null, direction, reason, message, since } }
+}
+
+/** S19: one step goes to a person. It loses its place unless somebody else is to end it: a participant or a child. */
+export function crashLooped(
+  state: SagaState,
+  step: string | undefined,
+  message: string,
+  given: Given,
+): Change {
+  const waiting = entryOf(state.waiting, step ?? '')?.for
+  const isTold = waiting === 'callback' || waiting === 'saga'
+  const left = scheduleWithout(state, step === undefined || isTold ? [] : [step])
+  return stuckAt(state, step, { reason: 'crashLoop', message }, left, given)
 }
 
 /** A condition nobody can answer fails its step for good: no retry would answer it either. */
@@ -262,21 +297,22 @@ function running(state: SagaState): Change {
   return state.status === 'running' ? {} : { status: 'running' }
 }
 
+function isChildAction(definition: ResolvedDefinition, step: string): boolean {
+  const action = stepOf(definition, step)?.action
+  return action !== undefined && isChild(action)
+}
+
 /** The attempts whose end nobody will hear of. A child cannot have been started without a word in the history. */
 export function cutShort(
   definition: ResolvedDefinition,
   state: SagaState,
   steps: readonly string[],
-): { steps: string[]; again: Schedule } {
-  const lost = steps.filter((step) => {
-    const at = definition.indexOf.get(step)
-    const action = at === undefined ? undefined : definition.steps[at]?.action
-    return action === undefined || !isChild(action)
-  })
+): { steps: string[]; left: Schedule } {
+  const lost = steps.filter((step) => !isChildAction(definition, step))
   const dueAt = Object.entries(state.dueAt ?? {}).filter(([step]) => !steps.includes(step))
   return {
     steps: state.status === 'running' ? lost : [],
-    again: {
+    left: {
       attempts: state.attempts,
       ...(dueAt.length > 0 && { dueAt: Object.fromEntries(dueAt) }),
       ...(state.waiting !== undefined && { waiting: state.waiting }),

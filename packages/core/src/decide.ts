@@ -1,5 +1,5 @@
 import { stepOf } from './compensation.ts'
-import { cutShort, type Given, giveUp, goOn, onward, settle, stuckAt, turn } from './course.ts'
+import { again, crashLooped, cutShort, type Given, giveUp, goOn, onward, settle, turn } from './course.ts'
 import { type Act, isAct, isWait, type ResolvedDefinition } from './definition.ts'
 import type { AttemptId, ChildReport, Event } from './event.ts'
 import { type Change, change, type Entry, note } from './history.ts'
@@ -130,11 +130,11 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
       const facts = { ...told, error }
       const { step, direction, attempt } = event
       const maxAttempts = attemptsOf(given.definition, event)
-      const again = event.outcome !== 'rejected' && attempt < maxAttempts
+      const isLast = event.outcome === 'rejected' || attempt >= maxAttempts
       return record({ kind: 'attemptFailed', at, ...facts }, (mid) => {
         const isForward = direction === 'action'
         if (isForward && mid.cause !== undefined) return goOn(mid, step, given)
-        if (again) return retry(mid, event, given)
+        if (!isLast) return retry(mid, event, given)
         if (!isForward) {
           const message = undoFailed(facts)
           return giveUp(mid, step, { reason: 'compensationFailed', message }, given)
@@ -158,20 +158,19 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
       if (!isMoving(state.status) || event.leasesLost <= (state.leasesLost ?? 0))
         return ignored('already recorded')
       const dispatched = dueNow(state, given.now)
-      const { steps, again } = cutShort(given.definition, state, dispatched)
+      const { steps, left } = cutShort(given.definition, state, dispatched)
       return record({ kind: 'leaseLost', at, leasesLost: event.leasesLost, steps }, (mid) => {
-        if (event.leasesLost < MAX_LEASES_LOST) return again
+        if (event.leasesLost < MAX_LEASES_LOST) return left
         const suspect = dispatched[0] ?? Object.keys(mid.attempts)[0]
         const message = `${MAX_LEASES_LOST} workers in a row died while they held this saga at step "${suspect ?? '?'}", without progress between`
-        const left = scheduleWithout(change(mid, again), suspect === undefined ? [] : [suspect])
-        return stuckAt(mid, suspect, { reason: 'crashLoop', message }, left, given)
+        return crashLooped(change(mid, left), suspect, message, given)
       })
     }
 
     case 'interrupted': {
       if (!isMoving(state.status)) return ignored('nothing was under way')
-      const { steps, again } = cutShort(given.definition, state, dueNow(state, given.now))
-      return record({ kind: 'interrupted', at, steps }, () => again)
+      const { steps, left } = cutShort(given.definition, state, dueNow(state, given.now))
+      return record({ kind: 'interrupted', at, steps }, () => left)
     }
 
     case 'deadlinePassed': {
@@ -214,11 +213,7 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
       })
       if (verb === 'retry') {
         return record({ kind: 'retried', at, actor, reason, step }, (mid) =>
-          resume(mid, (moving) =>
-            direction === 'action'
-              ? onward(moving, moving.currentStepIndex, given)
-              : scheduleWith(moving, step, { attempt: 1 }),
-          ),
+          resume(mid, (moving) => again(moving, step, given)),
         )
       }
       const over = (mid: SagaState) => resume(mid, (moving) => goOn(moving, step, given))
@@ -237,7 +232,7 @@ function without(given: Given, ended: string | undefined): Given {
 
 /** Why a verb is not possible, or undefined. */
 export function refusal(
-  state: Pick<SagaState, 'status' | 'stuck'>,
+  state: Pick<SagaState, 'status' | 'stuck' | 'attempts' | 'completedSteps' | 'compensatedSteps'>,
   {
     verb,
     step,
@@ -261,6 +256,13 @@ export function refusal(
   if (verb === 'markCompensated' && stuck.direction === 'action') {
     return `step "${stuck.step}" is stuck going forward; there is no compensation to mark as done`
   }
+  if (verb === 'retry') return undefined
+  // What workers died of while it was waited for may still be ended by others.
+  if (entryOf(state.attempts, stuck.step) !== undefined)
+    return `step "${stuck.step}" is still waited for; it can only be retried, which waits on`
+  const { completedSteps, compensatedSteps } = state
+  if ((stuck.direction === 'action' ? completedSteps : compensatedSteps).includes(stuck.step))
+    return `step "${stuck.step}" has been done meanwhile; it can only be retried, which goes on from there`
   return undefined
 }
 

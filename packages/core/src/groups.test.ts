@@ -255,6 +255,49 @@ describe('a group that is stuck before the pivot (S19)', () => {
     play.settle('succeeded')
     expect(play.state.status).toBe('cancelled')
   })
+  test('over a wait for a callback waits on: what is heard meanwhile counts, and a retry goes on from there', () => {
+    const play = new Play(define([charge, 'mail']))
+    play.tell({ type: 'attemptPending', step: 'charge', direction: 'action', attempt: 1 })
+    for (let n = 0; n < 5; n++) play.crash()
+    expect(play.state).toMatchObject({ status: 'stuck', stuck: { step: 'charge' }, attempts: { charge: 1 } })
+    expect(play.operator('skip')).toMatchObject({ entry: { kind: 'verbRefused' } })
+    play.tell({
+      type: 'attemptSucceeded',
+      step: 'charge',
+      direction: 'action',
+      attempt: 1,
+      result: null,
+      resultBytes: 4,
+    })
+    expect(play.state).toMatchObject({ status: 'stuck', completedSteps: ['charge'] })
+    expect(play.operator('skip')).toMatchObject({ entry: { kind: 'verbRefused' } })
+    play.operator('retry')
+    expect(play.state).toMatchObject({ status: 'running', attempts: { mail: 1 } })
+  })
+
+  test('over a wait for another saga starts no second one when a person has it retried', () => {
+    const play = new Play(define([{ name: 'insure', action: { type: 'saga', definition: 'insurance' } }]))
+    const child = { sagaId: 'child-1', definition: { name: 'insurance', version: 1 } }
+    play.tell({ type: 'childStarted', step: 'insure', direction: 'action', attempt: 1, child })
+    for (let n = 0; n < 5; n++) play.crash()
+    play.operator('retry')
+    expect(play.state.waiting).toEqual({ insure: { for: 'saga', sagaId: 'child-1' } })
+    for (let n = 0; n < 5; n++) play.crash()
+    play.tell({ type: 'childReported', sagaId: 'child-1', status: 'failed', clean: true })
+    expect(play.state).toMatchObject({ status: 'stuck', stuck: { reason: 'retriesExhausted' }, attempts: {} })
+    play.cancel()
+    expect(play.state.status).toBe('cancelled')
+  })
+
+  test('and is to turn round begins nothing again but the attempt that was under way', () => {
+    const play = new Play(define(['quote', { parallel: [flight, hotel] }])).settleAll('succeeded')
+    play.end('hotel', 'failed', ['flight'])
+    play.tell({ type: 'cancelRequested', actor: 'ada', reason: 'no' }, ['flight'])
+    for (let n = 0; n < 5; n++) play.crash()
+    play.operator('retry')
+    expect(play.state).toMatchObject({ status: 'running', cause: 'cancel', attempts: { flight: 1 } })
+    expect(Object.keys(play.state.attempts)).toEqual(['flight'])
+  })
 })
 
 test('an attempt is pending once: said again it puts no time-out off, and no second saga takes the place of the first (M3, M4)', () => {
