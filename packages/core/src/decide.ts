@@ -3,7 +3,7 @@ import { again, crashLooped, cutShort, type Given, giveUp, goOn, onward, settle,
 import { type Act, isAct, isWait, type ResolvedDefinition } from './definition.ts'
 import type { AttemptId, ChildReport, Event } from './event.ts'
 import { type Change, change, type Entry, note } from './history.ts'
-import { sanitizeText } from './json.ts'
+import { byteLength, sanitizeText } from './json.ts'
 import {
   INLINE_BYTES,
   MAX_CONTEXT_BYTES,
@@ -55,7 +55,7 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
       const { type: _, ...facts } = event
       const succeeded = { kind: 'attemptSucceeded', at, ...facts, outcome: 'succeeded' } as const
       if (event.direction === 'compensation') return record(succeeded, (mid) => goOn(mid, event.step, given))
-      if (state.bytes.total + event.resultBytes > MAX_CONTEXT_BYTES) {
+      if (!fits(state, event.resultBytes)) {
         const { step, direction, attempt } = event
         const error = { code: 'CONTEXT_TOO_LARGE', message: tooLarge(state, event.resultBytes) }
         // What a participant did stays done; a delay did nothing.
@@ -109,7 +109,7 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
       const step = waitingFor(state, signal)
       const [oldest = letter] = entryOf(state.signals, signal) ?? []
       if (step === undefined || oldest !== letter) return keepSignal(state, event, given, record)
-      if (state.bytes.total + resultBytes > MAX_CONTEXT_BYTES) {
+      if (!fits(state, resultBytes)) {
         const why = tooLarge(state, resultBytes)
         return record({ kind: 'signalDropped', at, signal, letter, why }, () => ({}))
       }
@@ -280,7 +280,12 @@ function hearOfChild(
   const attempt = entryOf(state.attempts, step) ?? 1
   const id = { step, direction, attempt, by: 'child' as const }
   if (status === 'completed') {
-    return decide(state, { type: 'attemptSucceeded', ...id, result, resultBytes }, given)
+    // It has happened and can be undone, whether or not there is room for what it has to say.
+    const less = { sagaId: child, results: null }
+    const told = fits(state, resultBytes)
+      ? { result, resultBytes }
+      : { result: less, resultBytes: byteLength(JSON.stringify(less)) }
+    return decide(state, { type: 'attemptSucceeded', ...id, ...told }, given)
   }
   if (isTerminal(status)) {
     const why = reason === undefined ? '' : `: ${reason}`
@@ -331,6 +336,10 @@ function attemptsOf(definition: ResolvedDefinition, { step, direction }: Attempt
 
 function notAwaited({ step, direction, attempt }: AttemptId): string {
   return `attempt ${attempt} of the ${direction} of step "${step}" is not awaited`
+}
+
+function fits(state: SagaState, bytes: number): boolean {
+  return state.bytes.total + bytes <= MAX_CONTEXT_BYTES
 }
 
 function tooLarge(state: SagaState, bytes: number): string {

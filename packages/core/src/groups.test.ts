@@ -300,6 +300,35 @@ describe('a group that is stuck before the pivot (S19)', () => {
   })
 })
 
+describe('a step that is a saga (M4, M5)', () => {
+  const insure = {
+    name: 'insure',
+    action: { type: 'saga', definition: 'insurance' },
+    compensation: undefined,
+  }
+  const child = { sagaId: 'child-1', definition: { name: 'insurance', version: 1 } }
+  const waiting = (rest = {}) => {
+    const play = new Play(define([insure, 'pay'], rest))
+    play.tell({ type: 'childStarted', step: 'insure', direction: 'action', attempt: 1, child })
+    return play
+  }
+
+  test('has completed and is undone even where there is no room for its results', () => {
+    const play = waiting()
+    const result = { sagaId: 'child-1', results: {} }
+    play.tell({ type: 'childReported', sagaId: 'child-1', status: 'completed', result, resultBytes: 2 ** 24 })
+    expect(play.state.context).toMatchObject({ insure: { sagaId: 'child-1', results: null } })
+    play.end('pay', 'rejected')
+    expect(play.state).toMatchObject({ status: 'compensating', attempts: { insure: 1 } })
+  })
+
+  test('that has ended with something left is uncertain, and never undone a second time', () => {
+    const play = waiting({ defaults: { compensateWhen: 'uncertain' } })
+    play.tell({ type: 'childReported', sagaId: 'child-1', status: 'abandoned', clean: false })
+    expect(play.state).toMatchObject({ status: 'failed', uncertainSteps: ['insure'], compensatedSteps: [] })
+  })
+})
+
 test('an attempt is pending once: said again it puts no time-out off, and no second saga takes the place of the first (M3, M4)', () => {
   const pay = {
     ...flight,
