@@ -56,16 +56,14 @@ export function settle(before: SagaState, left: Schedule, given: Given, latest?:
   if (before.status === 'stuck' || isRunning(left, given)) return left
   const state = change(before, left)
   const [gaveUp] = Object.entries(state.gaveUp ?? {})
-  if (before.status === 'compensating') {
-    if (gaveUp !== undefined) return stuckOver(state, gaveUp, left, given)
-    return isEmpty(left) ? backward(state, given) : left
-  }
-  if (state.cause !== undefined) return isEmpty(left) ? backward(state, given) : left
   if (gaveUp !== undefined) {
     const [failedStep, { message }] = gaveUp
-    if (state.pivot === 'completed') return stuckOver(state, gaveUp, left, given)
+    if (state.status === 'compensating' || state.pivot === 'completed')
+      return stuckOver(state, gaveUp, left, given)
     return turn(state, { cause: 'failure', failedStep, failureReason: message }, given)
   }
+  if (state.status === 'compensating' || state.cause !== undefined)
+    return isEmpty(left) ? backward(state, given) : left
   return onward(state, state.currentStepIndex, given, latest)
 }
 
@@ -150,17 +148,17 @@ export function backward(state: SagaState, { definition }: Given, why: Change = 
  */
 export function turn(before: SagaState, why: Change, given: Given): Change {
   const uncertain = stepsWaitingFor(before, 'callback')
-  const state = change(before, { ...why, ...(uncertain.length > 0 && { uncertain }) })
-  const children = new Set(stepsWaitingFor(before, 'saga'))
-  const running = new Set(given.underWay)
-  const dropped = Object.keys(state.attempts).filter((step) => !running.has(step) && !children.has(step))
-  const left = scheduleWithout(state, dropped)
   const so = {
     ...why,
     ...(uncertain.length > 0 && { uncertain }),
     // It goes to no person any more: the saga leaves it behind.
-    ...(state.gaveUp !== undefined && { gaveUp: {} }),
+    ...(before.gaveUp !== undefined && { gaveUp: {} }),
   }
+  const kept = new Set([...stepsWaitingFor(before, 'saga'), ...(given.underWay ?? [])])
+  const left = scheduleWithout(
+    before,
+    Object.keys(before.attempts).filter((step) => !kept.has(step)),
+  )
   if (isEmpty(left)) return backward(before, given, so)
   const { waiting, cancelled } = cancelChildren(left.waiting ?? {})
   return {

@@ -29,7 +29,7 @@ import { entryOf, isMoving, isTerminal, type SagaState } from './state.ts'
 /**
  * The rules. `decide` says what one event makes of a saga; it does nothing, knows no clock and draws no random number.
  *
- * Invariants, proven in decide.laws.test.ts:
+ * Invariants, proven in decide.laws.test.ts and, for what runs at once, in groups.laws.test.ts:
  *  1. terminal is absorbing (S22)
  *  2. what is compensated is the reverse of what completed, with uncertain steps that ask for it in their place (S8, S9)
  *  3. nothing is compensated twice (S10)
@@ -45,7 +45,7 @@ const MAX_CODE_BYTES = 128
 
 export function decide(state: SagaState, event: Event, known: Given): Decision {
   if (isTerminal(state.status)) return ignored(`the saga is ${state.status}`)
-  const given = 'step' in event ? without(known, event.step) : known
+  const given = { ...known, underWay: known.underWay?.filter((step) => !isAbout(event, step)) }
   const at = new Date(given.now).toISOString()
   const record = recorder(state, given)
 
@@ -225,9 +225,9 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
   }
 }
 
-/** What an event tells of is not running any more. */
-function without(given: Given, ended: string | undefined): Given {
-  return { ...given, underWay: given.underWay?.filter((step) => step !== ended) }
+/** What an event tells of is running no more. */
+function isAbout(event: Event, step: string): boolean {
+  return 'step' in event && event.step === step
 }
 
 /** Why a verb is not possible, or undefined. */
