@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { checkDefinition } from './lint.ts'
 import { plan } from './plan.ts'
 import { wakeAt } from './schedule.ts'
+import { undoEntry } from './start.ts'
 import { define, Play, START, sketch } from './testing.ts'
 
 /** One example for each rule of what runs at once. That they hold for every saga is proven in groups.laws.test.ts. */
@@ -298,6 +299,106 @@ describe('a group that is stuck before the pivot (S19)', () => {
     expect(play.state).toMatchObject({ status: 'running', cause: 'cancel', attempts: { flight: 1 } })
     expect(Object.keys(play.state.attempts)).toEqual(['flight'])
   })
+  test('begins the attempts afresh of a member that was backing off when its workers had died of it', () => {
+    const play = new Play(define([{ ...charge, retry: { maxAttempts: 3 } }]))
+    const id = { step: 'charge', direction: 'action', attempt: 1 } as const
+    play.tell({ type: 'attemptPending', ...id })
+    for (let n = 0; n < 5; n++) play.crash()
+    const error = { code: 'BUSY', message: 'busy' }
+    play.tell({ type: 'attemptFailed', ...id, outcome: 'failed', error, by: 'callback' })
+    expect(play.state).toMatchObject({ status: 'stuck', attempts: { charge: 2 } })
+    play.operator('retry')
+    expect(play.state).toMatchObject({ status: 'running', attempts: { charge: 1 } })
+    expect(play.state.dueAt).toBeUndefined()
+  })
+
+  test('over a child that was told to turn round tells it so no second time, and begins no other', () => {
+    const insure = { name: 'insure', action: { type: 'saga', definition: 'insurance' } } as const
+    const play = new Play(define([insure]))
+    const child = { sagaId: 'child-1', definition: { name: 'insurance', version: 1 } }
+    play.tell({ type: 'childStarted', step: 'insure', direction: 'action', attempt: 1, child })
+    expect(play.cancel()).toMatchObject({ entry: { to: { cancelledChildren: ['child-1'] } } })
+    for (let n = 0; n < 5; n++) play.crash()
+    const again = play.cancel()
+    expect(again).toMatchObject({ state: { status: 'running', cause: 'cancel' } })
+    expect(again).not.toHaveProperty('entry.to.cancelledChildren')
+    for (let n = 0; n < 5; n++) play.crash()
+    play.tell({ type: 'childReported', sagaId: 'child-1', status: 'cancelled', clean: true })
+    play.operator('retry')
+    expect(play.state.status).toBe('cancelled')
+  })
+})
+
+test('a member that may have happened is undone before those of its group that did (S9)', () => {
+  const asks = { ...flight, compensateWhen: 'uncertain', retry: { maxAttempts: 1 } }
+  const play = new Play(define(['quote', { parallel: [asks, hotel] }])).settleAll('succeeded')
+  play.end('hotel', 'succeeded')
+  play.end('flight', 'uncertain')
+  play.settleAll('succeeded', 'succeeded', 'succeeded')
+  expect(play.state).toMatchObject({ status: 'failed', compensatedSteps: ['flight', 'hotel', 'quote'] })
+})
+
+test('three that fail for good are put before a person one after the other, none forgotten (S30)', () => {
+  const play = new Play(
+    define([
+      { name: 'pay', ...both, pivot: true },
+      { parallel: [flight, hotel, { ...visa, ...both, name: 'visa' }] },
+    ]),
+  )
+  play.end('pay', 'succeeded')
+  play.end('flight', 'rejected', ['hotel', 'visa'])
+  play.end('hotel', 'rejected', ['visa'])
+  play.end('visa', 'rejected')
+  for (let n = 0; n < 3; n++) play.operator('skip')
+  expect(play.state).toMatchObject({ status: 'completed' })
+  expect(play.state.skippedSteps.toSorted()).toEqual(['flight', 'hotel', 'visa'])
+  expect(play.entries.filter(({ kind }) => kind === 'skipped')).toHaveLength(3)
+})
+
+describe('a condition that nobody can answer', () => {
+  const broken = { ...flight, when: 'input.nowhere == 1' }
+
+  test('fails its step, and what was passed over on the way to it stays so', () => {
+    const play = new Play(define(['quote', { ...hotel, when: 'false' }, broken])).settleAll('succeeded')
+    expect(play.state).toMatchObject({
+      status: 'compensating',
+      failedStep: 'flight',
+      skippedSteps: ['hotel'],
+      currentStepIndex: 2,
+    })
+  })
+
+  test('goes to a person behind the pivot', () => {
+    const play = new Play(define([{ name: 'pay', ...both, pivot: true }, broken, 'mail'])).settleAll(
+      'succeeded',
+    )
+    expect(play.state).toMatchObject({ status: 'stuck', pivot: 'completed', stuck: { step: 'flight' } })
+    play.operator('skip')
+    expect(play.state).toMatchObject({ status: 'running', attempts: { mail: 1 } })
+  })
+})
+
+test('undoing a completed saga undoes what it may have done, too, if that asks for it (M5)', () => {
+  const asks = { ...flight, compensateWhen: 'uncertain', retry: { maxAttempts: 1 } }
+  const definition = define([{ name: 'quote', ...both }, asks])
+  const child = new Play(definition).settleAll('succeeded')
+  for (let n = 0; n < 5; n++) child.crash()
+  child.operator('skip')
+  expect(child.state).toMatchObject({ status: 'completed', uncertainSteps: ['flight'] })
+  const parent = { sagaId: 'p', step: 'trip', direction: 'compensation', queue: 'default', depth: 1 } as const
+  const started = undoEntry({
+    sagaId: 'undo-1',
+    child: { ...child.state, children: { quote: 'child-1' } },
+    context: child.state.context,
+    definition,
+    reason: 'off',
+    now: START,
+    parent,
+  })
+  const undo = new Play(definition, null, started)
+  expect(undo.state.children).toEqual({ quote: 'child-1' })
+  undo.settleAll('succeeded', 'succeeded')
+  expect(undo.state).toMatchObject({ status: 'completed', compensatedSteps: ['flight', 'quote'] })
 })
 
 describe('a step that is a saga (M4, M5)', () => {
