@@ -13,7 +13,7 @@ import { plan } from './plan.ts'
 import { dueNow, isAwaited, isPastDeadline, keptSignal, next, overdue, wakeAt } from './schedule.ts'
 import { undoEntry } from './start.ts'
 import { type Direction, entryOf, isMoving, isTerminal, SagaState } from './state.ts'
-import { define, type Moment, Play } from './testing.ts'
+import { define, type Fields, type Moment, Play, type StepSketch } from './testing.ts'
 
 /**
  * The laws of what runs at once: groups, callbacks, sagas that start sagas, conditions. The driver plays a worker with
@@ -87,7 +87,7 @@ const definitions = fc
   })
   .map(({ groups, pivot, deadlineMs, isUncertainByDefault }) => {
     const names: string[] = []
-    const steps = groups.map(({ members, isAlone, compensate }, place) => {
+    const steps = groups.map(({ members, isAlone, compensate }, place): StepSketch => {
       const known = [...names]
       const written = (drawn: Drawn, isPivot: boolean) => {
         const name = NAMES[names.length]!
@@ -97,7 +97,7 @@ const definitions = fc
       if (isAlone || place === pivot) return written(members[0]!, place === pivot)
       return { parallel: members.map((drawn) => written(drawn, false)), compensate }
     })
-    const rest = {
+    const rest: Record<string, Json> = {
       ...(deadlineMs !== undefined && { deadlineMs }),
       ...(isUncertainByDefault && { defaults: { compensateWhen: 'uncertain' } }),
     }
@@ -105,7 +105,12 @@ const definitions = fc
   })
 
 /** One step as its author would write it. */
-function write(drawn: Drawn, name: string, known: readonly string[], isPivot: boolean) {
+function write(
+  drawn: Drawn,
+  name: string,
+  known: readonly string[],
+  isPivot: boolean,
+): { readonly name: string } & Fields {
   const { kind, ms, forward, back, compensateWhen } = drawn
   const http = { type: 'http', url: 'http://h/' } as const
   const earlier = known[drawn.earlier % Math.max(1, known.length)]
@@ -1287,16 +1292,16 @@ describe('undoing a completed saga (M5)', () => {
   })
 })
 
+function unconditional(step: StepSketch): StepSketch {
+  if (typeof step === 'string') return step
+  if (step.parallel === undefined) return { ...step, when: undefined }
+  return { ...step, parallel: step.parallel.map((one) => ({ ...one, when: undefined })) }
+}
+
 test('the plan is what happens, round by round (S28)', () => {
   fc.assert(
     fc.property(definitions, fc.nat(30), (drawn, index) => {
-      const unconditional = drawn.steps.map((step) =>
-        JSON.parse(JSON.stringify(step, (key, value: Json) => (key === 'when' ? undefined : value))),
-      )
-      const written = drawn.steps.map((step, at) =>
-        'parallel' in step ? unconditional[at] : { ...step, when: undefined },
-      )
-      const definition = define(written, drawn.rest)
+      const definition = define(drawn.steps.map(unconditional), drawn.rest)
       const failAt = definition.steps[index]?.name
       const world = new World(new Play(definition))
       const acts = []

@@ -423,6 +423,16 @@ describe('a step that is a saga (M4, M5)', () => {
     expect(play.state).toMatchObject({ status: 'compensating', attempts: { insure: 1 } })
   })
 
+  test('that needs a person shows why its parent waits, until it moves again', () => {
+    const play = waiting()
+    const report = { type: 'childReported', sagaId: 'child-1' } as const
+    play.tell({ ...report, status: 'stuck' })
+    expect(play.state.waiting).toEqual({ insure: { for: 'saga', sagaId: 'child-1', stuck: true } })
+    expect(play.tell({ ...report, status: 'stuck' }).is).toBe('ignored')
+    play.tell({ ...report, status: 'running' })
+    expect(play.state.waiting).toEqual({ insure: { for: 'saga', sagaId: 'child-1' } })
+  })
+
   test('that has ended with something left is uncertain, and never undone a second time', () => {
     const play = waiting({ defaults: { compensateWhen: 'uncertain' } })
     play.tell({ type: 'childReported', sagaId: 'child-1', status: 'abandoned', clean: false })

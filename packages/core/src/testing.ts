@@ -11,11 +11,11 @@ import type { SagaState, Waiting } from './state.ts'
 
 export const START = Date.parse('2026-01-01T00:00:00.000Z')
 
-type Fields = { readonly [field: string]: Json | undefined }
-type StepSketch =
+export type Fields = { readonly [field: string]: Json | undefined }
+export type StepSketch =
   | string
-  | ({ readonly name: string } & Fields)
-  | ({ readonly parallel: readonly Fields[] } & Fields)
+  | ({ readonly name: string; readonly parallel?: undefined } & Fields)
+  | { readonly parallel: readonly Fields[]; readonly compensate?: string }
 
 /** A step given by its name alone has a handler in both directions; `compensation: undefined` takes one away. */
 export function define(steps: readonly StepSketch[], rest: Record<string, Json> = {}): ResolvedDefinition {
@@ -27,7 +27,7 @@ export function sketch(steps: readonly StepSketch[], rest: Record<string, Json> 
   const both = { action: { type: 'handler' }, compensation: { type: 'handler' } }
   const written = steps.map((step) => {
     if (typeof step === 'string') return { ...both, name: step }
-    return 'parallel' in step ? step : { ...both, ...step }
+    return step.parallel === undefined ? { ...both, ...step } : step
   })
   const verdict = parseJson(JSON.stringify({ name: 'order', ...rest, steps: written }))
   if (!verdict.ok) throw new Error(verdict.problem.detail)
