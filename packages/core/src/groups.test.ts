@@ -122,15 +122,15 @@ describe('a parallel group', () => {
   })
 })
 
-describe('past the pivot (S14)', () => {
-  const past = () => {
-    const play = new Play(
-      define([{ name: 'pay', ...both, pivot: true }, { parallel: [flight, hotel] }, 'mail']),
-    )
-    play.end('pay', 'succeeded')
-    return play
-  }
+const past = () => {
+  const play = new Play(
+    define([{ name: 'pay', ...both, pivot: true }, { parallel: [flight, hotel] }, 'mail']),
+  )
+  play.end('pay', 'succeeded')
+  return play
+}
 
+describe('past the pivot (S14)', () => {
   test('one that fails for good goes to a person once the others have ended', () => {
     const play = past()
     play.end('flight', 'rejected', ['hotel'])
@@ -423,6 +423,15 @@ describe('a step that is a saga (M4, M5)', () => {
     expect(play.state).toMatchObject({ status: 'compensating', attempts: { insure: 1 } })
   })
 
+  test('is known by its step, wakes nobody while it runs, and is not waited for in place of another', () => {
+    const play = new Play(define([{ parallel: [insure, { ...insure, name: 'guide' }] }]))
+    for (const [step, sagaId] of Object.entries({ insure: 'child-1', guide: 'child-2' })) {
+      play.tell({ type: 'childStarted', step, direction: 'action', attempt: 1, child: { ...child, sagaId } })
+    }
+    expect(play.state.children).toEqual({ insure: 'child-1', guide: 'child-2' })
+    expect(wakeAt(play.state, START)).toBeGreaterThan(START + 1e9)
+  })
+
   test('that needs a person shows why its parent waits, until it moves again', () => {
     const play = waiting()
     const report = { type: 'childReported', sagaId: 'child-1' } as const
@@ -438,6 +447,28 @@ describe('a step that is a saga (M4, M5)', () => {
     play.tell({ type: 'childReported', sagaId: 'child-1', status: 'abandoned', clean: false })
     expect(play.state).toMatchObject({ status: 'failed', uncertainSteps: ['insure'], compensatedSteps: [] })
   })
+})
+
+test('a callback that does not come in time leaves its step uncertain (M3)', () => {
+  const http = { type: 'http', url: 'http://h/', completion: 'callback' }
+  const play = new Play(define([{ ...flight, action: http, timeoutMs: 1_000, retry: { maxAttempts: 1 } }]))
+  play.tell({ type: 'attemptPending', step: 'flight', direction: 'action', attempt: 1 })
+  play.settle('uncertain')
+  expect(play.now).toBe(START + 1_000)
+  expect(play.state).toMatchObject({ status: 'failed', uncertainSteps: ['flight'] })
+})
+
+test('a saga that is abandoned holds nothing that a person is still to be asked about (S22)', () => {
+  const play = past()
+  play.end('flight', 'rejected', ['hotel'])
+  play.write({
+    kind: 'abandoned',
+    at: play.state.updatedAt,
+    actor: 'ada',
+    reason: 'enough',
+    to: { status: 'abandoned' },
+  })
+  expect(play.state.gaveUp).toBeUndefined()
 })
 
 test('an attempt is pending once: said again it puts no time-out off, and no second saga takes the place of the first (M3, M4)', () => {
