@@ -27,7 +27,7 @@ export type Callbacks = {
   ): Promise<{ is: 'posted'; queue: string } | { is: 'unknown' }>
 }
 
-export type CallbackEnd = Extract<Letter, { kind: 'callback' }>['end']
+type CallbackEnd = Extract<Letter, { kind: 'callback' }>['end']
 
 export type TokenMaker = (sagaId: string, step: string, direction: Direction, generation: number) => string
 

@@ -1,4 +1,4 @@
-export type { CallbackEnd, Callbacks, TokenMaker } from './callbacks.ts'
+export type { Callbacks, TokenMaker } from './callbacks.ts'
 export type { Claimed, Claims } from './claims.ts'
 export type { DatabaseClock } from './clock.ts'
 export { type CommitAnswer, type Commits, isGated, type Lease, type Transition } from './commits.ts'
