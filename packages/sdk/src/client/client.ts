@@ -1,4 +1,5 @@
 import { pageOf, Stats, Worker } from '@backstitch/core'
+import { type CallbacksClient, callbacksClient } from './callbacks.ts'
 import { type DefinitionsClient, definitionsClient, type ListOptions } from './definitions.ts'
 import { type Listing, listing } from './listing.ts'
 import { type SagasClient, sagasClient } from './sagas.ts'
@@ -7,6 +8,8 @@ import { type CallOptions, type ClientOptions, createTransport } from './transpo
 export type Client = {
   definitions: DefinitionsClient
   sagas: SagasClient
+  /** How asynchronous steps have ended. */
+  callbacks: CallbacksClient
   stats(options?: CallOptions): Promise<Stats>
   /** Who is alive, what they can run, how many sagas they hold. */
   workers(options?: ListOptions): Listing<Worker>
@@ -20,6 +23,7 @@ export function createClient(options: ClientOptions): Client {
   return {
     definitions: definitionsClient(call),
     sagas: sagasClient(call),
+    callbacks: callbacksClient(call),
 
     async stats(callOptions) {
       return call({ method: 'GET', path: ['stats'], repeatable: true }, Stats, callOptions)

@@ -50,7 +50,7 @@ function headerOf(headers: SagaHeaders, name: keyof typeof SHAPES): string {
   throw notASagaCall(`the header "${name}" is "${value}", expected ${expected}`)
 }
 
-function rawValueOf(headers: SagaHeaders, name: string): string | undefined {
+export function rawValueOf(headers: SagaHeaders, name: string): string | undefined {
   if (typeof headers.get === 'function') return headers.get(name) ?? undefined
   const value: unknown = Reflect.get(headers, name)
   return typeof value === 'string' ? value : Array.isArray(value) ? value.join(', ') : undefined
