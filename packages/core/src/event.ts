@@ -1,3 +1,4 @@
+import type { Probed } from './history.ts'
 import type { Json } from './json.ts'
 import type { Direction } from './state.ts'
 
@@ -15,12 +16,18 @@ export type AttemptId = { step: string; direction: Direction; attempt: number }
 export type Verb = 'retry' | 'skip' | 'markCompensated'
 
 export type Event =
-  | ({ type: 'attemptSucceeded'; result: Json; resultBytes: number } & AttemptId)
+  | ({
+      type: 'attemptSucceeded'
+      result: Json
+      resultBytes: number
+      probes?: Probed[] | undefined
+    } & AttemptId)
   | ({
       type: 'attemptFailed'
       outcome: Exclude<Outcome, 'succeeded'>
       error: AttemptError
       retryAfterMs?: number | undefined
+      probes?: Probed[] | undefined
     } & AttemptId)
   /** Somebody has sent a signal; `letter` is its number in the saga's mail (M2). */
   | { type: 'signalReceived'; signal: string; letter: number; payload: Json; payloadBytes: number }

@@ -1,13 +1,18 @@
-import type { AttemptError, HandlerCall, Json } from '@backstitch/core'
+import type { AttemptError, HandlerCall, Json, Probed } from '@backstitch/core'
 
 /** What a participant is told about the attempt it carries out (S11, S36), and how long it may take. */
-export type AttemptRequest = HandlerCall & { timeoutMs: number }
+export type AttemptRequest = HandlerCall & {
+  timeoutMs: number
+  /** `own`: an earlier attempt of it may have had its effect. `action`: a compensation's action may have had. */
+  doubt?: { own: boolean; action: { idempotencyKey: string } | undefined }
+}
 
 /** How an attempt ended. `resultBytes` is the length of the result as JSON in UTF-8. */
 export type AttemptEnd =
-  | { outcome: 'succeeded'; result: Json; resultBytes: number }
+  | { outcome: 'succeeded'; result: Json; resultBytes: number; probes?: Probed[] }
   | {
       outcome: 'rejected' | 'failed' | 'uncertain'
       error: AttemptError
       retryAfterMs?: number | undefined
+      probes?: Probed[]
     }
