@@ -365,6 +365,12 @@ function compiledCondition(source: string): Expression {
   throw new Error(compiled.detail)
 }
 
+/** The services a worker must know to carry it out: its own, and those its probes ask. */
+export function servicesOf(act: Act): string[] {
+  const calls = [act.call, act.probe?.call, act.actionProbe?.call]
+  return calls.flatMap((call) => (call?.type === 'http' && call.service !== undefined ? [call.service] : []))
+}
+
 export function isWait(action: Act | Wait): action is Wait {
   return 'for' in action
 }

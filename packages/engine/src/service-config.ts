@@ -78,7 +78,7 @@ export type ServiceSettings = {
 export function readServices(
   document: unknown,
   environment: Readonly<Record<string, string | undefined>> = process.env,
-): { ok: true; services: ServiceSettings[] } | { ok: false; problems: string[] } {
+): { ok: true; services: ServiceSettings[]; config: ServicesConfig } | { ok: false; problems: string[] } {
   const parsed = z.record(Name, ServiceConfig).safeParse(document)
   if (!parsed.success) {
     const problems = parsed.error.issues.flatMap((issue) =>
@@ -120,7 +120,7 @@ export function readServices(
     const baseUrl = config.baseUrl.replace(/\/+$/, '')
     return { name, baseUrl, headers, signingSecret, secrets, concurrency, maxWaiting, breaker }
   })
-  return problems.length > 0 ? { ok: false, problems } : { ok: true, services }
+  return problems.length > 0 ? { ok: false, problems } : { ok: true, services, config: parsed.data }
 }
 
 type Revealed = { ok: true; value: string } | { ok: false; problem: string }

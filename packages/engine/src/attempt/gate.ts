@@ -71,12 +71,12 @@ export function createGate(options: GateOptions): Gate {
 
   /** Sends everybody back who waits in vain, or lets in whom there is room for. */
   function advance(): void {
-    const at = now()
-    const isClosed = closedForMs(at) !== undefined
-    while (waitingCount() > 0 && (isClosed || inFlight.size < limit)) {
+    for (;;) {
+      const isClosed = closedForMs(now()) !== undefined
+      if (!isClosed && inFlight.size >= limit) return
       const waiter = waiting.compensation.shift() ?? waiting.action.shift()
-      waiter?.resolve(!isClosed)
-      if (closedForMs(at) !== undefined && !isClosed) return advance()
+      if (waiter === undefined) return
+      waiter.resolve(!isClosed)
     }
   }
 

@@ -7,6 +7,7 @@ import {
   type RequestTemplate,
   renderRequest,
   type SagaModule,
+  servicesOf,
 } from '@backstitch/core'
 import { type Admission, FREE, type Permit } from './admission.ts'
 import type { AttemptEnd, AttemptRequest } from './attempt.ts'
@@ -108,9 +109,8 @@ export function createParticipants({ sagas, services, missing }: ParticipantsPar
         const has = ({ handlers }: Abilities) => entryOf(handlers, definition)?.includes(id.step) === true
         return { is: 'notHere', delayMs: () => missing.delayMs(`handler ${definition}.${id.step}`, has) }
       }
-      for (const one of [call, act.probe?.call, act.actionProbe?.call]) {
-        if (one?.type !== 'http' || one.service === undefined || services.of(one) !== undefined) continue
-        const { service } = one
+      for (const service of servicesOf(act)) {
+        if (services.of({ service }) !== undefined) continue
         const knows = (other: Abilities) => entryOf(other.services, service)?.named === true
         return { is: 'notHere', delayMs: () => missing.delayMs(`service ${service}`, knows) }
       }
