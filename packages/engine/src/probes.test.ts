@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { fold, type Json } from '@backstitch/core'
+import { Entry, fold, type Json } from '@backstitch/core'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { createStage, type Stage } from './testing.ts'
 
@@ -57,8 +57,8 @@ function saga(
 async function probesIn(stage: Stage, sagaId: string): Promise<unknown[]> {
   const history = await stage.history(sagaId)
   // S35, with probes in it.
-  const entries = history.map(({ seq: _, epoch: __, worker: ___, ...entry }) => entry)
-  expect(fold(entries as Parameters<typeof fold>[0])).toMatchObject({ sagaId })
+  const { uncertainSteps, compensatedSteps } = fold(history.map((item) => Entry.parse(item)))
+  expect(await stage.saga(sagaId)).toMatchObject({ uncertainSteps, compensatedSteps })
   return history.flatMap((entry) => ('probes' in entry ? (entry.probes ?? []) : []))
 }
 
