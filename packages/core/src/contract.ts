@@ -195,6 +195,7 @@ export const Worker = z
     pid: z.int(),
     queues: z.array(z.string()),
     handlers: z.record(z.string(), z.array(z.string())),
+    services: z.array(z.string()).meta({ description: 'services it is configured for' }),
     concurrency: z.int(),
     holds: z.int(),
     startedAt: z.string(),

@@ -89,7 +89,10 @@ describe('a step that ends by a callback', () => {
 
     expect((await stage.store.callbacks.post(token, { result: { parcel: 'p-1' } })).is).toBe('posted')
 
-    expect(await stage.ended(sagaId)).toMatchObject({ status: 'completed', context: { ship: { parcel: 'p-1' } } })
+    expect(await stage.ended(sagaId)).toMatchObject({
+      status: 'completed',
+      context: { ship: { parcel: 'p-1' } },
+    })
     expect((await stage.history(sagaId)).map((item) => item.kind)).toEqual([
       'sagaStarted',
       'attemptSucceeded',
@@ -160,7 +163,10 @@ describe('a step that ends by a callback', () => {
     await pending(stage, sagaId)
     const { token } = await shipped(seen)
     await stage.store.mailbox.post(sagaId, { kind: 'cancel', actor: 'ada', reason: 'no more' })
-    expect(await stage.ended(sagaId)).toMatchObject({ status: 'cancelled', compensatedSteps: ['ship', 'pack'] })
+    expect(await stage.ended(sagaId)).toMatchObject({
+      status: 'cancelled',
+      compensatedSteps: ['ship', 'pack'],
+    })
     expect((await stage.store.callbacks.post(token, { result: 'late' })).is).toBe('unknown')
   })
 

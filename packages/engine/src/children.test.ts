@@ -8,8 +8,14 @@ import { createGate, createStage, rejection, type Stage, sagaOf } from './testin
 function family(
   log: string[],
   more: {
-    parent?: Record<string, { action?: Handler; compensation?: Handler; options?: Record<string, Json> | undefined }>
-    child?: Record<string, { action?: Handler; compensation?: Handler; options?: Record<string, Json> | undefined }>
+    parent?: Record<
+      string,
+      { action?: Handler; compensation?: Handler; options?: Record<string, Json> | undefined }
+    >
+    child?: Record<
+      string,
+      { action?: Handler; compensation?: Handler; options?: Record<string, Json> | undefined }
+    >
     childOptions?: Record<string, Json>
     parentOptions?: Record<string, Json>
     step?: Record<string, Json>
@@ -31,7 +37,11 @@ function family(
     ...(more[of]?.[name]?.options && { options: more[of]?.[name]?.options }),
   })
   const keys: { sagaId: string; idempotencyKey: string }[] = []
-  const child = sagaOf('child', { paper: step('paper', 'child'), stamp: step('stamp', 'child') }, more.childOptions)
+  const child = sagaOf(
+    'child',
+    { paper: step('paper', 'child'), stamp: step('stamp', 'child') },
+    more.childOptions,
+  )
   const parent = sagaOf(
     'parent',
     { before: step('before', 'parent'), placeholder: { action: () => null }, after: step('after', 'parent') },
@@ -167,7 +177,10 @@ describe('a step that is a saga', () => {
 
   test('that starts itself without end is stopped at a depth of 16, and all of it is undone', async () => {
     const stage = await createStage()
-    const document = { name: 'endless', steps: [{ name: 'again', action: { type: 'saga', definition: 'endless' } }] }
+    const document = {
+      name: 'endless',
+      steps: [{ name: 'again', action: { type: 'saga', definition: 'endless' } }],
+    }
     await stage.worker()
     const ended = await stage.ended(await stage.start(document))
     expect(ended.status).toBe('failed')
@@ -192,7 +205,10 @@ describe('cancel', () => {
     const ended = await stage.ended(sagaId)
 
     expect(ended).toMatchObject({ status: 'cancelled', clean: true })
-    expect(await stage.saga(child)).toMatchObject({ status: 'cancelled', cancel: { actor: `saga ${sagaId}` } })
+    expect(await stage.saga(child)).toMatchObject({
+      status: 'cancelled',
+      cancel: { actor: `saga ${sagaId}` },
+    })
     expect(log).toEqual(['before', 'paper', 'undo stamp', 'undo paper', 'undo before'])
   })
 
@@ -293,7 +309,11 @@ test('a child past its pivot cannot be undone: the parent goes to a person, who 
   })
   const sagaId = await begin(stage, made)
   const stuck = await stage.eventually(sagaId, ({ status }) => status === 'stuck')
-  expect(stuck.stuck).toMatchObject({ step: 'inner', direction: 'compensation', reason: 'compensationFailed' })
+  expect(stuck.stuck).toMatchObject({
+    step: 'inner',
+    direction: 'compensation',
+    reason: 'compensationFailed',
+  })
   expect(stuck.stuck?.message).toContain('CHILD_PAST_PIVOT')
 })
 
@@ -312,7 +332,12 @@ test('two children at once, in one group: both results are there, and both are u
   const document = {
     name: 'parent',
     steps: [
-      { parallel: [{ name: 'one', action }, { name: 'two', action }] },
+      {
+        parallel: [
+          { name: 'one', action },
+          { name: 'two', action },
+        ],
+      },
       { name: 'last', action: { type: 'handler' } },
     ],
   }

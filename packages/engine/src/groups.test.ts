@@ -10,10 +10,12 @@ function grouped(
   options: Record<string, Json> = {},
 ) {
   const { saga, document } = sagaOf('grouped', handlers, options)
-  if (typeof document !== 'object' || document === null || !('steps' in document)) throw new Error('no document')
+  if (typeof document !== 'object' || document === null || !('steps' in document))
+    throw new Error('no document')
   const steps = Array.isArray(document.steps) ? document.steps : []
   const named = (name: string): Json =>
-    steps.find((step) => typeof step === 'object' && step !== null && 'name' in step && step.name === name) ?? null
+    steps.find((step) => typeof step === 'object' && step !== null && 'name' in step && step.name === name) ??
+    null
   const shaped = shape.map((entry) => {
     if (typeof entry === 'string') return named(entry)
     return { ...entry, parallel: entry.parallel.map((one) => (typeof one === 'string' ? named(one) : one)) }

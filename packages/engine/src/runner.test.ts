@@ -8,6 +8,7 @@ import {
 } from '@backstitch/store'
 import { describe, expect, test } from 'vitest'
 import { createParticipants } from './attempt/participants.ts'
+import { createServices } from './attempt/services.ts'
 import { createCounters } from './counters.ts'
 import { createRunner, type RunnerParts } from './runner.ts'
 import { createGate, quiet, sagaOf } from './testing.ts'
@@ -59,7 +60,11 @@ function stage(
     commit: { submit, waiting: 0, settled: async () => undefined },
     release: async () => undefined,
     park: async () => undefined,
-    participants: createParticipants({ sagas: [saga], missing: { delayMs: async () => 500 } }),
+    participants: createParticipants({
+      sagas: [saga],
+      services: createServices([], { concurrency: 10 }),
+      missing: { delayMs: async () => 500 },
+    }),
     queues: new Set(['some']),
     counters: createCounters(),
     leaseMs: 5_000,

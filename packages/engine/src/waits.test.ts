@@ -231,7 +231,10 @@ test('a hundred thousand waiting sagas cost nothing but their rows: a worker bes
   }
   const one = await stage.start(definition)
   const first = await stage.worker()
-  await stage.eventually(one, ({ next }) => next.worker === undefined && next.attempts?.[0]?.waiting !== undefined)
+  await stage.eventually(
+    one,
+    ({ next }) => next.worker === undefined && next.attempts?.[0]?.waiting !== undefined,
+  )
   await first.stop()
   await stage.query(`
     INSERT INTO sagas (bucket, saga_id, definition_name, definition_version, queue, status, state, request_hash,
@@ -244,7 +247,9 @@ test('a hundred thousand waiting sagas cost nothing but their rows: a worker bes
   const before = await readSoFar(stage)
   const worker = await stage.worker()
   const beats = async () => {
-    const [row] = await stage.query('SELECT heartbeat_at FROM workers WHERE worker_id = $1', [worker.workerId])
+    const [row] = await stage.query('SELECT heartbeat_at FROM workers WHERE worker_id = $1', [
+      worker.workerId,
+    ])
     return String(row?.heartbeat_at)
   }
   for (let beat = 0; beat < 2; beat++) {

@@ -160,7 +160,9 @@ function isBare<Undo extends object>(
 /** How the definition says who carries it out. */
 function callOf(call: ((...args: never) => unknown) | HttpCall<unknown> | WaitCall<unknown>): object {
   if (typeof call === 'function') return { type: 'handler' }
-  return call.type === 'wait' ? call.wait : { type: 'http', ...call.request }
+  if (call.type === 'wait') return call.wait
+  const { probe, ...request } = call.request
+  return { type: 'http', ...request, ...(probe !== undefined && { probe: { type: 'http', ...probe } }) }
 }
 
 function definitionOf(name: string, document: object): Definition {

@@ -8,7 +8,7 @@ export {
   type SagaWithSteps,
   type Steps,
 } from './define-saga.ts'
-export { type HttpCall, type HttpRequest, http } from './http.ts'
+export { type HttpCall, type HttpProbeRequest, type HttpRequest, type HttpTarget, http } from './http.ts'
 export { StepFailed, StepRejected, StepUncertain } from './outcomes.ts'
 export type { ActionCall, CompensationCall, RetryOptions } from './step.ts'
 
@@ -39,6 +39,8 @@ export type {
   Saga as SagaSnapshot,
   SagaFilter,
   SagaSummary,
+  Service,
+  ServiceState,
   StartBatchAnswer,
   Stats,
   Status,

@@ -5,7 +5,16 @@ import type { Registered } from './definitions.ts'
 import { type ChildStart, type Family, splitByFamily } from './family.ts'
 import { bucketOf, newSagaId } from './ids.ts'
 import type { Letter } from './mailbox.ts'
-import { createStage, eventually, type Held, heldAs, type Stage, success, type TestWorker, transitionOf } from './testing.ts'
+import {
+  createStage,
+  eventually,
+  type Held,
+  heldAs,
+  type Stage,
+  success,
+  type TestWorker,
+  transitionOf,
+} from './testing.ts'
 
 /** What rides in a commit beside its own saga: letters to others, and the start of new ones (M4). */
 
@@ -72,7 +81,10 @@ describe('a letter in a commit', () => {
     if (one === undefined || two === undefined) throw new Error()
     const [reader, ended] = [await stage.start(definition), await stage.start(definition)]
     await stage.api.mailbox.abandon(ended, { actor: 'ada', reason: 'enough' })
-    const stale = { ...advance(one, definition, { letters: [{ to: reader, letter: news('x') }] }), version: 9 }
+    const stale = {
+      ...advance(one, definition, { letters: [{ to: reader, letter: news('x') }] }),
+      version: 9,
+    }
     const late = advance(two, definition, { letters: [{ to: ended, letter: news('x') }] })
     expect(await commit(worker, stale, late)).toEqual(['leaseLost', 'committed'])
     expect(await mailOf(stage, reader)).toEqual([])
@@ -87,7 +99,11 @@ describe('a letter in a commit', () => {
     const letters = [{ to: parent.lease.sagaId, letter: news(child.lease.sagaId) }]
     const back = [{ to: child.lease.sagaId, letter: news(parent.lease.sagaId) }]
     expect(
-      await commit(worker, advance(parent, definition, { letters: back }), advance(child, definition, { letters })),
+      await commit(
+        worker,
+        advance(parent, definition, { letters: back }),
+        advance(child, definition, { letters }),
+      ),
     ).toEqual(['committed', 'committed'])
     for (const { lease } of [parent, child]) {
       expect(await stage.row(lease.sagaId)).toMatchObject({ version: 2, mail_seq: 1, due_at: null })
@@ -203,6 +219,8 @@ test('commits that write to the same sagas do not lock each other out (F36)', as
   ])
   expect(answers.flat().every((one) => one.ok && one.answer.is === 'committed')).toBe(true)
   for (const reader of readers) expect((await stage.row(reader)).mail_seq).toBe(40)
-  const [deadlocks] = await stage.sql('SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()')
+  const [deadlocks] = await stage.sql(
+    'SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()',
+  )
   expect(Number(deadlocks?.deadlocks)).toBe(0)
 })

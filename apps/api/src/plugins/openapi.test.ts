@@ -70,6 +70,7 @@ describe('the document', () => {
         'post /v1/sagas/{sagaId}/abandon',
         'get /v1/stats',
         'get /v1/workers',
+        'get /v1/services',
         'get /livez',
         'get /readyz',
         'get /healthz',

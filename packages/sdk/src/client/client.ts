@@ -1,4 +1,5 @@
-import { pageOf, Stats, Worker } from '@backstitch/core'
+import { type Page, pageOf, Service, Stats, Worker } from '@backstitch/core'
+import type { z } from 'zod'
 import { type DefinitionsClient, definitionsClient, type ListOptions } from './definitions.ts'
 import { type Listing, listing } from './listing.ts'
 import { type SagasClient, sagasClient } from './sagas.ts'
@@ -10,13 +11,22 @@ export type Client = {
   stats(options?: CallOptions): Promise<Stats>
   /** Who is alive, what they can run, how many sagas they hold. */
   workers(options?: ListOptions): Listing<Worker>
+  /** What sagas call: breakers, calls in flight, and the services that definitions name and nobody has configured. */
+  services(options?: ListOptions): Listing<Service>
 }
 
 const WorkerPage = pageOf(Worker)
+const ServicePage = pageOf(Service)
 
 /** The REST API as functions. It holds no connection and no state: nothing need be closed. */
 export function createClient(options: ClientOptions): Client {
   const call = createTransport(options)
+
+  function pages<T>(path: string, page: z.ZodType<Page<T>>, { limit, ...callOptions }: ListOptions = {}) {
+    return listing((cursor) =>
+      call({ method: 'GET', path: [path], query: { limit, cursor }, repeatable: true }, page, callOptions),
+    )
+  }
   return {
     definitions: definitionsClient(call),
     sagas: sagasClient(call),
@@ -25,14 +35,7 @@ export function createClient(options: ClientOptions): Client {
       return call({ method: 'GET', path: ['stats'], repeatable: true }, Stats, callOptions)
     },
 
-    workers({ limit, ...callOptions } = {}) {
-      return listing((cursor) =>
-        call(
-          { method: 'GET', path: ['workers'], query: { limit, cursor }, repeatable: true },
-          WorkerPage,
-          callOptions,
-        ),
-      )
-    },
+    workers: (listOptions) => pages('workers', WorkerPage, listOptions),
+    services: (listOptions) => pages('services', ServicePage, listOptions),
   }
 }
