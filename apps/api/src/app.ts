@@ -8,7 +8,7 @@ import fastify, {
   type RawServerDefault,
 } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
-import { createInputSchemas, type InputSchemas } from './input-schema.ts'
+import { createInputSchemas, type InputSchemas } from '@backstitch/input-schema'
 import { speakJson } from './plugins/json.ts'
 import { refuseOtherMethods } from './plugins/methods.ts'
 import { createMetrics, type Metrics } from './plugins/metrics.ts'
@@ -21,6 +21,7 @@ import { definitionRoutes } from './routes/definitions.ts'
 import { installationRoutes } from './routes/installation.ts'
 import { probeRoutes } from './routes/probes.ts'
 import { sagaRoutes } from './routes/sagas.ts'
+import { scheduleRoutes } from './routes/schedules.ts'
 import { signalRoutes } from './routes/signals.ts'
 import { verbRoutes } from './routes/verbs.ts'
 import { createStarting, type Starting } from './starting.ts'
@@ -91,6 +92,7 @@ export async function buildApp(options: {
   definitionRoutes(app, door)
   sagaRoutes(app, door)
   signalRoutes(app, door)
+  scheduleRoutes(app, door)
   verbRoutes(app, door)
   installationRoutes(app, door)
   probeRoutes(app, door)

@@ -8,6 +8,7 @@ import { createHistory, type History } from './history.ts'
 import { createMailbox, type Mailbox } from './mailbox.ts'
 import { missingMigrations } from './migrate.ts'
 import { createQueries, type Queries } from './queries.ts'
+import { createSchedules, type Schedules } from './schedules.ts'
 import { createStarts, type Starts } from './starts.ts'
 import { createWakeups, type Wakeups } from './wakeups.ts'
 import { createSession, type Session } from './workers.ts'
@@ -19,6 +20,7 @@ export type ApiStore = {
   mailbox: Mailbox
   history: History
   queries: Queries
+  schedules: Schedules
   wakeups: Wakeups
   /** Throws if the database does not answer; names the migrations it lacks. */
   check(): Promise<{ missingMigrations: string[] }>
@@ -32,6 +34,9 @@ export type WorkerStore = {
   commits: Commits
   mailbox: Pick<Mailbox, 'read' | 'post'>
   history: Pick<History, 'values'>
+  schedules: Pick<Schedules, 'takeDue' | 'nextDueMs'>
+  starts: Starts
+  wakeups: Wakeups
   session: Session
   clock: DatabaseClock
   check(): Promise<{ missingMigrations: string[] }>
@@ -59,6 +64,7 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
     mailbox: createMailbox(database),
     history,
     queries: createQueries(database, definitions, history),
+    schedules: createSchedules(database),
     wakeups,
     check,
     async close() {
@@ -85,12 +91,18 @@ export async function openWorkerStore(
   const claims = createClaims({ ...lane, workerId }, clock)
   const commits = createCommits({ ...lane, workerId, leaseMs }, clock)
   const session = createSession(lane, clock, options.onDue)
+  // These connect when they are first used: where there are no schedules, never.
+  const starts = createStarts(lane, clock)
+  const wakeups = createWakeups(lane)
   return {
     definitions: createDefinitions(database),
     claims,
     commits,
     mailbox: createMailbox(database),
     history: createHistory(database),
+    schedules: createSchedules(database),
+    starts,
+    wakeups,
     session,
     clock,
     check,
@@ -98,6 +110,8 @@ export async function openWorkerStore(
       await Promise.all([
         claims.close(),
         commits.close(),
+        starts.close(),
+        wakeups.close(),
         session.close(),
         within(CLOSE_MS, database.destroy()),
       ])

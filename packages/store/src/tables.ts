@@ -76,4 +76,19 @@ export type Tables = {
     at: Timestamp
     body: Document
   }
+  schedules: {
+    name: string
+    schedule_id: string
+    version: Generated<number>
+    spec: Document
+    input: Document
+    paused: Generated<boolean>
+    next_at: Timestamp | null
+    last_saga_id: string | null
+    last_error: Document | null
+    runs: Document
+    changes: Document
+    created_at: Timestamp
+    updated_at: Timestamp
+  }
 }
