@@ -49,7 +49,7 @@ function expressionProblem(cron: string): string | undefined {
   const parts = cron.split(' ')
   if (parts.length !== FIELDS.length || parts.includes('')) {
     const form = 'minute, hour, day of the month, month and day of the week, with one space between'
-    return `has ${parts.length} fields; write five: ${form}, such as "0 9 * * MON-FRI"`
+    return `has ${parts.filter((part) => part !== '').length} fields; write five: ${form}, such as "0 9 * * MON-FRI"`
   }
   for (const [index, field] of FIELDS.entries()) {
     for (const item of (parts[index] ?? '').split(',')) {
