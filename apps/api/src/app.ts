@@ -1,3 +1,4 @@
+import { createInputSchemas, type InputSchemas } from '@backstitch/input-schema'
 import type { ApiStore } from '@backstitch/store'
 import fastify, {
   type FastifyBaseLogger,
@@ -8,7 +9,6 @@ import fastify, {
   type RawServerDefault,
 } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
-import { createInputSchemas, type InputSchemas } from '@backstitch/input-schema'
 import { speakJson } from './plugins/json.ts'
 import { refuseOtherMethods } from './plugins/methods.ts'
 import { createMetrics, type Metrics } from './plugins/metrics.ts'

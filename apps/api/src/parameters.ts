@@ -117,7 +117,10 @@ export function scheduleNameOf({ name }: { name: string }): string {
 }
 
 export function noSuchSchedule(name: string): Problem {
-  return new Problem('SCHEDULE_NOT_FOUND', `there is no schedule "${name}"; PUT /v1/schedules/{name} creates one`)
+  return new Problem(
+    'SCHEDULE_NOT_FOUND',
+    `there is no schedule "${name}"; PUT /v1/schedules/{name} creates one`,
+  )
 }
 
 export const StartHeaders = z.object({

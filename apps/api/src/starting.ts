@@ -12,9 +12,9 @@ import {
   type SagaState,
   type StartSaga,
 } from '@backstitch/core'
+import type { InputSchemas } from '@backstitch/input-schema'
 import type { ApiStore, Registered, StartRequest } from '@backstitch/store'
 import { definitionOf } from './definition-of.ts'
-import type { InputSchemas } from '@backstitch/input-schema'
 import type { Metrics } from './plugins/metrics.ts'
 
 /** From a request to a saga: one start, whether it came alone or in a batch (S23, S24). */

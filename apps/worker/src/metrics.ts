@@ -53,7 +53,8 @@ export function createMetrics(worker: Worker): Registry {
     registers,
     collect() {
       this.reset()
-      for (const [outcome, count] of Object.entries(worker.counters().scheduleRuns)) this.inc({ outcome }, count)
+      for (const [outcome, count] of Object.entries(worker.counters().scheduleRuns))
+        this.inc({ outcome }, count)
     },
   })
   return registry

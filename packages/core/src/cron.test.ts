@@ -93,7 +93,13 @@ describe('where the clocks change', () => {
       berlin,
       '0,30 2 * * *',
       '2026-10-24T12:00:00Z',
-      ['2026-10-25T00:00Z', '2026-10-25T00:30Z', '2026-10-25T01:00Z', '2026-10-25T01:30Z', '2026-10-26T01:00Z'],
+      [
+        '2026-10-25T00:00Z',
+        '2026-10-25T00:30Z',
+        '2026-10-25T01:00Z',
+        '2026-10-25T01:30Z',
+        '2026-10-26T01:00Z',
+      ],
     ],
     [
       newYork,
@@ -108,11 +114,22 @@ describe('where the clocks change', () => {
   })
 })
 
-const zones = fc.constantFrom('UTC', berlin, newYork, 'Australia/Lord_Howe', 'Asia/Kolkata', 'America/Sao_Paulo')
+const zones = fc.constantFrom(
+  'UTC',
+  berlin,
+  newYork,
+  'Australia/Lord_Howe',
+  'Asia/Kolkata',
+  'America/Sao_Paulo',
+)
 const part = (least: number, most: number) => {
   const number = fc.integer({ min: least, max: most })
   const range = fc.tuple(number, number).map((ends) => ends.toSorted((a, b) => a - b).join('-'))
-  const item = fc.oneof(number.map(String), range, fc.tuple(range, fc.integer({ min: 1, max: most })).map((ends) => ends.join('/')))
+  const item = fc.oneof(
+    number.map(String),
+    range,
+    fc.tuple(range, fc.integer({ min: 1, max: most })).map((ends) => ends.join('/')),
+  )
   return fc.oneof(
     { weight: 2, arbitrary: fc.constant('*') },
     fc.integer({ min: 1, max: most }).map((step) => `*/${step}`),
@@ -165,7 +182,11 @@ describe('laws', () => {
   test('whatever is written, it is refused or it runs; nothing throws', () => {
     const hostile = fc.oneof(
       fc.string({ unit: 'binary', maxLength: 60 }),
-      fc.array(fc.constantFrom('*', '/', '-', ',', '#', 'L', 'W', '?', ' ', '1', '59', '99', 'MON', 'JAN'), { maxLength: 20 }).map((parts) => parts.join('')),
+      fc
+        .array(fc.constantFrom('*', '/', '-', ',', '#', 'L', 'W', '?', ' ', '1', '59', '99', 'MON', 'JAN'), {
+          maxLength: 20,
+        })
+        .map((parts) => parts.join('')),
       fc.array(fc.string({ maxLength: 4 }), { minLength: 5, maxLength: 5 }).map((parts) => parts.join(' ')),
     )
     fc.assert(

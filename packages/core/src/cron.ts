@@ -89,7 +89,8 @@ function numberOf(text: string, { least, most, names }: Field): number | undefin
 
 function formOf({ name, least, most, names, special }: Field): string {
   const named = names === undefined ? '' : `, or ${names[0]} to ${names.at(-1)}`
-  const more = special === undefined ? '' : name === 'day of the month' ? ', or L for the last' : ', or MON#2, FRI#L'
+  const more =
+    special === undefined ? '' : name === 'day of the month' ? ', or L for the last' : ', or MON#2, FRI#L'
   return `write *, ${least} to ${most}${named}${more}, ranges with "-", steps with "/", lists with ","`
 }
 

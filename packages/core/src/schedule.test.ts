@@ -4,8 +4,8 @@ import { nextInstants } from './cron.ts'
 import {
   LATE_MS,
   MAX_CAUGHT_UP,
-  planDue,
   PutSchedule,
+  planDue,
   remember,
   type ScheduleRun,
   ScheduleSpec,
@@ -43,19 +43,30 @@ describe('what is due', () => {
   })
 
   test('and was missed: the last of it is started, unless told otherwise', () => {
-    expect(shown(hourly, at('09:00'), at('12:30'))).toEqual({ fire: ['12:00'], missed: '09:00-11:00', next: '13:00' })
+    expect(shown(hourly, at('09:00'), at('12:30'))).toEqual({
+      fire: ['12:00'],
+      missed: '09:00-11:00',
+      next: '13:00',
+    })
     expect(shown(hourly, at('09:00'), at('09:01'))).toEqual({ fire: ['09:00'], next: '10:00' })
   })
 
   test('and was missed: skip leaves it out, but for what is in time', () => {
     const spec = specOf({ ...hourly, missed: 'skip' })
     expect(shown(spec, at('09:00'), at('12:30'))).toEqual({ fire: [], missed: '09:00-12:00', next: '13:00' })
-    expect(shown(spec, at('09:00'), at('12:00:10'))).toEqual({ fire: ['12:00'], missed: '09:00-11:00', next: '13:00' })
+    expect(shown(spec, at('09:00'), at('12:00:10'))).toEqual({
+      fire: ['12:00'],
+      missed: '09:00-11:00',
+      next: '13:00',
+    })
   })
 
   test('and was missed: all is caught up, oldest first', () => {
     const spec = specOf({ ...hourly, missed: 'all' })
-    expect(shown(spec, at('09:00'), at('12:30'))).toEqual({ fire: ['09:00', '10:00', '11:00', '12:00'], next: '13:00' })
+    expect(shown(spec, at('09:00'), at('12:30'))).toEqual({
+      fire: ['09:00', '10:00', '11:00', '12:00'],
+      next: '13:00',
+    })
   })
 
   test('and was missed for longer than is caught up: it is skipped', () => {
@@ -82,7 +93,11 @@ describe('what is due', () => {
 
   test('an instant that was promised is kept, also when the time zones have changed since', () => {
     expect(shown(hourly, at('09:17'), at('09:17:01'))).toEqual({ fire: ['09:17'], next: '10:00' })
-    expect(shown(specOf({ ...hourly, missed: 'all' }), at('09:17'), at('11:30')).fire).toEqual(['09:17', '10:00', '11:00'])
+    expect(shown(specOf({ ...hourly, missed: 'all' }), at('09:17'), at('11:30')).fire).toEqual([
+      '09:17',
+      '10:00',
+      '11:00',
+    ])
   })
 
   test('every minute for a year: the cost does not grow with what was missed', () => {
@@ -96,7 +111,14 @@ describe('what is due', () => {
 
 describe('laws of catching up', () => {
   const specs = fc.record({
-    cron: fc.constantFrom('* * * * *', '*/7 * * * *', '0 * * * *', '30 2 * * *', '0 9 * * MON-FRI', '0,30 1-3 * * *'),
+    cron: fc.constantFrom(
+      '* * * * *',
+      '*/7 * * * *',
+      '0 * * * *',
+      '30 2 * * *',
+      '0 9 * * MON-FRI',
+      '0,30 1-3 * * *',
+    ),
     timeZone: fc.constantFrom('UTC', 'Europe/Berlin', 'America/New_York'),
     missed: fc.constantFrom('skip' as const, 'last' as const, 'all' as const),
     catchUpMs: fc.integer({ min: LATE_MS, max: 4 * 86_400_000 }),
@@ -116,7 +138,12 @@ describe('laws of catching up', () => {
     const now = nextAt + ms
     // By counting: all that has come.
     const due: number[] = []
-    for (let last = nextAt; last <= now; last = nextInstants(timingOf(spec), last, 1)[0] ?? Number.POSITIVE_INFINITY) due.push(last)
+    for (
+      let last = nextAt;
+      last <= now;
+      last = nextInstants(timingOf(spec), last, 1)[0] ?? Number.POSITIVE_INFINITY
+    )
+      due.push(last)
     return { spec, nextAt, now, due, plan: planDue(spec, nextAt, now) }
   })
 
@@ -170,10 +197,18 @@ describe('laws of catching up', () => {
 describe('a schedule at the door', () => {
   const good = { definition: 'order', cron: '0 9 * * *' }
   const problemsWith = (more: object) =>
-    PutSchedule.safeParse({ ...good, ...more }).error?.issues.map(({ path, message }) => `${path.join('/')}: ${message}`)
+    PutSchedule.safeParse({ ...good, ...more }).error?.issues.map(
+      ({ path, message }) => `${path.join('/')}: ${message}`,
+    )
 
   test('says once or by cron, and has defaults for the rest', () => {
-    expect(PutSchedule.parse(good)).toEqual({ ...good, input: null, missed: 'last', catchUpMs: 366 * 86_400_000, overlap: 'allow' })
+    expect(PutSchedule.parse(good)).toEqual({
+      ...good,
+      input: null,
+      missed: 'last',
+      catchUpMs: 366 * 86_400_000,
+      overlap: 'allow',
+    })
   })
 
   test.each<[object, string]>([
@@ -187,7 +222,10 @@ describe('a schedule at the door', () => {
     [{ missed: 'some' }, 'missed'],
     [{ catchUpMs: 59_999 }, 'catchUpMs'],
     [{ tags: { schedule: 'x' } }, 'the tag "schedule" is set by the schedule itself'],
-    [{ tags: Object.fromEntries(Array.from({ length: 19 }, (_, n) => [`t${n}`, ''])) }, '19 tags; the most is 18'],
+    [
+      { tags: Object.fromEntries(Array.from({ length: 19 }, (_, n) => [`t${n}`, ''])) },
+      '19 tags; the most is 18',
+    ],
     [{ instantAs: 'day' }, 'instantAs: needs an input that is an object'],
     [{ instantAs: 'day', input: [] }, 'needs an input that is an object'],
     [{ instantAs: 'day', input: { day: 1 } }, 'already'],
@@ -219,7 +257,12 @@ test('twenty runs are remembered, and skips in a row are one line', () => {
   })
   const started = Array.from({ length: 30 }, (_, n) => run(n, 'started')).reduce<ScheduleRun[]>(remember, [])
   expect(started.map(({ instant }) => instant)).toEqual(Array.from({ length: 20 }, (_, n) => `i${29 - n}`))
-  const more = [run(30, 'skipped', 'overlap'), run(31, 'skipped', 'overlap'), run(32, 'skipped', 'overlap'), run(33, 'skipped', 'missed')]
+  const more = [
+    run(30, 'skipped', 'overlap'),
+    run(31, 'skipped', 'overlap'),
+    run(32, 'skipped', 'overlap'),
+    run(33, 'skipped', 'missed'),
+  ]
   expect(more.reduce(remember, started).slice(0, 3)).toEqual([
     run(33, 'skipped', 'missed'),
     { ...run(32, 'skipped', 'overlap'), instant: 'i30', until: 'i32' },

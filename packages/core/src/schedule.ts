@@ -24,7 +24,11 @@ const Overlap = z.enum(['allow', 'skip'])
 
 const what = {
   definition: Name,
-  version: z.int().min(1).optional().meta({ description: 'the highest at the time of each start, if absent' }),
+  version: z
+    .int()
+    .min(1)
+    .optional()
+    .meta({ description: 'the highest at the time of each start, if absent' }),
   instantAs: Name.optional().meta({
     description: 'the field of the input, then an object, that is to hold the instant of the run',
   }),
@@ -89,10 +93,12 @@ export const PutSchedule = z
       if (Object.hasOwn(tags, tag)) wrong('tags', `the tag "${tag}" is set by the schedule itself`)
     }
     const count = Object.keys(tags).length
-    if (count > MAX_OWN_TAGS) wrong('tags', `${count} tags; the most is ${MAX_OWN_TAGS}, beside those of the schedule`)
+    if (count > MAX_OWN_TAGS)
+      wrong('tags', `${count} tags; the most is ${MAX_OWN_TAGS}, beside those of the schedule`)
     if (instantAs === undefined) return
     if (!isObject(input)) wrong('instantAs', 'needs an input that is an object')
-    else if (Object.hasOwn(input, instantAs)) wrong('instantAs', `the input has a field "${instantAs}" already`)
+    else if (Object.hasOwn(input, instantAs))
+      wrong('instantAs', `the input has a field "${instantAs}" already`)
   })
   .meta({ id: 'PutSchedule' })
 export type PutSchedule = z.infer<typeof PutSchedule>
@@ -128,7 +134,10 @@ export const ScheduleSummary = ScheduleSpec.extend({
   name: z.string(),
   version: z.int().meta({ description: 'raised by every change, not by runs; the ETag' }),
   paused: z.boolean(),
-  nextRunAt: z.string().nullable().meta({ description: 'null while paused, and when there is nothing more to come' }),
+  nextRunAt: z
+    .string()
+    .nullable()
+    .meta({ description: 'null while paused, and when there is nothing more to come' }),
   lastRun: ScheduleRun.optional(),
   lastError: ScheduleRun.optional().meta({ description: 'the last run, if its start was refused' }),
   createdAt: z.string(),

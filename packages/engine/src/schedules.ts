@@ -3,8 +3,8 @@ import {
   byteLength,
   type DuePlan,
   planDue,
-  sanitizeText,
   type ScheduleRun,
+  sanitizeText,
   scheduleKey,
   startOf,
 } from '@backstitch/core'
@@ -98,7 +98,8 @@ export function createScheduler({ store, counters, log }: SchedulerParts): Sched
         ? store.definitions.latest(wanted)
         : store.definitions.get(wanted, version))
       if (definition === undefined) {
-        const which = version === undefined ? `no definition "${wanted}"` : `no version ${version} of "${wanted}"`
+        const which =
+          version === undefined ? `no definition "${wanted}"` : `no version ${version} of "${wanted}"`
         return failed('DEFINITION_NOT_FOUND', `there is ${which}`)
       }
       const key = scheduleKey(scheduleId, instant)
@@ -133,8 +134,10 @@ export function createScheduler({ store, counters, log }: SchedulerParts): Sched
     counters.scheduleRun(run.outcome)
     const { outcome, instant, until, why, sagaId, error } = run
     if (outcome === 'started') log.debug({ schedule: name, instant, sagaId }, 'a schedule started a saga')
-    if (outcome === 'skipped') log.info({ schedule: name, instant, until, why }, 'a scheduled run was skipped')
-    if (outcome === 'failed') log.error({ schedule: name, instant, ...error }, 'a scheduled start was refused')
+    if (outcome === 'skipped')
+      log.info({ schedule: name, instant, until, why }, 'a scheduled run was skipped')
+    if (outcome === 'failed')
+      log.error({ schedule: name, instant, ...error }, 'a scheduled start was refused')
   }
 
   function sleep(ms: number): Promise<void> {

@@ -203,7 +203,17 @@ export function createSchedules(database: Database): Schedules {
     async list({ after = '', limit }) {
       const rows = await database
         .selectFrom('schedules')
-        .select(['name', 'version', 'spec', 'paused', 'next_at', 'last_error', 'runs', 'created_at', 'updated_at'])
+        .select([
+          'name',
+          'version',
+          'spec',
+          'paused',
+          'next_at',
+          'last_error',
+          'runs',
+          'created_at',
+          'updated_at',
+        ])
         .where('name', '>', after)
         .orderBy('name')
         .limit(limit)
@@ -223,10 +233,7 @@ export function createSchedules(database: Database): Schedules {
     runNow: (name, by, start) =>
       change(name, by, async (tx, row, now) => {
         const instant = isoOf(now)
-        const sagaId = await start(
-          { ...identityOf(row), nextAt: now, lastRuns: false },
-          now,
-        )
+        const sagaId = await start({ ...identityOf(row), nextAt: now, lastRuns: false }, now)
         const runs = runsOf(row.runs)
         const known = runs.find((run) => run.sagaId === sagaId)
         if (known !== undefined) return { is: 'started', sagaId, instant: known.instant } as const
@@ -235,9 +242,7 @@ export function createSchedules(database: Database): Schedules {
           ...changedBy(row, by, 'ranNow', now),
           version: row.version,
           last_saga_id: sagaId,
-          runs: JSON.stringify(
-            remember(runs, { instant, at: instant, outcome: 'started', sagaId, actor }),
-          ),
+          runs: JSON.stringify(remember(runs, { instant, at: instant, outcome: 'started', sagaId, actor })),
         })
         return { is: 'started', sagaId, instant } as const
       }),
@@ -262,7 +267,10 @@ export function createSchedules(database: Database): Schedules {
           return { row, schedule: { ...identityOf(row), nextAt: next_at.getTime(), lastRuns } }
         })
         for (const row of rows) if (!isReadable(row)) await save(tx, row, giveUp(now))
-        const fired = await fire(due.map(({ schedule }) => schedule), now)
+        const fired = await fire(
+          due.map(({ schedule }) => schedule),
+          now,
+        )
         for (const [index, { row }] of due.entries()) {
           const came = fired[index]
           if (came !== undefined) await save(tx, row, moveOn(row, came))
@@ -294,7 +302,12 @@ type Update = Partial<{
 }>
 
 async function save(tx: Tx, { name }: Row, update: Update): Promise<Row> {
-  return tx.updateTable('schedules').set(update).where('name', '=', name).returningAll().executeTakeFirstOrThrow()
+  return tx
+    .updateTable('schedules')
+    .set(update)
+    .where('name', '=', name)
+    .returningAll()
+    .executeTakeFirstOrThrow()
 }
 
 function changedBy(row: Row, { actor, reason }: By, act: ScheduleChange['act'], now: number): Update {

@@ -71,17 +71,17 @@ export function scheduleRoutes(app: App, { store, starting }: Door): void {
       const ifVersion = matchedVersion(request.headers['if-match'])
       // What it will be like when it runs: at which instant does not matter to a schema.
       await starting.check(startOf(name, spec, input, nextInstant(timingOf(spec), 0) ?? 0))
-      const put = await store().schedules.put(name, { spec, input, paused }, { actor: actorOf(request), ifVersion })
-      switch (put.is) {
-        case 'stale':
-          throw stale(put.version, ifVersion)
-        case 'past': {
-          const detail = `has passed: it is ${put.now}; give a time to come`
-          throw new Problem('INVALID_REQUEST', `/at: ${detail}`, { errors: [{ pointer: '/at', detail }] })
-        }
-        case 'created':
-          reply.code(201).header('location', `/v1/schedules/${name}`)
+      const put = await store().schedules.put(
+        name,
+        { spec, input, paused },
+        { actor: actorOf(request), ifVersion },
+      )
+      if (put.is === 'stale') throw stale(put.version, ifVersion)
+      if (put.is === 'past') {
+        const detail = `has passed: it is ${put.now}; give a time to come`
+        throw new Problem('INVALID_REQUEST', `/at: ${detail}`, { errors: [{ pointer: '/at', detail }] })
       }
+      if (put.is === 'created') reply.code(201).header('location', `/v1/schedules/${name}`)
       return answer(reply, put.schedule)
     },
   )

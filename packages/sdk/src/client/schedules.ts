@@ -91,7 +91,11 @@ export function schedulesClient(call: Transport): SchedulesClient {
     // Deleted by a first arrival, it could not be answered to the second.
     async delete(name, { decidedOn, ...options } = {}) {
       const path = ['schedules', name]
-      return call({ method: 'DELETE', path, headers: ifMatch(decidedOn), repeatable: false }, Schedule, options)
+      return call(
+        { method: 'DELETE', path, headers: ifMatch(decidedOn), repeatable: false },
+        Schedule,
+        options,
+      )
     },
 
     pause: change('pause'),
