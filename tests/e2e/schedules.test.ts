@@ -31,7 +31,9 @@ test('schedules whose workers are killed while they fire: one saga for each, and
     return Number(row?.n)
   }
   async function unanswered(): Promise<number> {
-    const [row] = await theatre.database.query('SELECT count(*)::int AS n FROM schedules WHERE next_at IS NOT NULL')
+    const [row] = await theatre.database.query(
+      'SELECT count(*)::int AS n FROM schedules WHERE next_at IS NOT NULL',
+    )
     return Number(row?.n)
   }
 

@@ -82,9 +82,7 @@ describe('a schedule', () => {
     const stage = await createStage()
     await register(stage)
     const worker = await stage.worker({ sagas: [saga] })
-    const [clock] = await stage.query(
-      `SELECT (extract(epoch FROM now()) * 1000)::float8 + 1000 AS soon`,
-    )
+    const [clock] = await stage.query(`SELECT (extract(epoch FROM now()) * 1000)::float8 + 1000 AS soon`)
     const at = new Date(Math.floor(Number(clock?.soon))).toISOString()
     await put(stage, 'once', { at, instantAs: 'day', tags: { shop: 'b' } }, { a: 1 })
 
