@@ -171,7 +171,7 @@ describe('laws', () => {
 
   test('backwards are the same instants as forwards', () => {
     fc.assert(
-      fc.property(timings, times, fc.integer({ min: 0, max: 59_999 }), (timing, after, moreMs) => {
+      fc.property(timings, times, fc.constantFrom(0, 1, 999, 1_000, 59_999), (timing, after, moreMs) => {
         const forwards = nextInstants(timing, after, 5)
         const until = (forwards.at(-1) ?? 0) + moreMs
         expect(lastInstants(timing, until, 5)).toEqual(forwards.toReversed())

@@ -54,6 +54,7 @@ describe('what is due', () => {
   test('and was missed: skip leaves it out, but for what is in time', () => {
     const spec = specOf({ ...hourly, missed: 'skip' })
     expect(shown(spec, at('09:00'), at('12:30'))).toEqual({ fire: [], missed: '09:00-12:00', next: '13:00' })
+    expect(shown(spec, at('09:00'), at('09:01'))).toEqual({ fire: [], missed: '09:00-09:00', next: '10:00' })
     expect(shown(spec, at('09:00'), at('12:00:10'))).toEqual({
       fire: ['12:00'],
       missed: '09:00-11:00',

@@ -284,6 +284,25 @@ describe('exactly one saga for each instant', () => {
     expect(await sagas(stage)).toHaveLength(3)
   })
 
+  test('although the database cannot take starts for a while: that is no refusal, and is tried again', async () => {
+    const stage = await createStage()
+    await register(stage)
+    await put(stage, 'nightly')
+    await miss(stage, 'nightly', 0)
+    let tried = 0
+    await fire(stage, (store) => ({
+      starts: {
+        ...store.starts,
+        start: (request) =>
+          ++tried === 1 ? Promise.reject(new ConnectionLost('no answer')) : store.starts.start(request),
+      },
+    }))
+    const { runs, lastError } = await answered(stage, 'nightly')
+    expect(runs.map(({ outcome }) => outcome)).toEqual(['started'])
+    expect(lastError).toBeUndefined()
+    expect(tried).toBe(2)
+  })
+
   test('and a schedule made anew under an old name starts anew', async () => {
     const stage = await createStage()
     await register(stage)
