@@ -20,6 +20,7 @@ describe('a cron', () => {
     ['0 0 29 2 *', ['2028-02-29T00:00Z', '2032-02-29T00:00Z', '2036-02-29T00:00Z']],
     ['0 0 * * MON#2', ['2026-03-09T00:00Z', '2026-04-13T00:00Z', '2026-05-11T00:00Z']],
     ['0 0 * * 5#L', ['2026-03-27T00:00Z', '2026-04-24T00:00Z', '2026-05-29T00:00Z']],
+    ['0 0 * 2 MON#5', ['2044-02-29T00:00Z', '2072-02-29T00:00Z', '2112-02-29T00:00Z']],
     ['0 0 * * 7', ['2026-03-08T00:00Z', '2026-03-15T00:00Z', '2026-03-22T00:00Z']],
     // Either day will do, as in every cron, where both are named.
     ['0 0 13 * FRI', ['2026-03-06T00:00Z', '2026-03-13T00:00Z', '2026-03-20T00:00Z']],
@@ -174,7 +175,10 @@ describe('laws', () => {
       fc.property(timings, times, fc.constantFrom(0, 1, 999, 1_000, 59_999), (timing, after, moreMs) => {
         const forwards = nextInstants(timing, after, 5)
         const until = (forwards.at(-1) ?? 0) + moreMs
-        expect(lastInstants(timing, until, 5)).toEqual(forwards.toReversed())
+        expect(lastInstants(timing, 0, until, 5)).toEqual(forwards.toReversed())
+        const [first = 0, second = 0] = forwards
+        expect(lastInstants(timing, second, until, 5)).toEqual(forwards.slice(1).toReversed())
+        expect(lastInstants(timing, first + 1, until, 5)).toEqual(forwards.slice(1).toReversed())
       }),
     )
   })
@@ -207,7 +211,7 @@ describe('the clock of the machine', () => {
     const now = Date.parse('2026-03-28T12:00:00Z')
     const seen = ['1999-01-01', '2026-03-29T00:59:59Z', '2080-01-01'].map((clock) => {
       vi.useFakeTimers({ now: Date.parse(clock) })
-      return [nextInstants(timing, now, 5), lastInstants(timing, now, 5)]
+      return [nextInstants(timing, now, 5), lastInstants(timing, 0, now, 5)]
     })
     expect(seen[1]).toEqual(seen[0])
     expect(seen[2]).toEqual(seen[0])

@@ -115,15 +115,22 @@ export function nextInstant(timing: Timing, after: number): number | undefined {
   return calendarOf(timing).nextRun(new Date(after))?.getTime()
 }
 
-/** The last `count` instants up to and including `until`, the newest first. */
-export function lastInstants(timing: Timing, until: number, count: number): number[] {
+/** The last instants from `from` to `until`, both included, `count` at most, the newest first. */
+export function lastInstants(timing: Timing, from: number, until: number, count: number): number[] {
   if ('at' in timing) {
     const at = Date.parse(timing.at)
-    return at <= until && count > 0 ? [at] : []
+    return at >= from && at <= until && count > 0 ? [at] : []
   }
-  return calendarOf(timing)
-    .previousRuns(count, new Date(until + 1))
-    .map((run) => run.getTime())
+  const calendar = calendarOf(timing)
+  const instants: number[] = []
+  let before = until + 1
+  while (instants.length < count) {
+    const instant = calendar.previousRuns(1, new Date(before))[0]?.getTime()
+    if (instant === undefined || instant < from) break
+    instants.push(instant)
+    before = instant
+  }
+  return instants
 }
 
 export function nextInstants(timing: Timing, after: number, count: number): number[] {

@@ -195,7 +195,7 @@ export function planDue(spec: ScheduleSpec, nextAt: number, now: number): DuePla
 function dueInstants(timing: Timing, nextAt: number, now: number, count: number): number[] {
   const second = nextInstant(timing, nextAt)
   if (second === undefined || second > now) return [nextAt]
-  const found = lastInstants(timing, now, count).filter((instant) => instant > nextAt)
+  const found = lastInstants(timing, nextAt + 1, now, count)
   // An instant once promised is kept, also if another release of the time zones would no longer make it one.
   return found.length < count ? [...found, nextAt] : found
 }
