@@ -76,5 +76,16 @@ export function createMetrics(worker: Worker): Registry {
       },
     })
   }
+  new Counter({
+    name: 'backstitch_schedule_runs_total',
+    help: 'Instants of schedules this worker has answered, by outcome: started, skipped, failed',
+    labelNames: ['outcome'],
+    registers,
+    collect() {
+      this.reset()
+      for (const [outcome, count] of Object.entries(worker.counters().scheduleRuns))
+        this.inc({ outcome }, count)
+    },
+  })
   return registry
 }

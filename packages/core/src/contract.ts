@@ -6,7 +6,9 @@ import { Direction, SagaState, Status, Stuck, Waiting } from './state.ts'
 
 /** The shapes of the REST API, shared by the server that validates them, the client that sends them and the OpenAPI page. */
 
-const JsonValue = z.custom<Json>((value) => value !== undefined).meta({ description: 'any JSON value' })
+export const JsonValue = z
+  .custom<Json>((value) => value !== undefined)
+  .meta({ description: 'any JSON value' })
 export const Instant = z.iso.datetime({ offset: true })
 
 /** A key the caller chose: visible text without control characters. */

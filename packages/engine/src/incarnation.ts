@@ -10,6 +10,7 @@ import type { Counters } from './counters.ts'
 import { createGroupCommit } from './group-commit.ts'
 import { createHeartbeat } from './heartbeat.ts'
 import { createRunner, type Runner } from './runner.ts'
+import { createScheduler } from './schedules.ts'
 import type { ServiceSettings } from './service-config.ts'
 
 /**
@@ -123,6 +124,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     onLeases: (leases) => takeAgain(store, runner, leases, log),
   })
   claimLoop = createClaimLoop({ claims: store.claims, runner, queues, concurrency, pollMs, log })
+  const scheduler = createScheduler({ store, counters, log })
   heartbeat.start()
   const offering = offerPutOff(
     store,
@@ -130,13 +132,14 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     complain,
   )
   claimLoop.start()
+  scheduler.start()
   log.info({ queues, concurrency, leaseMs }, 'worker ready')
 
   async function drop(): Promise<void> {
     runner.forsake()
     heartbeat.stop()
     offering.stop()
-    const stopped = claimLoop?.stop()
+    const stopped = Promise.all([claimLoop?.stop(), scheduler.stop()])
     await participants.close()
     await store.close()
     await stopped
@@ -156,7 +159,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
       const end = performance.now() + graceMs - lastWordsMs
       runner.drain()
       let claiming = true
-      void claimLoop?.stop().then(() => {
+      void Promise.all([claimLoop?.stop(), scheduler.stop()]).then(() => {
         claiming = false
       })
       await until(() => !claiming && runner.holds === 0, end - performance.now())

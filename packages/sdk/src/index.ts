@@ -18,6 +18,7 @@ export { type Client, createClient } from './client/client.ts'
 export type { Definable, DefinitionsClient, ListOptions } from './client/definitions.ts'
 export type { Listing } from './client/listing.ts'
 export type { BatchStart, OperatorOptions, SagasClient, StartOptions, VerbOptions } from './client/sagas.ts'
+export type { ChangeOptions, ScheduleDetails, SchedulesClient } from './client/schedules.ts'
 export type { CallOptions, ClientOptions, Fetch } from './client/transport.ts'
 export { BackstitchError } from './errors.ts'
 
@@ -39,6 +40,11 @@ export type {
   Saga as SagaSnapshot,
   SagaFilter,
   SagaSummary,
+  Schedule,
+  ScheduleChange,
+  ScheduleRun,
+  ScheduleStarted,
+  ScheduleSummary,
   Service,
   ServiceState,
   StartBatchAnswer,

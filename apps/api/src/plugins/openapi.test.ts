@@ -76,6 +76,13 @@ describe('the document', () => {
         'get /healthz',
         'get /metrics',
         'post /v1/sagas/{sagaId}/signals/{name}',
+        'put /v1/schedules/{name}',
+        'get /v1/schedules',
+        'get /v1/schedules/{name}',
+        'delete /v1/schedules/{name}',
+        'post /v1/schedules/{name}/pause',
+        'post /v1/schedules/{name}/resume',
+        'post /v1/schedules/{name}/run-now',
       ]),
     )
     const ids = operations.map(({ operationId }) => operationId)

@@ -3,11 +3,13 @@ import type { z } from 'zod'
 import { type DefinitionsClient, definitionsClient, type ListOptions } from './definitions.ts'
 import { type Listing, listing } from './listing.ts'
 import { type SagasClient, sagasClient } from './sagas.ts'
+import { type SchedulesClient, schedulesClient } from './schedules.ts'
 import { type CallOptions, type ClientOptions, createTransport } from './transport.ts'
 
 export type Client = {
   definitions: DefinitionsClient
   sagas: SagasClient
+  schedules: SchedulesClient
   stats(options?: CallOptions): Promise<Stats>
   /** Who is alive, what they can run, how many sagas they hold. */
   workers(options?: ListOptions): Listing<Worker>
@@ -30,6 +32,7 @@ export function createClient(options: ClientOptions): Client {
   return {
     definitions: definitionsClient(call),
     sagas: sagasClient(call),
+    schedules: schedulesClient(call),
 
     async stats(callOptions) {
       return call({ method: 'GET', path: ['stats'], repeatable: true }, Stats, callOptions)
