@@ -13,6 +13,14 @@ CREATE TABLE definitions (
   CONSTRAINT definitions_version_positive CHECK ((version >= 1))
 );
 
+CREATE TABLE installation (
+  single boolean NOT NULL DEFAULT true,
+  callback_key bytea NOT NULL,
+  CONSTRAINT installation_pk PRIMARY KEY (single),
+  CONSTRAINT installation_callback_key_is_long CHECK ((length(callback_key) >= 32)),
+  CONSTRAINT installation_is_one CHECK (single)
+);
+
 CREATE TABLE saga_history (
   bucket smallint NOT NULL,
   saga_id uuid NOT NULL,
@@ -34,10 +42,12 @@ CREATE TABLE saga_mail (
   seq bigint NOT NULL,
   at timestamp with time zone NOT NULL DEFAULT now(),
   body jsonb NOT NULL,
+  dedup_key text,
   CONSTRAINT saga_mail_pk PRIMARY KEY (bucket, saga_id, seq),
   CONSTRAINT saga_mail_saga_fk FOREIGN KEY (bucket, saga_id) REFERENCES sagas(bucket, saga_id) ON DELETE CASCADE,
   CONSTRAINT saga_mail_body_is_object CHECK ((jsonb_typeof(body) = 'object'::text))
 );
+CREATE UNIQUE INDEX saga_mail_once_idx ON saga_mail USING btree (bucket, saga_id, dedup_key) WHERE (dedup_key IS NOT NULL);
 
 CREATE TABLE sagas (
   bucket smallint NOT NULL,

@@ -38,6 +38,7 @@ function newWorker() {
     concurrency: config.CONCURRENCY,
     leaseMs: config.LEASE_MS,
     pollMs: config.POLL_MS,
+    publicUrl: config.PUBLIC_URL,
     log,
   })
 }

@@ -153,6 +153,31 @@ export const Accepted = z
   .meta({ id: 'Accepted' })
 export type Accepted = z.infer<typeof Accepted>
 
+/** How an asynchronous step has ended, as its participant tells it (M3). */
+export const CallbackEnd = z
+  .union([
+    z.strictObject({ result: JsonValue.optional() }).meta({ description: 'it succeeded' }),
+    z
+      .strictObject({
+        error: z.strictObject({
+          code: z
+            .string()
+            .regex(/^[A-Za-z][A-Za-z0-9_.-]{0,63}$/, 'letters, digits, "_", "." or "-", at most 64'),
+          message: z.string().max(8192),
+          retryable: z.boolean().meta({
+            description:
+              'true: another attempt may succeed; false: a definite no. In either case nothing has happened',
+          }),
+        }),
+      })
+      .meta({ description: 'it failed, and had no effect' }),
+  ])
+  .meta({ id: 'CallbackEnd' })
+export type CallbackEnd = z.infer<typeof CallbackEnd>
+
+export const CallbackTaken = z.object({ accepted: z.literal(true) }).meta({ id: 'CallbackTaken' })
+export type CallbackTaken = z.infer<typeof CallbackTaken>
+
 export const RegisteredDefinition = z
   .object({
     name: z.string(),
@@ -253,7 +278,12 @@ export const DefinitionPlan = z
     definition: z.object({ name: z.string(), version: z.int() }),
     failAt: z.string().optional(),
     acts: z.array(
-      z.object({ step: z.string(), direction: Direction, outcome: z.enum(['succeeded', 'rejected']) }),
+      z.object({
+        step: z.string(),
+        direction: Direction,
+        outcome: z.enum(['succeeded', 'rejected']),
+        round: z.int().meta({ description: 'from 1; what has the same round is under way together' }),
+      }),
     ),
     ends: Status,
   })

@@ -37,6 +37,7 @@ export type IncarnationOptions = {
   concurrency: number
   leaseMs: number
   pollMs: number
+  publicUrl: string | undefined
   log: Logger
   counters: Counters
 }
@@ -47,7 +48,7 @@ const SIGN_OFF_MS = 1_000
 const OFFER_AGAIN_MS = 1_000
 
 export async function createIncarnation(workerId: string, options: IncarnationOptions): Promise<Incarnation> {
-  const { sagas, queues, concurrency, leaseMs, pollMs, counters } = options
+  const { sagas, queues, concurrency, leaseMs, pollMs, publicUrl, counters } = options
   const log = options.log.child({ workerId })
   const complain = createComplaints(log)
   let claimLoop: ClaimLoop | undefined
@@ -63,6 +64,10 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     onConnectionError: (error) => complain(error, 'a database connection was lost; it is replaced'),
   })
   const services = createServices(options.services, { concurrency })
+  const tokenOf = await store.callbackTokens().catch(async (error: unknown) => {
+    await store.close()
+    throw error
+  })
   const missing = createMissing({ others: () => store.session.others(workerId), log })
   const participants = createParticipants({ sagas, services, missing })
   const commit = createGroupCommit(store.commits)
@@ -70,6 +75,11 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     definitions: store.definitions,
     mailbox: store.mailbox,
     history: store.history,
+    sagaState: store.sagaState,
+    callbackOf: (sagaId, { step, direction }, generation) => {
+      const token = tokenOf(sagaId, step, direction, generation)
+      return { token, url: publicUrl === undefined ? undefined : `${publicUrl}/v1/callbacks/${token}` }
+    },
     clock: store.clock,
     commit,
     release: store.commits.release,
@@ -80,6 +90,10 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     leaseMs,
     log,
     onDueAt: (at) => claimLoop?.wakeIn(at - store.clock.now()),
+    onDue: (due) => {
+      if (due.some((queue) => serves.has(queue))) claimLoop?.wake()
+      for (const queue of due) if (!serves.has(queue)) store.wakeups.due(queue)
+    },
   })
   try {
     for (const { definition } of sagas) await store.definitions.register(asSent(definition))

@@ -26,6 +26,8 @@ export type WorkerOptions = {
   leaseMs?: number
   /** How long something due may go unnoticed when no notification arrives. Default 500 ms. */
   pollMs?: number
+  /** Where participants reach the API: `Saga-Callback-Url` is made of it, and absent without it. */
+  publicUrl?: string | undefined
   log: Logger
 }
 
@@ -58,6 +60,7 @@ export function createWorker(options: WorkerOptions): Worker {
     concurrency = 200,
     leaseMs = 30_000,
     pollMs = 500,
+    publicUrl,
     log,
   } = options
   const read = readServices(services)
@@ -79,6 +82,7 @@ export function createWorker(options: WorkerOptions): Worker {
       concurrency,
       leaseMs,
       pollMs,
+      publicUrl: publicUrl?.replace(/\/+$/, ''),
       log,
       counters,
     })

@@ -1,8 +1,8 @@
 import {
   entryOf,
+  isAct,
   isClean,
   isTerminal,
-  isWait,
   type Json,
   type NextAct,
   nextAct,
@@ -124,7 +124,7 @@ export function createQueries(database: Database, definitions: Definitions, hist
         queues.includes(row.queue) &&
         due.every(({ step, direction }) => {
           const act = definition && stepOf(definition.resolved, step)?.[direction]
-          if (act === undefined || isWait(act)) return true
+          if (act === undefined || !isAct(act)) return true
           if (act.call.type === 'handler')
             return entryOf(handlers, row.definition_name)?.includes(step) === true
           return servicesOf(act).every((service) => services.includes(service))

@@ -76,5 +76,7 @@ export type Tables = {
     seq: number
     at: Timestamp
     body: Document
+    dedup_key: string | null
   }
+  installation: { single: Generated<boolean>; callback_key: Buffer }
 }

@@ -146,7 +146,7 @@ export function createGate(options: GateOptions): Gate {
         const at = now()
         const verdict = verdictOf(end)
         if (verdict !== 'none') callMs += (at - beganAt - callMs) / 10
-        if (end !== undefined && end.outcome !== 'succeeded') {
+        if (end !== undefined && 'error' in end) {
           const { retryAfterMs } = end
           if (verdict === 'bad' || isRefusedForNow(end)) lastError = end.error.code
           if (isRefusedForNow(end) && retryAfterMs !== undefined) {
@@ -206,7 +206,7 @@ function isRefusedForNow(end: AttemptEnd): boolean {
  */
 function verdictOf(end: AttemptEnd | undefined): Verdict {
   if (end === undefined) return 'none'
-  if (end.outcome === 'succeeded') return 'good'
+  if (!('error' in end)) return 'good'
   const { code } = end.error
   if (isRefusedForNow(end) || code === 'ABORTED' || code === 'CLOSED' || code === 'INVALID_REQUEST')
     return 'none'

@@ -1,8 +1,8 @@
 import { isUtf8 } from 'node:buffer'
 import { STATUS_CODES } from 'node:http'
-import { MAX_VALUE_BYTES, parseJson } from '@backstitch/core'
-import type { AttemptEnd } from './attempt.ts'
-import { ended, succeeded, type Unsuccessful } from './http-end.ts'
+import { type HttpAction, MAX_VALUE_BYTES, parseJson } from '@backstitch/core'
+import type { AttemptEnd, Unsuccessful } from './attempt.ts'
+import { ended, succeeded } from './http-end.ts'
 
 export type ResponseHeaders = Record<string, string | string[] | undefined>
 
@@ -16,25 +16,30 @@ const MAX_RETRY_AFTER_MS = 24 * 60 * 60 * 1000
 /** `unlabelled`: there is no Content-Type, and so it may be JSON. */
 type BodyKind = 'json' | 'unlabelled' | 'other'
 
+/** How an answer is to be read. No error may quote `secrets`. */
+export type Reading = { secrets: readonly string[]; completion: HttpAction['completion'] }
+
 /** What a participant has answered so far, and what it comes to. */
 export class Answer {
   private readonly status: number
   private readonly headers: ResponseHeaders
   private readonly secrets: readonly string[]
   private readonly ok: boolean
+  /** It is under way, and a callback will say how it has ended. Whatever else the answer says is not wanted. */
+  private readonly isPending: boolean
   private readonly kind: BodyKind
   private readonly maxBytes: number
   private readonly kept: Kept
   private received = 0
 
-  /** @param secrets what no error may quote */
-  constructor(status: number, headers: ResponseHeaders, secrets: readonly string[]) {
+  constructor(status: number, headers: ResponseHeaders, { secrets, completion }: Reading) {
     this.status = status
     this.headers = headers
     this.secrets = secrets
     this.ok = status < 300
+    this.isPending = status === 202 && completion === 'callback'
     this.kind = kindOf(only(headers['content-type']))
-    const wanted = this.ok && this.kind !== 'other'
+    const wanted = this.ok && !this.isPending && this.kind !== 'other'
     this.maxBytes = wanted ? MAX_VALUE_BYTES : MAX_UNWANTED_BYTES
     this.kept = new Kept(wanted ? MAX_VALUE_BYTES : this.ok ? 0 : MAX_QUOTED_BODY_BYTES)
   }
@@ -52,6 +57,7 @@ export class Answer {
 
   complete(): AttemptEnd {
     if (!this.ok) return this.refusal()
+    if (this.isPending) return { outcome: 'pending' }
     if (this.kind === 'other' || this.received === 0) return succeeded(null)
     if (this.isEncoded()) return this.unacceptable('its body is compressed or otherwise encoded')
     return this.result(this.kept.bytes)
@@ -60,11 +66,13 @@ export class Answer {
   /** The end where the rest is not worth reading. */
   cutOff(): AttemptEnd {
     if (!this.ok) return this.refusal()
+    if (this.isPending) return { outcome: 'pending' }
     return this.kind === 'other' ? succeeded(null) : this.tooLarge()
   }
 
   /** The end where the rest did not come; undefined where it decides. */
   brokenOff(): AttemptEnd | undefined {
+    if (this.isPending) return { outcome: 'pending' }
     return this.ok ? undefined : this.refusal()
   }
 

@@ -1,11 +1,11 @@
 import type { HttpAction } from '@backstitch/core'
 import type { Dispatcher } from 'undici'
-import type { AttemptRequest } from './attempt.ts'
-import { invalidRequest, type Unsuccessful } from './http-end.ts'
+import type { AttemptRequest, Unsuccessful } from './attempt.ts'
+import { invalidRequest } from './http-end.ts'
 import { signatureOf } from './signature.ts'
 
 /** What a call is made of, with every expression replaced and the service's address found. */
-export type HttpCall = Pick<HttpAction, 'method' | 'headers' | 'body'> & { url: string }
+export type HttpCall = Pick<HttpAction, 'method' | 'headers' | 'body' | 'completion'> & { url: string }
 
 /** Who calls, where the service is configured: its headers count, whatever a definition says. */
 export type Identity = {
@@ -33,6 +33,8 @@ const OWN_HEADERS = new Set([
   'correlation-id',
   'idempotency-key',
   'saga-attempt',
+  'saga-callback-token',
+  'saga-callback-url',
   'saga-definition',
   'saga-direction',
   'saga-id',
@@ -81,7 +83,7 @@ function headersOf(
   hasBody: boolean,
   { identity, isProbe }: CallOptions,
 ): string[] {
-  const { definition, correlationId } = request
+  const { definition, correlationId, callback } = request
   const list = [
     // Whoever keeps answers by their key would give the probe's to the late attempt.
     isProbe === true ? 'saga-probe' : 'idempotency-key',
@@ -99,6 +101,8 @@ function headersOf(
     'traceparent',
     headerSafe(request.traceparent),
   ]
+  if (callback !== undefined) list.push('saga-callback-token', callback.token)
+  if (callback?.url !== undefined) list.push('saga-callback-url', callback.url)
   if (correlationId !== undefined) list.push('correlation-id', headerSafe(correlationId))
   if (hasBody) list.push('content-type', 'application/json')
 
@@ -130,6 +134,6 @@ function withIdentity(
 
 function bodyOf({ body }: HttpCall, request: AttemptRequest): string {
   if (body !== undefined) return JSON.stringify(body)
-  const { sagaId, step, direction, input, context, result, failure } = request
-  return JSON.stringify({ sagaId, step, direction, input, context, result, failure })
+  const { sagaId, step, direction, input, context, result, failure, callback } = request
+  return JSON.stringify({ sagaId, step, direction, input, context, result, failure, callback })
 }

@@ -1,6 +1,6 @@
 import { Agent, type Dispatcher } from 'undici'
 import type { AttemptEnd, AttemptRequest } from './attempt.ts'
-import { Answer, type ResponseHeaders } from './http-answer.ts'
+import { Answer, type Reading, type ResponseHeaders } from './http-answer.ts'
 import { ended, lost, notSent } from './http-end.ts'
 import { type CallOptions, type HttpCall, type Prepared, prepare } from './http-request.ts'
 import { startTimer } from './timer.ts'
@@ -69,11 +69,16 @@ export function createHttpCaller({ connections = 128 }: { connections?: number }
       underWay++
       return new Promise((resolve) => {
         const secrets = [...(options.identity?.secrets ?? []), ...headerSecrets(action, options.identity)]
-        const call = new Call(prepared.origin, { ...options, secrets }, request, (end) => {
-          underWay--
-          if (underWay === 0) drained()
-          resolve(end)
-        })
+        const call = new Call(
+          prepared.origin,
+          { secrets, completion: action.completion, onStatus: options.onStatus },
+          request,
+          (end) => {
+            underWay--
+            if (underWay === 0) drained()
+            resolve(end)
+          },
+        )
         call.begin(agent, prepared)
       })
     },
@@ -91,7 +96,7 @@ function headerSecrets({ headers }: HttpCall, identity: CallOptions['identity'])
     .filter((part) => part.length >= 8)
 }
 
-type Reading = Pick<CallOptions, 'onStatus'> & { secrets: readonly string[] }
+type Listening = Reading & Pick<CallOptions, 'onStatus'>
 
 /** Ends undici's side of a call whose outcome is decided. */
 const OVER = new Error('the call is over')
@@ -99,7 +104,7 @@ const OVER = new Error('the call is over')
 /** Undici tells it what happens to the request. None of its methods may throw, but `onRequestStart`. */
 class Call implements Dispatcher.DispatchHandler {
   private readonly origin: string
-  private readonly options: Reading
+  private readonly options: Listening
   private readonly request: AttemptRequest
   private readonly done: (end: AttemptEnd) => void
 
@@ -109,7 +114,7 @@ class Call implements Dispatcher.DispatchHandler {
   private stopTimer: () => void = () => undefined
   private over = false
 
-  constructor(origin: string, options: Reading, request: AttemptRequest, done: (end: AttemptEnd) => void) {
+  constructor(origin: string, options: Listening, request: AttemptRequest, done: (end: AttemptEnd) => void) {
     this.origin = origin
     this.options = options
     this.request = request
@@ -152,7 +157,7 @@ class Call implements Dispatcher.DispatchHandler {
   ): void {
     if (this.over || status < 200) return
     this.options.onStatus?.(status)
-    this.answer = new Answer(status, headers, this.options.secrets)
+    this.answer = new Answer(status, headers, this.options)
     if (this.answer.isTooLong()) this.end(this.answer.cutOff())
   }
 

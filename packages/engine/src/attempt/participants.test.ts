@@ -34,11 +34,12 @@ function stage(handlers: { action: Handler; compensation: Handler }) {
         context: {},
         result: undefined,
         failure: undefined,
+        callback: undefined,
         timeoutMs,
         signal: controller.signal,
       }
       return participants.run(
-        { call, timeoutMs, retry },
+        { call, timeoutMs, callbackMs: undefined, retry },
         request,
         FREE,
         () => controller.abort(),

@@ -57,7 +57,7 @@ export async function withProbes(
 
   if (signal.aborted) return told(CALLED_OFF)
   const end = await make(given)
-  if (end.outcome === 'succeeded' || act.probe === undefined || signal.aborted) return told(end)
+  if (!('error' in end) || act.probe === undefined || signal.aborted) return told(end)
   const isOver = end.outcome === 'rejected' || request.attempt >= act.retry.maxAttempts
   if (end.outcome !== 'uncertain' && !(inDoubt && isOver)) return told(end)
   const finding = await find(act.probe, request)
@@ -96,7 +96,7 @@ export function createAsk(services: Services): Ask {
         headers,
         ...(body !== undefined && { body }),
       },
-      { ...request, timeoutMs: probe.timeoutMs },
+      { ...request, timeoutMs: probe.timeoutMs, callback: undefined },
       {
         identity: service.identity,
         isProbe: true,
@@ -108,7 +108,7 @@ export function createAsk(services: Services): Ask {
     if (end.outcome === 'succeeded') return readProbe(probe, { status, body: end.result }, values)
     // A rejection is an answer, if it came from there: its status may say all there is to know.
     if (end.outcome === 'rejected' && status >= 400) return readProbe(probe, { status, body: null }, values)
-    return unknown(`${end.error.code}: ${end.error.message}`)
+    return unknown('error' in end ? `${end.error.code}: ${end.error.message}` : 'it is under way')
   }
 }
 

@@ -2,8 +2,20 @@ import { randomFillSync } from 'node:crypto'
 import { type Act, type AttemptId, entryOf, type Json, type SagaState } from '@backstitch/core'
 import type { AttemptRequest } from './attempt.ts'
 
+/** What makes the token and the address of a callback, for steps that end by one (M3). */
+export type CallbackMaker = (sagaId: string, id: AttemptId, generation: number) => AttemptRequest['callback']
+
+/** The whole context: `spilled` holds the values that do not stand in the state itself (S33). */
+export function contextOf(
+  state: SagaState,
+  spilled: ReadonlyMap<string, Json>,
+): { input: Json; context: Record<string, Json> } {
+  const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(spilled) }
+  return { input: entryOf(context, 'input') ?? null, context }
+}
+
 /**
- * What a participant is told. `spilled` holds the values that do not stand in the state itself (S33). `mayRepeat`: this very
+ * What a participant is told. One that undoes a completed saga is told that saga's id and keys (M5). `mayRepeat`: this very
  * attempt may have been begun before, by a worker that has said nothing of it.
  */
 export function attemptRequest(
@@ -12,32 +24,40 @@ export function attemptRequest(
   id: AttemptId,
   act: Act,
   signal: AbortSignal,
+  callbackOf: CallbackMaker,
   mayRepeat = false,
 ): AttemptRequest {
-  const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(spilled) }
+  const { input, context } = contextOf(state, spilled)
   const back = id.direction === 'compensation'
+  const sagaId = state.undoOf ?? state.sagaId
   return {
-    sagaId: state.sagaId,
+    sagaId,
     definition: state.definition,
     ...id,
-    idempotencyKey: idempotencyKey(state.sagaId, id),
+    idempotencyKey: idempotencyKey(sagaId, id),
     correlationId: state.correlationId,
     traceparent: traceparent(state),
-    input: entryOf(context, 'input') ?? null,
+    input,
     context,
     result: back ? entryOf(context, id.step) : undefined,
     failure: back ? { step: state.failedStep, reason: state.failureReason ?? '' } : undefined,
     timeoutMs: act.timeoutMs,
-    doubt: doubtOf(state, id, mayRepeat),
+    doubt: doubtOf(state, sagaId, id, mayRepeat),
+    callback: act.callbackMs === undefined ? undefined : callbackOf(state.sagaId, id, GENERATION),
     signal,
   }
 }
 
 /** Which actions are uncertain stands in the state; of a compensation only that none before it can have been made. */
-function doubtOf(state: SagaState, id: AttemptId, mayRepeat: boolean): NonNullable<AttemptRequest['doubt']> {
+function doubtOf(
+  state: SagaState,
+  sagaId: string,
+  id: AttemptId,
+  mayRepeat: boolean,
+): NonNullable<AttemptRequest['doubt']> {
   const isUncertain = state.uncertainSteps.includes(id.step)
   if (id.direction === 'action') return { own: isUncertain, action: undefined }
-  const action = { idempotencyKey: idempotencyKey(state.sagaId, { ...id, direction: 'action' }) }
+  const action = { idempotencyKey: idempotencyKey(sagaId, { ...id, direction: 'action' }) }
   return { own: id.attempt > 1 || mayRepeat, action: isUncertain ? action : undefined }
 }
 
