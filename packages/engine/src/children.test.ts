@@ -167,8 +167,10 @@ describe('a step that is a saga', () => {
       [{ definition: 'nobody' }, 'UNKNOWN_DEFINITION'],
       [{ version: 7 }, 'UNKNOWN_DEFINITION'],
       [{ input: '${{ input.missing }}' }, 'EXPRESSION_FAILED'],
+      [{ input: { n: 'one' } }, 'INVALID_INPUT'],
     ] as const) {
-      const made = family([], { step: { ...step } })
+      const inputSchema = { properties: { n: { type: 'number' } } }
+      const made = family([], { step: { ...step }, childOptions: { inputSchema } })
       const ended = await stage.ended(await begin(stage, made))
       expect(ended.failureReason).toContain(code)
       expect(ended.status).toBe('failed')

@@ -1,4 +1,5 @@
 import { checkJson, entryOf, type Json, type SagaModule } from '@backstitch/core'
+import { createInputSchemas } from '@backstitch/input-schema'
 import { type Lease, openWorkerStore, type ServiceReport, type WorkerStore } from '@backstitch/store'
 import type { Logger } from 'pino'
 import { type Abilities, createMissing, MOST_MS } from './attempt/missing.ts'
@@ -68,6 +69,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     await store.close()
     throw error
   })
+  const schemas = createInputSchemas()
   const services = createServices(options.services, { concurrency })
   const missing = createMissing({ others: () => store.session.others(workerId), log })
   const participants = createParticipants({ sagas, services, missing })
@@ -77,6 +79,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     mailbox: store.mailbox,
     history: store.history,
     sagaState: store.sagaState,
+    schemas,
     callbackOf: (sagaId, { step, direction }, generation) => {
       const token = tokenOf(sagaId, step, direction, generation)
       return { token, url: publicUrl === undefined ? undefined : `${publicUrl}/v1/callbacks/${token}` }
@@ -124,7 +127,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     onLeases: (leases) => takeAgain(store, runner, leases, log),
   })
   claimLoop = createClaimLoop({ claims: store.claims, runner, queues, concurrency, pollMs, log })
-  const scheduler = createScheduler({ store, counters, log })
+  const scheduler = createScheduler({ store, schemas, counters, log })
   heartbeat.start()
   const offering = offerPutOff(
     store,

@@ -1,4 +1,5 @@
 import { begin, byteLength, type Handler, resolveDefinition, startedEntry } from '@backstitch/core'
+import { createInputSchemas } from '@backstitch/input-schema'
 import {
   type Claimed,
   type CommitAnswer,
@@ -55,6 +56,7 @@ function stage(
     history: { values: async () => new Map() },
     sagaState: async () => undefined,
     callbackOf: () => undefined,
+    schemas: createInputSchemas(),
     onDue: () => undefined,
     clock: { now: () => Date.now(), saw: () => undefined },
     commit: { submit, waiting: 0, settled: async () => undefined },

@@ -20,6 +20,7 @@ import {
   stepOf,
   wakeAt,
 } from '@backstitch/core'
+import type { InputSchemas } from '@backstitch/input-schema'
 import type {
   ChildStart,
   Claimed,
@@ -75,6 +76,7 @@ export type RunnerParts = {
   history: Pick<History, 'values'>
   sagaState(sagaId: string): Promise<SagaState | undefined>
   callbackOf: CallbackMaker
+  schemas: InputSchemas
   clock: DatabaseClock
   commit: GroupCommit
   release(lease: Lease, delayMs: number): Promise<void>

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type Json, type Schedule, ScheduleSpec } from '@backstitch/core'
+import { createInputSchemas } from '@backstitch/input-schema'
 import { ConnectionLost, openWorkerStore, type WorkerStore } from '@backstitch/store'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { createCounters } from './counters.ts'
@@ -66,7 +67,12 @@ async function fire(
     onDue: () => undefined,
   })
   const counters = createCounters()
-  const scheduler = createScheduler({ store: { ...store, ...tamper(store, workerId) }, counters, log: quiet })
+  const scheduler = createScheduler({
+    store: { ...store, ...tamper(store, workerId) },
+    schemas: createInputSchemas(),
+    counters,
+    log: quiet,
+  })
   const stop = async () => {
     const stopped = scheduler.stop()
     await store.close()

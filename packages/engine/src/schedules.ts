@@ -8,7 +8,7 @@ import {
   scheduleKey,
   startOf,
 } from '@backstitch/core'
-import { createInputSchemas } from '@backstitch/input-schema'
+import type { InputSchemas } from '@backstitch/input-schema'
 import { type DueSchedule, type Fired, isOutage, type WorkerStore } from '@backstitch/store'
 import type { Logger } from 'pino'
 import { createComplaints } from './complaints.ts'
@@ -26,6 +26,7 @@ export type Scheduler = {
 
 export type SchedulerParts = {
   store: Pick<WorkerStore, 'schedules' | 'definitions' | 'starts' | 'wakeups'>
+  schemas: InputSchemas
   counters: Pick<Counters, 'scheduleRun'>
   log: Logger
 }
@@ -37,9 +38,8 @@ const BUSY_MS = 200
 const BATCH = 50
 const MAX_DETAIL_BYTES = 2 * 1024
 
-export function createScheduler({ store, counters, log }: SchedulerParts): Scheduler {
+export function createScheduler({ store, schemas, counters, log }: SchedulerParts): Scheduler {
   const complain = createComplaints(log)
-  let schemas: ReturnType<typeof createInputSchemas> | undefined
   let stopped = false
   let looping: Promise<void> | undefined
   let wake: () => void = () => undefined
@@ -106,7 +106,6 @@ export function createScheduler({ store, counters, log }: SchedulerParts): Sched
       const inputBytes = byteLength(JSON.stringify(start.input))
       const request = { ...start, definition, inputBytes, scheduleKey: key, requestHash: hash('sha256', key) }
       const { inputSchema } = definition.document
-      schemas ??= createInputSchemas()
       const [misfit] =
         inputSchema === undefined
           ? []
