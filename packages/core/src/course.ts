@@ -1,10 +1,10 @@
+import { type Agenda, agendaWithout, directionOf, isEmpty } from './agenda.ts'
 import { nextOwed } from './compensation.ts'
 import { isChild, isWait, type ResolvedDefinition, type ResolvedStep } from './definition.ts'
 import { evaluate, type Values } from './expression.ts'
 import { type Change, change } from './history.ts'
 import { type Json, sanitizeText } from './json.ts'
 import { MAX_REASON_BYTES } from './limits.ts'
-import { directionOf, isEmpty, type Schedule, scheduleWithout } from './schedule.ts'
 import { entryOf, type SagaState, type Status, type Stuck, type Waiting } from './state.ts'
 
 /**
@@ -45,7 +45,7 @@ export function beginning(definition: ResolvedDefinition, now: number): Change {
 
 /** What follows when `ended` is over: done, passed over or undone. */
 export function goOn(state: SagaState, ended: string, given: Given, latest?: Latest): Change {
-  return settle(state, scheduleWithout(state, [ended]), given, latest, ended)
+  return settle(state, agendaWithout(state, [ended]), given, latest, ended)
 }
 
 /**
@@ -54,7 +54,7 @@ export function goOn(state: SagaState, ended: string, given: Given, latest?: Lat
  */
 export function settle(
   before: SagaState,
-  left: Schedule,
+  left: Agenda,
   given: Given,
   latest?: Latest,
   ended?: string,
@@ -138,7 +138,7 @@ export function turn(before: SagaState, why: Change, given: Given): Change {
   const children = new Set(stepsWaitingFor(before, 'saga'))
   const running = new Set(given.underWay)
   const dropped = Object.keys(state.attempts).filter((step) => !running.has(step) && !children.has(step))
-  const left = scheduleWithout(state, dropped)
+  const left = agendaWithout(state, dropped)
   const so = { ...why, ...(uncertain.length > 0 && { uncertain }) }
   if (isEmpty(left)) return backward(before, given, so)
   const { waiting, cancelled } = cancelChildren(left.waiting ?? {})
@@ -153,7 +153,7 @@ export function turn(before: SagaState, why: Change, given: Given): Change {
 
 /** One step has failed for good, and no way leads back from it: once nothing else is running it goes to a person (S12). */
 export function giveUp(state: SagaState, step: string, why: GaveUp, given: Given): Change {
-  const left = scheduleWithout(state, [step])
+  const left = agendaWithout(state, [step])
   if (state.status === 'stuck' || othersUnderWay(left, given, step).length > 0)
     return { ...left, gaveUp: { ...state.gaveUp, [step]: why } }
   return stuckAt(state, step, why, left, given)
@@ -164,7 +164,7 @@ export function stuckAt(
   state: SagaState,
   step: string | undefined,
   { reason, message }: GaveUp,
-  left: Schedule,
+  left: Agenda,
   given: Given,
 ): Change {
   const direction = directionOf(state)
@@ -183,7 +183,7 @@ function undecided(state: SagaState, step: string, detail: string, given: Given)
   return turn(state, why, given)
 }
 
-function stuckOver(state: SagaState, [step, why]: [string, GaveUp], left: Schedule, given: Given): Change {
+function stuckOver(state: SagaState, [step, why]: [string, GaveUp], left: Agenda, given: Given): Change {
   const { [step]: _, ...gaveUp } = state.gaveUp ?? {}
   return { ...stuckAt(state, step, why, left, given), gaveUp }
 }
@@ -234,7 +234,7 @@ function scopeOf(state: SagaState, { spilled = new Map() }: Given, step: string,
   }
 }
 
-function othersUnderWay(left: Schedule, { underWay = [] }: Given, ended?: string): string[] {
+function othersUnderWay(left: Agenda, { underWay = [] }: Given, ended?: string): string[] {
   return underWay.filter((step) => step !== ended && entryOf(left.attempts, step) !== undefined)
 }
 
@@ -268,7 +268,7 @@ export function cutShort(
   definition: ResolvedDefinition,
   state: SagaState,
   steps: readonly string[],
-): { steps: string[]; again: Schedule } {
+): { steps: string[]; again: Agenda } {
   const lost = steps.filter((step) => {
     const at = definition.indexOf.get(step)
     const action = at === undefined ? undefined : definition.steps[at]?.action

@@ -1,3 +1,13 @@
+import {
+  agendaWith,
+  agendaWithout,
+  deadlineActs,
+  directionOf,
+  dueNow,
+  EMPTY_AGENDA,
+  isAwaited,
+  overdue,
+} from './agenda.ts'
 import { stepOf } from './compensation.ts'
 import { cutShort, type Given, giveUp, goOn, onward, settle, stuckAt, turn } from './course.ts'
 import { type Act, isAct, isWait, type ResolvedDefinition } from './definition.ts'
@@ -13,16 +23,6 @@ import {
   MAX_REASON_BYTES,
 } from './limits.ts'
 import { retryDelayMs } from './retry.ts'
-import {
-  deadlineActs,
-  directionOf,
-  dueNow,
-  isAwaited,
-  NOTHING_SCHEDULED,
-  overdue,
-  scheduleWith,
-  scheduleWithout,
-} from './schedule.ts'
 import { entryOf, isMoving, isTerminal, type SagaState } from './state.ts'
 
 /**
@@ -79,7 +79,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
         }
         const dueAt = new Date(given.now + callbackMs).toISOString()
         const slot = { attempt: event.attempt, dueAt, waiting: { for: 'callback' as const } }
-        return settle(mid, scheduleWith(mid, event.step, slot), given, undefined, event.step)
+        return settle(mid, agendaWith(mid, event.step, slot), given, undefined, event.step)
       })
     }
 
@@ -89,7 +89,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       const { type: _, ...facts } = event
       return record({ kind: 'childStarted', at, ...facts }, (mid) => {
         const waiting = { for: 'saga' as const, sagaId: event.child.sagaId }
-        return settle(mid, scheduleWith(mid, event.step, { attempt: event.attempt, waiting }), given)
+        return settle(mid, agendaWith(mid, event.step, { attempt: event.attempt, waiting }), given)
       })
     }
 
@@ -99,7 +99,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
     case 'conditionDue': {
       if (overdue(state, given.now)?.type !== 'conditionDue') return ignored('no condition is waited for')
       return record({ kind: 'conditionChecked', at }, (mid) =>
-        onward(change(mid, NOTHING_SCHEDULED), mid.currentStepIndex, given),
+        onward(change(mid, EMPTY_AGENDA), mid.currentStepIndex, given),
       )
     }
 
@@ -144,7 +144,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
           return giveUp(mid, step, { reason: 'retriesExhausted', message: failureReason }, given)
         const pivot = mid.pivot === undefined ? {} : { pivot: 'failed' as const }
         const why = { ...pivot, cause: 'failure', failedStep: step, failureReason } as const
-        return turn(change(mid, scheduleWithout(mid, [step])), why, given)
+        return turn(change(mid, agendaWithout(mid, [step])), why, given)
       })
     }
 
@@ -162,7 +162,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
         if (event.leasesLost < MAX_LEASES_LOST) return again
         const suspect = dispatched[0] ?? Object.keys(mid.attempts)[0]
         const message = `${MAX_LEASES_LOST} workers in a row died while they held this saga at step "${suspect ?? '?'}", without progress between`
-        const left = scheduleWithout(change(mid, again), suspect === undefined ? [] : [suspect])
+        const left = agendaWithout(change(mid, again), suspect === undefined ? [] : [suspect])
         return stuckAt(mid, suspect, { reason: 'crashLoop', message }, left, given)
       })
     }
@@ -216,7 +216,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
           resume(mid, (moving) =>
             direction === 'action'
               ? onward(moving, moving.currentStepIndex, given)
-              : scheduleWith(moving, step, { attempt: 1 }),
+              : agendaWith(moving, step, { attempt: 1 }),
           ),
         )
       }
@@ -285,7 +285,7 @@ function hearOfChild(
   const at = new Date(given.now).toISOString()
   return record({ kind: 'childReported', at, step, child, status }, (mid) => {
     const { stuck: _, ...rest } = waiting
-    return scheduleWith(mid, step, {
+    return agendaWith(mid, step, {
       attempt,
       waiting: status === 'stuck' ? { ...rest, stuck: true } : rest,
     })
@@ -300,7 +300,7 @@ function retry(
   const act = actOf(given.definition, failed)
   const delayMs = retryDelayMs(act.retry, failed.attempt, given.random, failed.retryAfterMs)
   const dueAt = new Date(given.now + delayMs).toISOString()
-  const left = scheduleWith(state, failed.step, { attempt: failed.attempt + 1, dueAt })
+  const left = agendaWith(state, failed.step, { attempt: failed.attempt + 1, dueAt })
   return settle(state, left, given, undefined, failed.step)
 }
 

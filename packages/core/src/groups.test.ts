@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { wakeAt } from './agenda.ts'
 import { checkDefinition } from './lint.ts'
 import { plan } from './plan.ts'
-import { wakeAt } from './schedule.ts'
 import { define, Play, START, sketch } from './testing.ts'
 
 /** One example for each rule of what runs at once. That they hold for every saga is proven in groups.laws.test.ts. */

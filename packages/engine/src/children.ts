@@ -19,6 +19,7 @@ import {
   type Undo,
   undoEntry,
 } from '@backstitch/core'
+import type { InputSchemas } from '@backstitch/input-schema'
 import {
   bucketOf,
   type ChildStart,
@@ -38,6 +39,7 @@ export type ChildrenParts = {
   history: Pick<History, 'values'>
   /** A saga as it stands in its row. */
   sagaState(sagaId: string): Promise<SagaState | undefined>
+  schemas: InputSchemas
   clock: DatabaseClock
 }
 
@@ -72,7 +74,7 @@ async function startForward(
   holder: Holder,
   id: AttemptId,
   { starts, version, input: template }: Child,
-  { definitions, clock }: ChildrenParts,
+  { definitions, schemas, clock }: ChildrenParts,
 ): Promise<Beginning> {
   const { state } = holder
   const depth = (state.parent?.depth ?? 0) + 1
@@ -98,6 +100,15 @@ async function startForward(
   if (inputBytes > MAX_VALUE_BYTES) {
     const detail = `its input would have ${inputBytes} bytes as JSON; the most is ${MAX_VALUE_BYTES}`
     return refused(id, 'INPUT_TOO_LARGE', detail)
+  }
+  const { inputSchema: schema } = found.document
+  const [misfit] =
+    schema === undefined
+      ? []
+      : schemas.misfits({ name: found.name, version: found.version, schema }, childInput, inputBytes)
+  if (misfit !== undefined) {
+    const detail = `its input does not fit "${found.name}" version ${found.version}: at ${misfit.pointer}: ${misfit.detail}`
+    return refused(id, 'INVALID_INPUT', detail)
   }
   const now = clock.now()
   const entry = startedEntry({

@@ -20,6 +20,7 @@ import {
   stepOf,
   wakeAt,
 } from '@backstitch/core'
+import type { InputSchemas } from '@backstitch/input-schema'
 import type {
   ChildStart,
   Claimed,
@@ -75,6 +76,7 @@ export type RunnerParts = {
   history: Pick<History, 'values'>
   sagaState(sagaId: string): Promise<SagaState | undefined>
   callbackOf: CallbackMaker
+  schemas: InputSchemas
   clock: DatabaseClock
   commit: GroupCommit
   release(lease: Lease, delayMs: number): Promise<void>
@@ -131,6 +133,8 @@ type Held = {
   /** False once the row is no longer ours to write. */
   ours: boolean
   onProgress: (() => void) | undefined
+  /** An attempt's end has been committed since it was claimed: what is dispatched now was not dispatched before. */
+  progressed: boolean
 }
 
 export function createRunner(parts: RunnerParts): Runner {
@@ -197,6 +201,7 @@ export function createRunner(parts: RunnerParts): Runner {
       notify: undefined,
       ours: true,
       onProgress: undefined,
+      progressed: false,
     }
   }
 
@@ -286,7 +291,15 @@ export function createRunner(parts: RunnerParts): Runner {
   function begin(saga: Held, id: AttemptId, act: Act, permit: Permit): void {
     const controller = new AbortController()
     saga.underWay.set(id.step, { id, controller })
-    const request = attemptRequest(saga.state, saga.spilled, id, act, controller.signal, parts.callbackOf)
+    const request = attemptRequest(
+      saga.state,
+      saga.spilled,
+      id,
+      act,
+      controller.signal,
+      parts.callbackOf,
+      !saga.progressed,
+    )
     participants
       .run(
         act,
@@ -546,7 +559,10 @@ export function createRunner(parts: RunnerParts): Runner {
     counters.transition(entry.kind)
     if ((entry.kind === 'attemptSucceeded' || entry.kind === 'signalReceived') && entry.spilled === true)
       saga.spilled.set(entry.step, entry.result)
-    if (entry.kind === 'attemptSucceeded' || entry.kind === 'attemptFailed') saga.onProgress?.()
+    if (entry.kind === 'attemptSucceeded' || entry.kind === 'attemptFailed') {
+      saga.progressed = true
+      saga.onProgress?.()
+    }
     if (entry.kind === 'attemptFailed') {
       const { step, direction, attempt, outcome, error } = entry
       log.info({ sagaId, step, direction, attempt, outcome, error }, 'attempt failed')
@@ -661,6 +677,7 @@ function abandonAttempts(saga: Held): void {
 
 function eventOf(id: AttemptId, end: AttemptEnd): Event {
   const { step, direction, attempt } = id
+  const probed = end.probes === undefined ? {} : { probes: end.probes }
   if (end.outcome === 'succeeded') {
     return {
       type: 'attemptSucceeded',
@@ -669,11 +686,12 @@ function eventOf(id: AttemptId, end: AttemptEnd): Event {
       attempt,
       result: end.result,
       resultBytes: end.resultBytes,
+      ...probed,
     }
   }
-  if (end.outcome === 'pending') return { type: 'attemptPending', step, direction, attempt }
+  if (end.outcome === 'pending') return { type: 'attemptPending', step, direction, attempt, ...probed }
   const { outcome, error, retryAfterMs } = end
-  return { type: 'attemptFailed', step, direction, attempt, outcome, error, retryAfterMs }
+  return { type: 'attemptFailed', step, direction, attempt, outcome, error, retryAfterMs, ...probed }
 }
 
 function eventOfLetter(letter: Letter, seq: number, state: SagaState): Event {

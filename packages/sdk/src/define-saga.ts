@@ -235,8 +235,10 @@ function callOf(
       return call.wait
     case 'saga':
       return { type: 'saga', ...call.child }
-    case 'http':
-      return { type: 'http', ...call.request }
+    case 'http': {
+      const { probe, ...request } = call.request
+      return { type: 'http', ...request, ...(probe !== undefined && { probe: { type: 'http', ...probe } }) }
+    }
   }
 }
 

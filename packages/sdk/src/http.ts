@@ -1,8 +1,12 @@
 import type { HttpAction, Json } from '@backstitch/core'
 import type { z } from 'zod'
 
-export type HttpRequest = {
-  url: string
+/** Where it goes: an address, or a service whose address and secrets each worker knows. */
+export type HttpTarget =
+  | { url: string; service?: undefined; path?: undefined }
+  | { service: string; path: string; url?: undefined }
+
+export type HttpRequest = HttpTarget & {
   /** POST, if not said otherwise. */
   method?: HttpAction['method']
   headers?: Record<string, string>
@@ -13,6 +17,26 @@ export type HttpRequest = {
    * that may take (`timeoutMs`). Any other answer ends the step as ever.
    */
   completion?: HttpAction['completion']
+  /** How the service is asked what became of an attempt whose outcome is uncertain, before anything is repeated or undone. */
+  probe?: HttpProbeRequest | undefined
+}
+
+export type HttpProbeRequest = HttpTarget & {
+  /** GET, if not said otherwise. */
+  method?: 'GET' | 'POST'
+  headers?: Record<string, string>
+  body?: Json
+  /** Of the question. 10 s, if not said otherwise. */
+  timeoutMs?: number
+  /** An expression over `answer` ({status, body}): it has happened. Absent: the body says `{"outcome": "happened", "result": …}`. */
+  happened?: string
+  /** What it gave: a template over `answer`. */
+  result?: Json
+  /**
+   * An expression over `answer`: the service promises that nothing it was sent so far has happened, or will. That it knows of
+   * nothing (404) is no such promise. Absent: the body says `{"outcome": "willNotHappen"}`.
+   */
+  willNotHappen?: string
 }
 
 /** A call to an HTTP service in place of a function. It is part of the definition: no worker needs code for it. */
@@ -28,9 +52,7 @@ export interface HttpCall<Result> {
  */
 export function http(request: HttpRequest & { result?: undefined }): HttpCall<Json>
 export function http<Result>(request: HttpRequest & { result: z.core.$ZodType<Result> }): HttpCall<Result>
-export function http({
-  result,
-  ...request
-}: HttpRequest & { result?: z.core.$ZodType | undefined }): HttpCall<unknown> {
+export function http(call: HttpRequest & { result?: z.core.$ZodType | undefined }): HttpCall<unknown> {
+  const { result, ...request } = call
   return { type: 'http', request, result }
 }

@@ -5,7 +5,7 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { CLAIM, CLAIM_SUSPECT, NEXT_DUE, TAKE_AGAIN } from './claims.ts'
-import { COMMIT, PARK, RELEASE, WHERE_NOW } from './commits.ts'
+import { COMMIT, COMMIT_WITH_FAMILY, PARK, RELEASE, WHERE_NOW } from './commits.ts'
 import { createDefinitions } from './definitions.ts'
 import { createHistory } from './history.ts'
 import { newSagaId } from './ids.ts'
@@ -138,6 +138,12 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
     const { indexes, ...read } = await explain(text, { settings: [...SETTINGS, JOIN_SETTINGS.index] })
     expect(read).toEqual({ scans: [], whole: [], gathers: [] })
     expect(indexes.filter((index) => !index.startsWith('workers_'))).toEqual(wanted)
+  })
+
+  test.runIf(canExplainLanes)('on the lanes: a commit that tells other sagas', async () => {
+    const { text } = COMMIT_WITH_FAMILY
+    const plan = await explain(text, { settings: [...SETTINGS, JOIN_SETTINGS.index] })
+    expect(plan).toMatchObject({ scans: [], whole: [], indexes: ['sagas_pk'] })
   })
 
   test.runIf(canExplainLanes).each<[Statement, string[]]>([

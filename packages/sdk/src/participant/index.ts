@@ -13,6 +13,12 @@ export {
   sagaEndpoint,
 } from './endpoint.ts'
 export { type FastifyHandler, fastifyHandler } from './fastify.ts'
-export { handleSagaCall } from './node-http.ts'
+export { type HandleOptions, handleSagaCall } from './node-http.ts'
 export { type SagaCall, type SagaHeaders, sagaCallOf } from './saga-call.ts'
+export {
+  type SignatureOptions,
+  type SignatureVerdict,
+  type SignedRequest,
+  verifySignature,
+} from './signature.ts'
 export type { Queryable } from './table.ts'
