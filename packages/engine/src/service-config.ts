@@ -53,8 +53,8 @@ const ServiceConfig = z.strictObject({
   sign: z.strictObject({ secret: Secret }).optional(),
   /** Calls at once from one worker. Default: a quarter of the worker's concurrency. */
   concurrency: z.int().min(1).max(100_000).optional(),
-  /** Attempts that may wait in the worker for their turn. Default: half of `concurrency`. */
-  maxWaiting: z.int().min(0).max(100_000).optional(),
+  /** An attempt whose turn is further away, at the present pace, does not wait for it in the worker. Default: 250. */
+  maxWaitMs: z.int().min(0).max(60_000).optional(),
   /** `false`: none. */
   breaker: z.union([z.literal(false), Breaker]).optional(),
 })
@@ -70,7 +70,7 @@ export type ServiceSettings = {
   /** What must not be seen in any error's text. */
   secrets: readonly string[]
   concurrency: number | undefined
-  maxWaiting: number | undefined
+  maxWaitMs: number | undefined
   breaker: BreakerOptions | undefined
 }
 
@@ -116,9 +116,9 @@ export function readServices(
         `${pointerTo([name, 'breaker', 'maxOpenMs'])}: is ${breaker.maxOpenMs}, less than openMs (${breaker.openMs}), counting the defaults`,
       )
     }
-    const { concurrency, maxWaiting } = config
+    const { concurrency, maxWaitMs } = config
     const baseUrl = config.baseUrl.replace(/\/+$/, '')
-    return { name, baseUrl, headers, signingSecret, secrets, concurrency, maxWaiting, breaker }
+    return { name, baseUrl, headers, signingSecret, secrets, concurrency, maxWaitMs, breaker }
   })
   return problems.length > 0 ? { ok: false, problems } : { ok: true, services, config: parsed.data }
 }

@@ -324,7 +324,7 @@ describe('a dead service (S37)', () => {
         json(response, 200, {})
       }, 20)
     })
-    await stage.worker({ services: { narrow: { baseUrl: url, concurrency: 3, maxWaiting: 2 } } })
+    await stage.worker({ services: { narrow: { baseUrl: url, concurrency: 3, maxWaitMs: 20 } } })
 
     await startMany(stage, definition('narrow', { service: 'narrow', path: '/' }), 60)
     await endOfAll(stage, 'narrow', 60, 30_000)

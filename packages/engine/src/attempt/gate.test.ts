@@ -13,7 +13,9 @@ const NEVER = new AbortController().signal
 function stage(options: { limit?: number; maxWaiting?: number; minCalls?: number } = {}) {
   let now = 0
   const { limit = 2, maxWaiting = 2, minCalls = 4 } = options
-  const gate = createGate({ limit, maxWaiting, breaker: { ...DEFAULT_BREAKER, minCalls }, now: () => now })
+  // A call is assumed to take 100 ms until one has shown how long it does.
+  const maxWaitMs = (maxWaiting * 100) / limit
+  const gate = createGate({ limit, maxWaitMs, breaker: { ...DEFAULT_BREAKER, minCalls }, now: () => now })
   return {
     gate,
     pass(ms: number) {
@@ -63,6 +65,31 @@ describe('a bulkhead', () => {
     permit()
     pass(3_600_000)
     for (let n = 0; n < 1_000; n++) expect(later()).toBeLessThanOrEqual(30_000)
+  })
+
+  test('keeps many waiting before a quick service, few before a slow one, and nobody new before one that hangs', () => {
+    const waitingAfter = (callMs: number, hangsMs: number) => {
+      const { gate, permit, pass } = stage({ limit: 1, maxWaiting: 3 })
+      for (let n = 0; n < 100; n++) {
+        const one = permit()
+        pass(callMs)
+        one.done(GOOD)
+      }
+      permit()
+      pass(hangsMs)
+      while (gate.admit('action').is === 'now') expect(gate.state().waiting).toBeLessThan(1_000)
+      return gate.state().waiting
+    }
+    expect([waitingAfter(1, 0), waitingAfter(100, 0), waitingAfter(1_000, 0), waitingAfter(1, 301)]).toEqual([
+      299, 3, 0, 0,
+    ])
+  })
+
+  test('sends back whoever has waited for twice as long as was promised', async () => {
+    const { permit, gate } = stage({ limit: 1, maxWaiting: 1 })
+    permit()
+    expect(await permit().turn(NEVER)).toBe(false)
+    expect(gate.state().waiting).toBe(0)
   })
 
   test('gives its turns to compensations first', async () => {
@@ -121,9 +148,7 @@ describe('a bulkhead', () => {
             const { permit } = admission
             all.push({ permit, controller, turn: permit.turn(controller.signal) })
           }
-          const { inFlight, waiting } = gate.state()
-          expect(inFlight).toBeLessThanOrEqual(2)
-          expect(waiting).toBeLessThanOrEqual(2)
+          expect(gate.state().inFlight).toBeLessThanOrEqual(2)
         }
         for (const { permit } of all) permit.done()
         await Promise.all(all.map(({ turn }) => turn))

@@ -8,7 +8,8 @@ import { type BreakerOptions, type BreakerState, createBreaker, type Verdict } f
  * compensations first, and a breaker before all.
  *
  * 1. What is not admitted is not made: no attempt is used up and nothing is sent.
- * 2. What waits holds a lease, so only few wait, and none while the breaker is open.
+ * 2. What waits takes up room in the worker. So only that waits whose turn, at the present pace, comes in a moment: at a
+ *    quick service many, at a slow one few, at one that hangs soon nobody, and while the breaker is open nobody at all.
  * 3. What does not fit gets an appointment: when the service, at its present pace, will have come to it.
  */
 export type Gate = {
@@ -27,7 +28,8 @@ export type GateState = {
 export type GateOptions = {
   /** Calls at once. */
   limit: number
-  maxWaiting: number
+  /** Who would wait for longer is put off; who has waited for twice as long is, too. */
+  maxWaitMs: number
   /** Undefined: it is always closed. */
   breaker: BreakerOptions | undefined
   /** Milliseconds, monotonic. */
@@ -44,7 +46,7 @@ const ASSUMED_CALL_MS = 100
 type Waiter = { direction: Direction; resolve(turn: boolean): void }
 
 export function createGate(options: GateOptions): Gate {
-  const { limit, maxWaiting, now = () => performance.now() } = options
+  const { limit, maxWaitMs, now = () => performance.now() } = options
   const breaker = createBreaker(options.breaker ?? ALWAYS_CLOSED)
   /** When each call under way began, the oldest first. */
   const inFlight = new Map<Permit, number>()
@@ -62,10 +64,18 @@ export function createGate(options: GateOptions): Gate {
     return breaker.waitMs(at)
   }
 
-  function appointment(at: number): number {
+  /** How long until the next one's turn, one after the other: what hangs is as slow as it has shown. */
+  function paceMs(at: number): number {
     const [oldest = at] = inFlight.values()
-    const paceMs = Math.max(callMs, at - oldest) / limit
-    appointedAt = Math.min(Math.max(appointedAt, at) + paceMs, at + MAX_APPOINTMENT_MS)
+    return Math.max(callMs, at - oldest) / limit
+  }
+
+  function hasRoom(at: number): boolean {
+    return inFlight.size < limit || (waitingCount() + 1) * paceMs(at) <= maxWaitMs
+  }
+
+  function appointment(at: number): number {
+    appointedAt = Math.min(Math.max(appointedAt, at) + paceMs(at), at + MAX_APPOINTMENT_MS)
     return Math.max(MIN_APPOINTMENT_MS, appointedAt - at)
   }
 
@@ -97,14 +107,21 @@ export function createGate(options: GateOptions): Gate {
       if (at >= 0) waiting[direction].splice(at, 1)
     }
 
+    function giveUp(): void {
+      leaveQueue()
+      waiter?.resolve(false)
+    }
+
     const turn = new Promise<boolean>((resolve) => {
       if (inFlight.size < limit && waitingCount() === 0) {
         resolve(true)
         return
       }
+      const patience = setTimeout(() => giveUp(), 2 * maxWaitMs)
       waiter = {
         direction,
         resolve(isTurn) {
+          clearTimeout(patience)
           waiter = undefined
           if (isTurn && !over) begin()
           resolve(isTurn && !over)
@@ -115,10 +132,6 @@ export function createGate(options: GateOptions): Gate {
 
     const permit: Permit = {
       turn(signal) {
-        const giveUp = () => {
-          leaveQueue()
-          waiter?.resolve(false)
-        }
         if (waiter !== undefined) signal.addEventListener('abort', giveUp, { once: true })
         return turn.finally(() => signal.removeEventListener('abort', giveUp))
       },
@@ -126,8 +139,7 @@ export function createGate(options: GateOptions): Gate {
       done(end) {
         if (over) return
         over = true
-        leaveQueue()
-        waiter?.resolve(false)
+        giveUp()
         const beganAt = inFlight.get(permit)
         if (beganAt === undefined) return
         inFlight.delete(permit)
@@ -156,8 +168,7 @@ export function createGate(options: GateOptions): Gate {
       // Not all of them in the moment it may open again.
       if (closedMs !== undefined)
         return { is: 'later', delayMs: closedMs + (Math.random() * Math.max(closedMs, 1_000)) / 2 }
-      if (inFlight.size < limit || waitingCount() < maxWaiting)
-        return { is: 'now', permit: permitFor(direction) }
+      if (hasRoom(at)) return { is: 'now', permit: permitFor(direction) }
       // A compensation goes before the action that came last.
       const displaced = direction === 'compensation' ? waiting.action.pop() : undefined
       if (displaced === undefined) return { is: 'later', delayMs: appointment(at) }

@@ -31,6 +31,8 @@ type Known = Service & { gate: Gate; named: boolean; usedAt: number }
 /** Origins come from definitions, and so there may be any number of them. */
 const MAX_ORIGINS = 1_000
 const MAX_REPORTED_ORIGINS = 50
+/** Long enough that a quick service is kept busy, short enough that a slow one leaves room for the others. */
+const DEFAULT_MAX_WAIT_MS = 250
 /** Probes go beside the calls that they ask about. */
 const SPARE_CONNECTIONS = 8
 
@@ -45,20 +47,20 @@ export function createServices(
 
   function known(options: {
     limit?: number | undefined
-    maxWaiting?: number | undefined
+    maxWaitMs?: number | undefined
     breaker: ServiceSettings['breaker']
   }): Pick<Known, 'gate' | 'admit' | 'caller' | 'usedAt'> {
     // Well under what the worker holds, so that a service that hangs leaves room for the others.
     const limit = options.limit ?? Math.max(1, Math.ceil(concurrency / 4))
-    const maxWaiting = options.maxWaiting ?? Math.ceil(limit / 2)
-    const gate = createGate({ limit, maxWaiting, breaker: options.breaker })
+    const { maxWaitMs = DEFAULT_MAX_WAIT_MS, breaker } = options
+    const gate = createGate({ limit, maxWaitMs, breaker })
     const caller = createHttpCaller({ connections: limit + SPARE_CONNECTIONS })
     return { gate, admit: gate.admit, caller, usedAt: 0 }
   }
 
   function nameService({ baseUrl, headers, secrets, signingSecret, ...options }: ServiceSettings): Known {
     return {
-      ...known({ limit: options.concurrency, maxWaiting: options.maxWaiting, breaker: options.breaker }),
+      ...known({ limit: options.concurrency, maxWaitMs: options.maxWaitMs, breaker: options.breaker }),
       named: true,
       identity: { headers, secrets, signingSecret },
       urlOf: ({ path = '' }) => baseUrl + path,
