@@ -409,3 +409,18 @@ function run(
   const shipped = step === 'confirm' || step === 'two' ? {} : undefined
   return handler(call({ ...given, step, direction, context: { ...shipped, ...given.context } }))
 }
+
+test('an HTTP call names a service in place of an address, and may say how to ask what became of it', () => {
+  const probe = { service: 'payments', path: '/charges/${{ saga.idempotencyKey }}', timeoutMs: 500 }
+  const { definition } = defineSaga({ name: 'asked' }).step('charge', {
+    action: http({ service: 'payments', path: '/charges', probe }),
+    compensation: http({ url: 'http://payments/refunds', probe: { url: 'http://payments/refunded', method: 'POST' } }),
+  })
+
+  expect(definition.steps[0]).toMatchObject({
+    action: { type: 'http', service: 'payments', path: '/charges', probe: { type: 'http', method: 'GET', ...probe } },
+    compensation: { probe: { type: 'http', method: 'POST', url: 'http://payments/refunded' } },
+  })
+  expectTypeOf<{ url: string; service: string; path: string }>().not.toExtend<Parameters<typeof http>[0]>()
+  expectTypeOf<{ service: string }>().not.toExtend<Parameters<typeof http>[0]>()
+})
