@@ -216,7 +216,7 @@ describe('a step that a dead worker has left uncertain', () => {
 
   test('is tried again under its number if it will not happen', async () => {
     const stage = await createStage()
-    const { url, calls } = await participant(
+    const { url, calls, probes } = await participant(
       (_, nth) => (nth === 1 ? 'hangs' : { status: 422 }),
       () => WILL_NOT,
     )
@@ -229,6 +229,8 @@ describe('a step that a dead worker has left uncertain', () => {
 
     expect(await stage.ended(sagaId)).toMatchObject({ status: 'failed', clean: true, uncertainSteps: [] })
     expect(calls.map(({ headers }) => headers['saga-attempt'])).toEqual(['1', '1'])
+    // What was withdrawn is not asked about again.
+    expect(probes).toHaveLength(1)
   })
 })
 
