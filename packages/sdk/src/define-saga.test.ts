@@ -414,11 +414,19 @@ test('an HTTP call names a service in place of an address, and may say how to as
   const probe = { service: 'payments', path: '/charges/${{ saga.idempotencyKey }}', timeoutMs: 500 }
   const { definition } = defineSaga({ name: 'asked' }).step('charge', {
     action: http({ service: 'payments', path: '/charges', probe }),
-    compensation: http({ url: 'http://payments/refunds', probe: { url: 'http://payments/refunded', method: 'POST' } }),
+    compensation: http({
+      url: 'http://payments/refunds',
+      probe: { url: 'http://payments/refunded', method: 'POST' },
+    }),
   })
 
   expect(definition.steps[0]).toMatchObject({
-    action: { type: 'http', service: 'payments', path: '/charges', probe: { type: 'http', method: 'GET', ...probe } },
+    action: {
+      type: 'http',
+      service: 'payments',
+      path: '/charges',
+      probe: { type: 'http', method: 'GET', ...probe },
+    },
     compensation: { probe: { type: 'http', method: 'POST', url: 'http://payments/refunded' } },
   })
   expectTypeOf<{ url: string; service: string; path: string }>().not.toExtend<Parameters<typeof http>[0]>()
