@@ -20,7 +20,9 @@ const rooms: Record<string, Room> = {
   'apps/worker': { ours: ['core', 'store', 'engine', 'sdk'] },
   'apps/dashboard': { ours: ['core'], mayBeAbsent: true },
   'apps/cli': { ours: ['sdk', 'local-postgres'] },
-  'examples/order': { ours: ['sdk'] },
+  'examples/participants': { ours: ['sdk'] },
+  'examples/order': { ours: ['sdk', 'example-participants'] },
+  'examples/trip': { ours: ['sdk', 'example-participants'] },
   // Tests and benchmarks look at the whole.
   bench: { ours: ['*'], mayBeAbsent: true },
   tests: { ours: ['*'] },

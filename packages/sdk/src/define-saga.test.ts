@@ -5,6 +5,7 @@ import { defineSaga, type Saga } from './define-saga.ts'
 import { http } from './http.ts'
 import { StepRejected } from './outcomes.ts'
 import type { MustBeJson, NotJson } from './result.ts'
+import { aCall } from './testing.ts'
 
 const Order = z.object({
   orderId: z.string().min(1),
@@ -379,23 +380,7 @@ describe('a handler', () => {
 })
 
 function call(given: Partial<HandlerCall>): HandlerCall {
-  const input = given.input ?? { orderId: 'o-1', wantedBy: '2026-01-02T00:00:00Z' }
-  return {
-    sagaId: '01900000-0000-7000-8000-000000000001',
-    definition: { name: 'order', version: 1 },
-    step: 'reserve',
-    direction: 'action',
-    attempt: 1,
-    idempotencyKey: 'key',
-    correlationId: undefined,
-    traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
-    result: undefined,
-    failure: undefined,
-    signal: new AbortController().signal,
-    ...given,
-    input,
-    context: { input, ...given.context },
-  }
+  return aCall({ input: { orderId: 'o-1', wantedBy: '2026-01-02T00:00:00Z' }, ...given })
 }
 
 function run(

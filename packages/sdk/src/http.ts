@@ -12,6 +12,11 @@ export type HttpRequest = HttpTarget & {
   headers?: Record<string, string>
   /** Without one, the service is sent `{sagaId, step, direction, input, context, result?, failure?}`. */
   body?: Json
+  /**
+   * `callback`: the service may answer 202 and tell later how it ended, to `POST /v1/callbacks/{token}`; the step says how long
+   * that may take (`timeoutMs`). Any other answer ends the step as ever.
+   */
+  completion?: HttpAction['completion']
   /** How the service is asked what became of an attempt whose outcome is uncertain, before anything is repeated or undone. */
   probe?: HttpProbeRequest | undefined
 }
@@ -42,8 +47,8 @@ export interface HttpCall<Result> {
 }
 
 /**
- * An action or a compensation carried out by an HTTP service. What it answers is `Json` to later steps, or, with a schema
- * as `result`, what that schema makes of it: each handler that is shown the answer has it checked first.
+ * An action or a compensation carried out by an HTTP service. What it answers, at once or by its callback, is `Json`
+ * to later steps, or, with a schema as `result`, what that schema makes of it: each handler that is shown the answer has it checked first.
  */
 export function http(request: HttpRequest & { result?: undefined }): HttpCall<Json>
 export function http<Result>(request: HttpRequest & { result: z.core.$ZodType<Result> }): HttpCall<Result>

@@ -2,7 +2,9 @@
 
 export {
   defineSaga,
+  type Group,
   type NoResults,
+  type ParallelOptions,
   type Saga,
   type SagaOptions,
   type SagaWithSteps,
@@ -10,10 +12,13 @@ export {
 } from './define-saga.ts'
 export { type HttpCall, type HttpProbeRequest, type HttpRequest, type HttpTarget, http } from './http.ts'
 export { StepFailed, StepRejected, StepUncertain } from './outcomes.ts'
+export { type ChildCall, type ChildResult, saga, type WithExpressions } from './saga.ts'
 export type { ActionCall, CompensationCall, RetryOptions } from './step.ts'
+export { delay, signal, type WaitCall } from './wait.ts'
 
 // Starting sagas, and looking after them.
 
+export type { CallbackError, CallbackOptions, CallbacksClient } from './client/callbacks.ts'
 export { type Client, createClient } from './client/client.ts'
 export type { Definable, DefinitionsClient, ListOptions } from './client/definitions.ts'
 export type { Listing } from './client/listing.ts'
@@ -52,4 +57,3 @@ export type {
   Status,
   Worker,
 } from '@backstitch/core'
-export { delay, signal, type WaitCall } from './wait.ts'

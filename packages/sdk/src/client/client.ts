@@ -1,5 +1,6 @@
 import { type Page, pageOf, Service, Stats, Worker } from '@backstitch/core'
 import type { z } from 'zod'
+import { type CallbacksClient, callbacksClient } from './callbacks.ts'
 import { type DefinitionsClient, definitionsClient, type ListOptions } from './definitions.ts'
 import { type Listing, listing } from './listing.ts'
 import { type SagasClient, sagasClient } from './sagas.ts'
@@ -9,6 +10,8 @@ import { type CallOptions, type ClientOptions, createTransport } from './transpo
 export type Client = {
   definitions: DefinitionsClient
   sagas: SagasClient
+  /** How asynchronous steps have ended. */
+  callbacks: CallbacksClient
   schedules: SchedulesClient
   stats(options?: CallOptions): Promise<Stats>
   /** Who is alive, what they can run, how many sagas they hold. */
@@ -32,6 +35,7 @@ export function createClient(options: ClientOptions): Client {
   return {
     definitions: definitionsClient(call),
     sagas: sagasClient(call),
+    callbacks: callbacksClient(call),
     schedules: schedulesClient(call),
 
     async stats(callOptions) {

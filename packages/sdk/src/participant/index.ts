@@ -1,6 +1,7 @@
 // For services that sagas call and that keep their data in Postgres.
 
 export { type Barrier, type BarrierOptions, createBarrier, type OnceOptions, type Work } from './barrier.ts'
+export { type Callback, callbackOf } from './callback.ts'
 export type { Outcome } from './decision.ts'
 export {
   type Answer,
