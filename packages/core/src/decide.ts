@@ -232,7 +232,7 @@ function isAbout(event: Event, step: string): boolean {
 
 /** Why a verb is not possible, or undefined. */
 export function refusal(
-  state: Pick<SagaState, 'status' | 'stuck' | 'attempts' | 'completedSteps' | 'compensatedSteps'>,
+  state: Pick<SagaState, 'status' | 'stuck' | 'waiting' | 'completedSteps' | 'compensatedSteps'>,
   {
     verb,
     step,
@@ -258,7 +258,7 @@ export function refusal(
   }
   if (verb === 'retry') return undefined
   // What workers died of while it was waited for may still be ended by others.
-  if (entryOf(state.attempts, stuck.step) !== undefined)
+  if (entryOf(state.waiting, stuck.step) !== undefined)
     return `step "${stuck.step}" is still waited for; it can only be retried, which waits on`
   const { completedSteps, compensatedSteps } = state
   if ((stuck.direction === 'action' ? completedSteps : compensatedSteps).includes(stuck.step))
