@@ -131,6 +131,11 @@ export function isAwaited(state: SagaState, { step, direction, attempt }: Attemp
   return directionOf(state) === direction && entryOf(state.attempts, step) === attempt
 }
 
+/** Is this the attempt that its step is at, with no word yet that it goes on elsewhere? */
+export function isAttempted(state: SagaState, id: AttemptId): boolean {
+  return isAwaited(state, id) && entryOf(state.waiting, id.step) === undefined
+}
+
 // --- The schedule as a change ------------------------------------------------------------------------------------
 
 /** What replaces the schedule as a whole. */

@@ -396,7 +396,11 @@ export function resolveDefinition(definition: Definition, version: number): Reso
     return {
       name: step.name,
       group,
-      compensateWhen: step.compensateWhen ?? defaults?.compensateWhen ?? 'completed',
+      // A saga that did not complete has undone itself: what it could not undo, no undo of it would.
+      compensateWhen:
+        step.action.type === 'saga'
+          ? 'completed'
+          : (step.compensateWhen ?? defaults?.compensateWhen ?? 'completed'),
       when: step.when === undefined ? undefined : compiledCondition(step.when),
       pivot: step.pivot === true,
       action: resolveAction(step, timeoutMs, retry),

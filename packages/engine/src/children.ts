@@ -2,6 +2,7 @@ import {
   type AttemptId,
   byteLength,
   type Child,
+  type Decision,
   type Entry,
   type Event,
   entryOf,
@@ -194,12 +195,7 @@ function only({ step, direction, attempt }: AttemptId): AttemptId {
 // --- What a transition means to other sagas ----------------------------------------------------------------------
 
 /** The letters that ride in the commit of a transition. */
-export function lettersOf(
-  before: SagaState,
-  after: SagaState,
-  entry: Entry,
-  spilled: ReadonlyMap<string, Json>,
-) {
+function lettersOf(before: SagaState, after: SagaState, entry: Entry, spilled: ReadonlyMap<string, Json>) {
   return [...cancels(after, entry), ...reports(before, after, entry, spilled)]
 }
 
@@ -255,4 +251,16 @@ export function queuesMadeDue(state: SagaState, { letters = [], starts = [] }: F
     ...starts.map(({ definition }) => definition.queue),
     ...(reported && state.parent !== undefined ? [state.parent.queue] : []),
   ]
+}
+
+/** What happens to other sagas in the same commit; undefined for nearly every transition there is. */
+export function familyOf(
+  before: SagaState,
+  { entry, state }: Extract<Decision, { is: 'transition' }>,
+  spilled: ReadonlyMap<string, Json>,
+  start: ChildStart | undefined,
+): Family | undefined {
+  const letters = lettersOf(before, state, entry, spilled)
+  const starts = start !== undefined && entry.kind === 'childStarted' ? [start] : []
+  return letters.length + starts.length === 0 ? undefined : { letters, starts }
 }

@@ -333,6 +333,40 @@ describe('a dead service (S37)', () => {
     expect((await stage.query(`SELECT count(*)::int AS n FROM saga_history`))[0]?.n).toBe(120)
   }, 40_000)
 
+  test('holds up its own member of a group, and not the others', async () => {
+    const stage = await createStage()
+    let isDown = true
+    const down = await participant((_, response) => json(response, isDown ? 503 : 200, {}))
+    const alive = await participant()
+    const breaker = { minCalls: 1, openMs: 400, maxOpenMs: 400, trials: 1 }
+    const worker = await stage.worker({
+      services: { down: { baseUrl: down.url, breaker }, alive: { baseUrl: alive.url } },
+    })
+    const call = (service: string) => ({ type: 'http', service, path: '/' })
+    const retry = { maxAttempts: 5, initialDelayMs: 1, maxDelayMs: 100 }
+    await stage.start({ name: 'opens', steps: [{ name: 'down', action: call('down'), retry }] })
+    await expect.poll(() => worker.services().down?.breaker).toBe('open')
+    const steps = [
+      {
+        parallel: [
+          { name: 'down', action: call('down'), retry },
+          { name: 'alive', action: call('alive') },
+        ],
+      },
+    ]
+    const sagaId = await stage.start({ name: 'group', steps })
+
+    await stage.eventually(sagaId, ({ completedSteps }) => completedSteps.includes('alive'))
+    isDown = false
+    expect(await stage.ended(sagaId)).toMatchObject({
+      status: 'completed',
+      completedSteps: ['alive', 'down'],
+    })
+    // Whatever it was put off by, it was tried no more often than it was called.
+    const history = await stage.history(sagaId)
+    expect(history.filter(({ kind }) => kind === 'attemptSucceeded')).toHaveLength(2)
+  })
+
   test("an open breaker does not put off a saga's deadline", async () => {
     const stage = await createStage()
     const { url } = await participant((_, response) => json(response, 503, {}))

@@ -15,7 +15,7 @@ import { createQueries } from './queries.ts'
 import { HOLDERS, INSERT } from './starts.ts'
 import type { Tables } from './tables.ts'
 import { createStage, eventually, heldAs, success, transitionOf } from './testing.ts'
-import { LEASES, PULSE, SESSION_SETTINGS, SWEEP } from './workers.ts'
+import { LEASES, OFFER, PULSE, SESSION_SETTINGS, SWEEP } from './workers.ts'
 
 /**
  * How the database carries the statements out, on twenty thousand sagas that have ended and one thousand that are due: by
@@ -159,6 +159,7 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
     ['pulse', PULSE, [newSagaId(0), 0, true, '{}'], ['sagas_unread_idx']],
     ['leases', LEASES, [newSagaId(0)], ['sagas_owner_idx']],
     ['sweep', SWEEP, [1_000], ['sagas_owner_idx']],
+    ['offer', OFFER, [['order'], ['order'], 30_000], ['sagas_ready_idx']],
   ])('in the session: %s', async (_, text, values, wanted) => {
     const { indexes, scans } = await explain(text, { settings: SESSION_SETTINGS, values })
     expect(scans).toEqual([])

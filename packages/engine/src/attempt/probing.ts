@@ -96,7 +96,7 @@ export function createAsk(services: Services): Ask {
         headers,
         ...(body !== undefined && { body }),
       },
-      { ...request, timeoutMs: probe.timeoutMs },
+      { ...request, timeoutMs: probe.timeoutMs, callback: undefined },
       {
         identity: service.identity,
         isProbe: true,
