@@ -153,10 +153,12 @@ describe('is refused by', () => {
     }
   })
 
-  test('one of these, and there is no constraint that is not tried', async () => {
+  test('one of these, and there is no constraint or unique index that is not tried', async () => {
     const { rows } = await client.query<{ name: string }>(`
       SELECT conname AS name FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
-      WHERE n.connamespace = 'public'::regnamespace AND n.contype <> 'n' AND c.relname NOT LIKE 'kysely%'`)
+      WHERE n.connamespace = 'public'::regnamespace AND n.contype <> 'n' AND c.relname NOT LIKE 'kysely%'
+      UNION SELECT indexrelid::regclass::text FROM pg_index
+      WHERE indisunique AND indpred IS NOT NULL AND indrelid::regclass::text NOT LIKE 'kysely%'`)
     expect(bad.map(([constraint]) => constraint).toSorted()).toEqual(rows.map(({ name }) => name).toSorted())
   })
 })

@@ -1,0 +1,5 @@
+import type { Scenario } from '../scenario.ts'
+import { latency } from './latency.ts'
+import { throughput } from './throughput.ts'
+
+export const scenarios: readonly Scenario[] = [latency, throughput]

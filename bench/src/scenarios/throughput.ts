@@ -1,0 +1,49 @@
+import { install, sagaOf } from '../installation.ts'
+import { batches, commitPerStep } from '../limits.ts'
+import { load } from '../load.ts'
+import { createMeter } from '../meter.ts'
+import type { Contender, Scenario } from '../scenario.ts'
+
+const IN_FLIGHT = [1_000, 100, 10, 1]
+const SIZES: Record<number, number> = { 1: 300, 10: 2_000, 100: 6_000, 1000: 20_000 }
+
+export const throughput: Scenario = {
+  name: 'throughput',
+  about: 'Sagas of three handlers, 1, 10, 100 and 1,000 in flight, started and run in this process.',
+  contenders: ({ size }) => [
+    commitPerStep(),
+    batches(),
+    ...IN_FLIGHT.map((inFlight) => ours(inFlight, size ?? SIZES[inFlight] ?? 1_000)),
+  ],
+  ratios: IN_FLIGHT.flatMap((inFlight) => [
+    {
+      name: `steps/s, ${inFlight} in flight : one commit per step`,
+      of: [`${inFlight} in flight`, 'stepsPerSecond'] as const,
+      to: ['commit per step', 'stepsPerSecond'] as const,
+    },
+    {
+      name: `steps/s, ${inFlight} in flight : multi-row batch`,
+      of: [`${inFlight} in flight`, 'stepsPerSecond'] as const,
+      to: ['multi-row batch', 'stepsPerSecond'] as const,
+    },
+  ]),
+}
+
+function ours(inFlight: number, size: number): Contender {
+  return {
+    name: `${inFlight} in flight`,
+    async open(place) {
+      const meter = await createMeter(place)
+      const installation = await install(place, sagaOf({ name: 'order', steps: 3 }), {
+        concurrency: Math.max(200, inFlight),
+      })
+      return {
+        run: () => load({ meter, count: size, inFlight, stepsEach: 3, one: () => installation.runOne() }),
+        async close() {
+          await installation.close()
+          await meter.close()
+        },
+      }
+    },
+  }
+}
