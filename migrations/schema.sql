@@ -13,6 +13,14 @@ CREATE TABLE definitions (
   CONSTRAINT definitions_version_positive CHECK ((version >= 1))
 );
 
+CREATE TABLE installation (
+  single boolean NOT NULL DEFAULT true,
+  callback_key bytea NOT NULL,
+  CONSTRAINT installation_pk PRIMARY KEY (single),
+  CONSTRAINT installation_callback_key_is_long CHECK ((length(callback_key) >= 32)),
+  CONSTRAINT installation_is_one CHECK (single)
+);
+
 CREATE TABLE saga_history (
   bucket smallint NOT NULL,
   saga_id uuid NOT NULL,
@@ -34,10 +42,12 @@ CREATE TABLE saga_mail (
   seq bigint NOT NULL,
   at timestamp with time zone NOT NULL DEFAULT now(),
   body jsonb NOT NULL,
+  dedup_key text,
   CONSTRAINT saga_mail_pk PRIMARY KEY (bucket, saga_id, seq),
   CONSTRAINT saga_mail_saga_fk FOREIGN KEY (bucket, saga_id) REFERENCES sagas(bucket, saga_id) ON DELETE CASCADE,
   CONSTRAINT saga_mail_body_is_object CHECK ((jsonb_typeof(body) = 'object'::text))
 );
+CREATE UNIQUE INDEX saga_mail_once_idx ON saga_mail USING btree (bucket, saga_id, dedup_key) WHERE (dedup_key IS NOT NULL);
 
 CREATE TABLE sagas (
   bucket smallint NOT NULL,
@@ -110,10 +120,12 @@ CREATE TABLE workers (
   backend_start timestamp with time zone,
   ended_at timestamp with time zone,
   end_reason text,
+  services jsonb NOT NULL DEFAULT '{}'::jsonb,
   CONSTRAINT workers_pk PRIMARY KEY (worker_id),
   CONSTRAINT workers_end_reason_known CHECK ((end_reason = ANY (ARRAY['stopped'::text, 'connectionLost'::text, 'leaseExpired'::text]))),
   CONSTRAINT workers_ended_with_reason CHECK (((ended_at IS NULL) = (end_reason IS NULL))),
   CONSTRAINT workers_lease_positive CHECK ((lease_ms > 0)),
+  CONSTRAINT workers_services_is_object CHECK ((jsonb_typeof(services) = 'object'::text)),
   CONSTRAINT workers_session_whole CHECK (((backend_pid IS NULL) = (backend_start IS NULL)))
 ) WITH (fillfactor=50);
 CREATE INDEX workers_alive_idx ON workers USING btree (worker_id) WHERE (ended_at IS NULL);

@@ -17,6 +17,7 @@ import { DEFAULT_LIMITS, type Limits, refuseOverload } from './plugins/overload.
 import { answerBrokenHttp, answerProblems, answerWithoutRoute } from './plugins/problems.ts'
 import { logRequests, requestIdOf } from './plugins/requests.ts'
 import { secureHeaders } from './plugins/security.ts'
+import { callbackRoutes } from './routes/callbacks.ts'
 import { definitionRoutes } from './routes/definitions.ts'
 import { installationRoutes } from './routes/installation.ts'
 import { probeRoutes } from './routes/probes.ts'
@@ -91,6 +92,7 @@ export async function buildApp(options: {
   definitionRoutes(app, door)
   sagaRoutes(app, door)
   signalRoutes(app, door)
+  callbackRoutes(app, door)
   verbRoutes(app, door)
   installationRoutes(app, door)
   probeRoutes(app, door)

@@ -30,6 +30,7 @@ function newWorker() {
     concurrency: config.CONCURRENCY,
     leaseMs: config.LEASE_MS,
     pollMs: config.POLL_MS,
+    publicUrl: config.PUBLIC_URL,
     log,
   })
 }

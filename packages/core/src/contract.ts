@@ -153,6 +153,31 @@ export const Accepted = z
   .meta({ id: 'Accepted' })
 export type Accepted = z.infer<typeof Accepted>
 
+/** How an asynchronous step has ended, as its participant tells it (M3). */
+export const CallbackEnd = z
+  .union([
+    z.strictObject({ result: JsonValue.optional() }).meta({ description: 'it succeeded' }),
+    z
+      .strictObject({
+        error: z.strictObject({
+          code: z
+            .string()
+            .regex(/^[A-Za-z][A-Za-z0-9_.-]{0,63}$/, 'letters, digits, "_", "." or "-", at most 64'),
+          message: z.string().max(8192),
+          retryable: z.boolean().meta({
+            description:
+              'true: another attempt may succeed; false: a definite no. In either case nothing has happened',
+          }),
+        }),
+      })
+      .meta({ description: 'it failed, and had no effect' }),
+  ])
+  .meta({ id: 'CallbackEnd' })
+export type CallbackEnd = z.infer<typeof CallbackEnd>
+
+export const CallbackTaken = z.object({ accepted: z.literal(true) }).meta({ id: 'CallbackTaken' })
+export type CallbackTaken = z.infer<typeof CallbackTaken>
+
 export const RegisteredDefinition = z
   .object({
     name: z.string(),
@@ -177,6 +202,35 @@ export const Worker = z
   })
   .meta({ id: 'Worker' })
 export type Worker = z.infer<typeof Worker>
+
+/** How one worker stands with a service it calls (S37). */
+export const ServiceState = z.object({
+  /** Named in the worker's configuration; false for the origin of a plain URL. */
+  named: z.boolean(),
+  breaker: z.enum(['closed', 'open', 'halfOpen']),
+  inFlight: z.int(),
+  waiting: z.int().meta({ description: 'attempts that wait in this worker for their turn' }),
+  limit: z.int().meta({ description: 'calls at once' }),
+  lastError: z.string().optional().meta({ description: 'code of the last call that counted against it' }),
+})
+export type ServiceState = z.infer<typeof ServiceState>
+
+export const Service = z
+  .object({
+    service: z.string().meta({ description: 'its name, or the origin of the URLs of a definition' }),
+    configured: z.boolean().meta({ description: 'false: definitions name it, and no live worker knows it' }),
+    breaker: z
+      .enum(['closed', 'open', 'halfOpen'])
+      .optional()
+      .meta({ description: 'the worst among its workers' }),
+    inFlight: z.int(),
+    waiting: z.int(),
+    limit: z.int(),
+    definitions: z.array(z.string()).meta({ description: 'whose highest version names it' }),
+    workers: z.array(ServiceState.extend({ workerId: z.string() })),
+  })
+  .meta({ id: 'Service', description: 'what sagas call, as the live workers see it' })
+export type Service = z.infer<typeof Service>
 
 export const ProblemDetails = z
   .object({
@@ -223,7 +277,12 @@ export const DefinitionPlan = z
     definition: z.object({ name: z.string(), version: z.int() }),
     failAt: z.string().optional(),
     acts: z.array(
-      z.object({ step: z.string(), direction: Direction, outcome: z.enum(['succeeded', 'rejected']) }),
+      z.object({
+        step: z.string(),
+        direction: Direction,
+        outcome: z.enum(['succeeded', 'rejected']),
+        round: z.int().meta({ description: 'from 1; what has the same round is under way together' }),
+      }),
     ),
     ends: Status,
   })

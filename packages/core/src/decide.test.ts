@@ -1,16 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import {
-  dueNow,
-  isPastDeadline,
-  keptSignal,
-  MAX_CONTEXT_BYTES,
-  MAX_KEPT_SIGNALS,
-  next,
-  nextAct,
-  overdue,
-  wakeAt,
-} from './decide.ts'
 import type { Outcome } from './event.ts'
+import { MAX_CONTEXT_BYTES, MAX_KEPT_SIGNALS } from './limits.ts'
+import { dueNow, isPastDeadline, keptSignal, next, nextAct, overdue, wakeAt } from './schedule.ts'
 import { entryOf, isClean } from './state.ts'
 import { define, Play, START } from './testing.ts'
 
@@ -150,7 +141,7 @@ describe('the deadline (S7)', () => {
 
   test('turns the saga round, and the saga ends failed', () => {
     const play = new Play(inAMinute).settleAll('succeeded')
-    play.tell({ type: 'deadlinePassed', underWay: false })
+    play.passDeadline(false)
     expect(play.state).toMatchObject({
       status: 'compensating',
       cause: 'deadline',
@@ -162,7 +153,7 @@ describe('the deadline (S7)', () => {
 
   test('lets the attempt under way end first, and undoes its success', () => {
     const play = new Play(inAMinute).settleAll('succeeded')
-    play.tell({ type: 'deadlinePassed', underWay: true })
+    play.passDeadline(true)
     expect(play.state).toMatchObject({ status: 'running', attempts: { charge: 1 } })
     expect(play.settleAll('succeeded').scheduled).toMatchObject({ step: 'charge', direction: 'compensation' })
   })
@@ -170,13 +161,13 @@ describe('the deadline (S7)', () => {
   test('does not move a stuck saga: that is for a person (S30)', () => {
     const play = new Play(inAMinute)
     for (let n = 0; n < 5; n++) play.crash()
-    expect(play.tell({ type: 'deadlinePassed', underWay: false }).is).toBe('ignored')
+    expect(play.passDeadline(false).is).toBe('ignored')
   })
 
   test('never stops a compensation', () => {
     const play = new Play(inAMinute).settleAll('succeeded', 'rejected')
     expect(isPastDeadline(play.state, START + 60_000)).toBe(false)
-    expect(play.tell({ type: 'deadlinePassed', underWay: false }).is).toBe('ignored')
+    expect(play.passDeadline(false).is).toBe('ignored')
   })
 })
 
@@ -427,7 +418,7 @@ test.each([
   (_, cause, end) => {
     const play = new Play(define(['reserve', 'charge'], { deadlineMs: 60_000 })).settleAll('succeeded')
     if (cause === 'cancel') play.cancel(true)
-    else play.tell({ type: 'deadlinePassed', underWay: true })
+    else play.passDeadline(true)
     for (let n = 0; n < 5; n++) play.crash()
     expect(play.state).toMatchObject({
       status: 'stuck',
@@ -505,7 +496,7 @@ describe('a delay (S7a)', () => {
   test.each(['cancel', 'deadline'])('is ended by a %s at once (S7, S25)', (by) => {
     const play = new Play({ ...delayed, deadlineMs: 30_000 }).settleAll('succeeded')
     if (by === 'cancel') play.cancel()
-    else play.tell({ type: 'deadlinePassed', underWay: false })
+    else play.passDeadline(false)
     expect(play.state).toMatchObject({ status: 'compensating', attempts: { reserve: 1 } })
     expect(play.state.waiting ?? play.state.dueAt).toBeUndefined()
   })
@@ -652,7 +643,7 @@ describe('a signal (S7a, M2)', () => {
   test.each(['cancel', 'deadline'])('is no longer waited for after a %s (S7, S25)', (by) => {
     const play = new Play({ ...approved, deadlineMs: 30_000 }).settleAll('succeeded')
     if (by === 'cancel') play.cancel()
-    else play.tell({ type: 'deadlinePassed', underWay: false })
+    else play.passDeadline(false)
     expect(play.state).toMatchObject({ status: 'compensating', attempts: { reserve: 1 } })
     play.signal('approved')
     expect(play.state.completedSteps).toEqual(['reserve'])
@@ -660,7 +651,7 @@ describe('a signal (S7a, M2)', () => {
 })
 
 describe('the pivot (S14)', () => {
-  const deadline = { type: 'deadlinePassed', underWay: false } as const
+  const deadline = { type: 'deadlinePassed' } as const
   const past = () => new Play(pivoted).settleAll('succeeded', 'succeeded')
 
   test('stands in the state from its dispatch on, in the commit of the step before it', () => {

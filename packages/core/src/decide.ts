@@ -1,12 +1,29 @@
-import { owed, stepOf } from './compensation.ts'
-import type { NextAct } from './contract.ts'
-import { type Act, isWait, type ResolvedDefinition, type ResolvedStep } from './definition.ts'
-import type { AttemptId, Event } from './event.ts'
-import { evaluate, type Values } from './expression.ts'
+import { stepOf } from './compensation.ts'
+import { cutShort, type Given, giveUp, goOn, onward, settle, stuckAt, turn } from './course.ts'
+import { type Act, isAct, isWait, type ResolvedDefinition } from './definition.ts'
+import type { AttemptId, ChildReport, Event } from './event.ts'
 import { type Change, change, type Entry, note } from './history.ts'
-import { type Json, sanitizeText } from './json.ts'
+import { sanitizeText } from './json.ts'
+import {
+  INLINE_BYTES,
+  MAX_CONTEXT_BYTES,
+  MAX_ERROR_BYTES,
+  MAX_KEPT_SIGNALS,
+  MAX_LEASES_LOST,
+  MAX_REASON_BYTES,
+} from './limits.ts'
 import { retryDelayMs } from './retry.ts'
-import { entryOf, isMoving, isTerminal, type SagaState, type Status, type Waiting, without } from './state.ts'
+import {
+  deadlineActs,
+  directionOf,
+  dueNow,
+  isAwaited,
+  NOTHING_SCHEDULED,
+  overdue,
+  scheduleWith,
+  scheduleWithout,
+} from './schedule.ts'
+import { entryOf, isMoving, isTerminal, type SagaState } from './state.ts'
 
 /**
  * The rules. `decide` says what one event makes of a saga; it does nothing, knows no clock and draws no random number.
@@ -16,40 +33,14 @@ import { entryOf, isMoving, isTerminal, type SagaState, type Status, type Waitin
  *  2. what is compensated is the reverse of what completed, with uncertain steps that ask for it in their place (S8, S9)
  *  3. nothing is compensated twice (S10)
  *  4. attempts are bounded (S5, S11, S19)
- *  5. every moving saga has an attempt under way or scheduled (S15)
+ *  5. every moving saga has something under way or scheduled (S15)
  *  6. folding the entries gives the state (S35)
  *  7. once the pivot has completed nothing is undone (S14)
  */
 
-/** One value of a context, the start input or a result, as JSON in UTF-8 (S32). */
-export const MAX_VALUE_BYTES = 1024 * 1024
-/** A whole context, as JSON (S32). */
-export const MAX_CONTEXT_BYTES = 16 * 1024 * 1024
-/** An error's text (S32), and the shorter sentence that travels in every later state. */
-export const MAX_ERROR_BYTES = 8 * 1024
-const MAX_CODE_BYTES = 128
-const MAX_REASON_BYTES = 1024
-/** S33: results stay inside the state while it is small enough not to leave its row; this leaves room for the rest of it. */
-export const INLINE_BYTES = 1400
-/** S19 */
-export const MAX_LEASES_LOST = 5
-/** M2 */
-export const MAX_KEPT_SIGNALS = 100
-
-/** What a decision depends on beside state and event. */
-export type Given = {
-  definition: ResolvedDefinition
-  /** Milliseconds since the epoch, by the database's clock (S18). */
-  now: number
-  /** In [0, 1): the jitter of a retry, should one be decided. */
-  random: number
-  /** Values of the context that do not stand in the state itself (S33). */
-  spilled?: ReadonlyMap<string, Json> | undefined
-  /** The row's version, which is the sequence number of its last entry (S17a). */
-  version: number
-}
-
 export type Decision = { is: 'transition'; entry: Entry; state: SagaState } | { is: 'ignored'; why: string }
+
+const MAX_CODE_BYTES = 128
 
 export function decide(state: SagaState, event: Event, given: Given): Decision {
   if (isTerminal(state.status)) return ignored(`the saga is ${state.status}`)
@@ -60,28 +51,56 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
     case 'attemptSucceeded': {
       if (!isAwaited(state, event)) return ignored(notAwaited(event))
       const { type: _, ...facts } = event
-      if (event.direction === 'compensation') {
-        return record({ kind: 'attemptSucceeded', at, ...facts, outcome: 'succeeded' }, (mid) =>
-          backward(mid, given),
-        )
-      }
+      const succeeded = { kind: 'attemptSucceeded', at, ...facts, outcome: 'succeeded' } as const
+      if (event.direction === 'compensation') return record(succeeded, (mid) => goOn(mid, event.step, given))
       if (state.bytes.total + event.resultBytes > MAX_CONTEXT_BYTES) {
         const { step, direction, attempt } = event
         const error = { code: 'CONTEXT_TOO_LARGE', message: tooLarge(state, event.resultBytes) }
         // What a participant did stays done; a delay did nothing.
-        const outcome = entryOf(state.waiting, step) === undefined ? 'uncertain' : 'failed'
+        const outcome = entryOf(state.waiting, step)?.for === 'delay' ? 'failed' : 'uncertain'
         return decide(state, { type: 'attemptFailed', step, direction, attempt, outcome, error }, given)
       }
       const spilled = state.bytes.inline + event.resultBytes > INLINE_BYTES
-      return record(
-        { kind: 'attemptSucceeded', at, ...facts, outcome: 'succeeded', ...(spilled && { spilled }) },
-        (mid) => (mid.cause === undefined ? forward(mid, given, event) : backward(mid, given)),
+      return record({ ...succeeded, ...(spilled && { spilled }) }, (mid) =>
+        goOn(mid, event.step, given, event),
       )
     }
 
+    case 'attemptPending': {
+      if (!isAwaited(state, event)) return ignored(notAwaited(event))
+      const { type: _, ...facts } = event
+      const { callbackMs } = actOf(given.definition, event)
+      if (callbackMs === undefined) return ignored('no callback is waited for')
+      return record({ kind: 'attemptPending', at, ...facts }, (mid) => {
+        // The saga has turned round meanwhile: it waits no longer for what may yet happen.
+        if (mid.cause !== undefined && event.direction === 'action') {
+          const uncertain = { uncertain: [event.step] }
+          return { ...uncertain, ...goOn(change(mid, uncertain), event.step, given) }
+        }
+        const dueAt = new Date(given.now + callbackMs).toISOString()
+        const slot = { attempt: event.attempt, dueAt, waiting: { for: 'callback' as const } }
+        return settle(mid, scheduleWith(mid, event.step, slot), given, undefined, event.step)
+      })
+    }
+
+    case 'childStarted': {
+      if (!isAwaited(state, event)) return ignored(notAwaited(event))
+      if (state.cause !== undefined && event.direction === 'action') return ignored('the saga turns round')
+      const { type: _, ...facts } = event
+      return record({ kind: 'childStarted', at, ...facts }, (mid) => {
+        const waiting = { for: 'saga' as const, sagaId: event.child.sagaId }
+        return settle(mid, scheduleWith(mid, event.step, { attempt: event.attempt, waiting }), given)
+      })
+    }
+
+    case 'childReported':
+      return hearOfChild(state, event, given, record)
+
     case 'conditionDue': {
       if (overdue(state, given.now)?.type !== 'conditionDue') return ignored('no condition is waited for')
-      return record({ kind: 'conditionChecked', at }, (mid) => proceed(mid, mid.currentStepIndex, given))
+      return record({ kind: 'conditionChecked', at }, (mid) =>
+        onward(change(mid, NOTHING_SCHEDULED), mid.currentStepIndex, given),
+      )
     }
 
     case 'signalReceived': {
@@ -94,18 +113,9 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
         return record({ kind: 'signalDropped', at, signal, letter, why }, () => ({}))
       }
       const spilled = state.bytes.inline + resultBytes > INLINE_BYTES
-      return record(
-        {
-          kind: 'signalReceived',
-          at,
-          signal,
-          letter,
-          step,
-          result,
-          resultBytes,
-          ...(spilled && { spilled }),
-        },
-        (mid) => forward(mid, given, { step, result }),
+      const received = { kind: 'signalReceived', at, signal, letter, step, result, resultBytes } as const
+      return record({ ...received, ...(spilled && { spilled }) }, (mid) =>
+        goOn(mid, step, given, { step, result }),
       )
     }
 
@@ -117,20 +127,24 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
         message: sanitizeText(event.error.message, MAX_ERROR_BYTES),
       }
       const facts = { ...told, error }
-      const failed = { kind: 'attemptFailed', at, ...facts } as const
+      const { step, direction, attempt } = event
       const maxAttempts = attemptsOf(given.definition, event)
-      const again = event.outcome !== 'rejected' && event.attempt < maxAttempts
-      if (event.direction === 'compensation') {
-        return record(failed, (mid) => (again ? retry(mid, event, given) : giveUp(mid, facts, given)))
-      }
-      return record(failed, (mid) => {
-        if (mid.cause !== undefined) return backward(mid, given)
+      const again = event.outcome !== 'rejected' && attempt < maxAttempts
+      return record({ kind: 'attemptFailed', at, ...facts }, (mid) => {
+        const isForward = direction === 'action'
+        if (isForward && mid.cause !== undefined) return goOn(mid, step, given)
         if (again) return retry(mid, event, given)
+        if (!isForward) {
+          const message = undoFailed(facts)
+          return giveUp(mid, step, { reason: 'compensationFailed', message }, given)
+        }
         const failureReason = reasonOf(facts, maxAttempts)
-        if (mid.pivot === 'completed')
-          return stuckAt(mid, event.step, 'retriesExhausted', failureReason, given)
+        // A stuck saga is left by a person alone (S30): what failed meanwhile is looked at then.
+        if (mid.pivot === 'completed' || mid.status === 'stuck')
+          return giveUp(mid, step, { reason: 'retriesExhausted', message: failureReason }, given)
         const pivot = mid.pivot === undefined ? {} : { pivot: 'failed' as const }
-        return backward(mid, given, { ...pivot, cause: 'failure', failedStep: event.step, failureReason })
+        const why = { ...pivot, cause: 'failure', failedStep: step, failureReason } as const
+        return turn(change(mid, scheduleWithout(mid, [step])), why, given)
       })
     }
 
@@ -142,15 +156,20 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
     case 'leaseLost': {
       if (!isMoving(state.status) || event.leasesLost <= (state.leasesLost ?? 0))
         return ignored('already recorded')
-      const { steps, again, suspect } = cutShort(state, given.now)
-      return record({ kind: 'leaseLost', at, leasesLost: event.leasesLost, steps }, (mid) =>
-        event.leasesLost < MAX_LEASES_LOST ? again : crashLoop(mid, suspect, given),
-      )
+      const dispatched = dueNow(state, given.now)
+      const { steps, again } = cutShort(given.definition, state, dispatched)
+      return record({ kind: 'leaseLost', at, leasesLost: event.leasesLost, steps }, (mid) => {
+        if (event.leasesLost < MAX_LEASES_LOST) return again
+        const suspect = dispatched[0] ?? Object.keys(mid.attempts)[0]
+        const message = `${MAX_LEASES_LOST} workers in a row died while they held this saga at step "${suspect ?? '?'}", without progress between`
+        const left = scheduleWithout(change(mid, again), suspect === undefined ? [] : [suspect])
+        return stuckAt(mid, suspect, { reason: 'crashLoop', message }, left, given)
+      })
     }
 
     case 'interrupted': {
       if (!isMoving(state.status)) return ignored('nothing was under way')
-      const { steps, again } = cutShort(state, given.now)
+      const { steps, again } = cutShort(given.definition, state, dueNow(state, given.now))
       return record({ kind: 'interrupted', at, steps }, () => again)
     }
 
@@ -158,19 +177,19 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       if (!deadlineActs(state)) return ignored('the deadline has nothing left to stop')
       const failureReason = `the saga's deadline (${state.deadlineAt}) has passed`
       return record({ kind: 'deadlinePassed', at }, (mid) =>
-        turn(mid, { cause: 'deadline', failureReason }, event.underWay, given),
+        turn(mid, { cause: 'deadline', failureReason }, given),
       )
     }
 
     case 'cancelRequested': {
-      const { type: _, underWay, ...facts } = event
+      const { type: _, ...facts } = event
       const failureReason = sanitizeText(`cancelled by ${event.actor}: ${event.reason}`, MAX_REASON_BYTES)
       return record({ kind: 'cancelRequested', at, ...facts }, (mid) => {
         // A saga that is stuck going forward turns round now, whether or not it was to turn round before (S25).
         const goesForward =
           mid.status === 'running' ? mid.cause === undefined : mid.stuck?.direction === 'action'
         return goesForward && mid.pivot === undefined
-          ? turn(mid, { cause: 'cancel', failureReason }, underWay, given)
+          ? turn(mid, { cause: 'cancel', failureReason }, given)
           : {}
       })
     }
@@ -186,267 +205,27 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
         )
       }
       const { direction } = state.stuck
+      const status = direction === 'action' ? ('running' as const) : ('compensating' as const)
+      /** What is no longer stuck goes the way it went. */
+      const resume = (mid: SagaState, follow: (moving: SagaState) => Change): Change => ({
+        status,
+        ...follow(change(mid, { status })),
+      })
       if (verb === 'retry') {
-        return record({ kind: 'retried', at, actor, reason, step }, () =>
-          direction === 'action'
-            ? { status: 'running' as const, ...proceed(state, state.currentStepIndex, given) }
-            : { status: 'compensating', attempts: { [step]: 1 } },
+        return record({ kind: 'retried', at, actor, reason, step }, (mid) =>
+          resume(mid, (moving) =>
+            direction === 'action'
+              ? onward(moving, moving.currentStepIndex, given)
+              : scheduleWith(moving, step, { attempt: 1 }),
+          ),
         )
       }
+      const over = (mid: SagaState) => resume(mid, (moving) => goOn(moving, step, given))
       if (verb === 'markCompensated') {
-        return record({ kind: 'markedCompensated', at, actor, reason, step }, (mid) => backward(mid, given))
+        return record({ kind: 'markedCompensated', at, actor, reason, step }, over)
       }
-      return record({ kind: 'skipped', at, actor, reason, step, direction }, (mid) =>
-        direction === 'action' && mid.cause === undefined ? forward(mid, given) : backward(mid, given),
-      )
+      return record({ kind: 'skipped', at, actor, reason, step, direction }, over)
     }
-  }
-}
-
-/** What a saga waits for, as a value: what the worker does, and what the API says will happen next. */
-export type Next = { act: 'nothing' } | { act: 'waitForOperator' } | { act: 'attempt'; attempts: Scheduled[] }
-
-/** `waiting`: nobody carries it out; it ends at `dueAt`, or before that when its signal comes. */
-export type Scheduled = AttemptId & { dueAt: string | undefined; waiting: Waiting | undefined }
-
-export function next(state: SagaState): Next {
-  if (isTerminal(state.status)) return { act: 'nothing' }
-  if (state.status === 'stuck') return { act: 'waitForOperator' }
-  const direction = state.status === 'compensating' ? 'compensation' : 'action'
-  return {
-    act: 'attempt',
-    attempts: Object.entries(state.attempts).map(([step, attempt]) => ({
-      step,
-      direction,
-      attempt,
-      dueAt: entryOf(state.dueAt, step),
-      waiting: entryOf(state.waiting, step),
-    })),
-  }
-}
-
-/** `next` as the API shows it: what is absent is left out. */
-export function nextAct(state: SagaState): NextAct {
-  const due = next(state)
-  if (due.act !== 'attempt') return { act: due.act }
-  const attempts = due.attempts.map(({ dueAt, waiting, ...id }) => ({
-    ...id,
-    ...(dueAt !== undefined && { dueAt }),
-    ...(waiting !== undefined && { waiting }),
-  }))
-  return { act: 'attempt', attempts }
-}
-
-/** What a wait comes to when its time is over: a delay has done its work, a signal has not come (S7a). */
-export function overdue(state: SagaState, now: number): Event | undefined {
-  const due = next(state)
-  if (due.act !== 'attempt') return undefined
-  for (const { step, direction, attempt, dueAt, waiting } of due.attempts) {
-    if (waiting === undefined || dueAt === undefined || Date.parse(dueAt) > now) continue
-    // It came in time and lies in its letter, however late the letter is read.
-    if (waiting.for === 'signal' && entryOf(state.signals, waiting.signal) !== undefined) continue
-    if (waiting.for === 'condition') return { type: 'conditionDue' }
-    if (waiting.for === 'delay')
-      return { type: 'attemptSucceeded', step, direction, attempt, result: null, resultBytes: 4 }
-    const error = { code: 'SIGNAL_TIMEOUT', message: `the signal "${waiting.signal}" had not come in time` }
-    return { type: 'attemptFailed', step, direction, attempt, outcome: 'failed', error }
-  }
-  return undefined
-}
-
-/** A letter whose signal came before its step, and whose step now waits for it (M2). */
-export function keptSignal(state: SagaState): { signal: string; letter: number } | undefined {
-  if (state.status !== 'running') return undefined
-  for (const waiting of Object.values(state.waiting ?? {})) {
-    if (waiting.for !== 'signal') continue
-    const [letter] = entryOf(state.signals, waiting.signal) ?? []
-    if (letter !== undefined) return { signal: waiting.signal, letter }
-  }
-  return undefined
-}
-
-/**
- * When a worker must look at the saga again, in milliseconds since the epoch: its earliest attempt or its deadline.
- * `undefined` where no time will change anything: the saga has ended or a person must act.
- */
-export function wakeAt(state: SagaState, now: number): number | undefined {
-  const due = next(state)
-  if (due.act !== 'attempt') return undefined
-  const attempts = due.attempts.map(({ dueAt }) => (dueAt === undefined ? now : Date.parse(dueAt)))
-  if (deadlineActs(state)) attempts.push(Date.parse(state.deadlineAt))
-  return Math.min(...attempts)
-}
-
-/** Has the deadline passed, with something left for it to stop? */
-export function isPastDeadline(state: SagaState, now: number): boolean {
-  return deadlineActs(state) && Date.parse(state.deadlineAt) <= now
-}
-
-/** A deadline stops what goes forward; it stops no compensation, and nothing once the pivot is under way (S7). */
-function deadlineActs(state: SagaState): state is SagaState & { deadlineAt: string } {
-  return (
-    state.deadlineAt !== undefined &&
-    state.status === 'running' &&
-    state.cause === undefined &&
-    state.pivot === undefined
-  )
-}
-
-/** The next step in the order of the definition, or the end (S1). The pivot is behind once it is done, or was skipped. */
-function forward(state: SagaState, given: Given, latest?: Latest): Change {
-  const pivot =
-    given.definition.steps[state.currentStepIndex]?.pivot === true ? { pivot: 'completed' as const } : {}
-  return { ...pivot, ...proceed(change(state, pivot), state.currentStepIndex + 1, given, latest) }
-}
-
-/** Comes to the first step from `index` on whose condition holds; the saga is completed if there is none. */
-function proceed(state: SagaState, index: number, given: Given, latest?: Latest): Change {
-  const { definition, now } = given
-  const skipped: string[] = []
-  for (let at = index; at < definition.steps.length; at++) {
-    const step = stepAt(definition, at)
-    const holds = step.when === undefined || evaluate(step.when, scopeOf(state, given, step.name, latest))
-    const passed = skipped.length > 0 ? { skipped } : {}
-    if (holds !== true && !holds.ok)
-      return { ...passed, currentStepIndex: at, ...undecided(state, step.name, holds.detail, given) }
-    if (holds === true || holds.value === true)
-      return { ...running(state), ...passed, ...enter(definition, at, now) }
-    skipped.push(step.name)
-  }
-  return {
-    status: 'completed',
-    currentStepIndex: definition.steps.length,
-    attempts: {},
-    ...(skipped.length > 0 && { skipped }),
-  }
-}
-
-/** A condition nobody can answer fails its step for good: no retry would answer it either. */
-function undecided(state: SagaState, step: string, detail: string, given: Given): Change {
-  const failureReason = sanitizeText(
-    `the condition of step "${step}" cannot be evaluated: ${detail}`,
-    MAX_REASON_BYTES,
-  )
-  if (state.pivot === 'completed') return stuckAt(state, step, 'retriesExhausted', failureReason, given)
-  return backward(state, given, { cause: 'failure', failedStep: step, failureReason })
-}
-
-/** What a condition may ask about. */
-function scopeOf(state: SagaState, { spilled = new Map() }: Given, step: string, latest?: Latest): Values {
-  const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(spilled) }
-  if (latest !== undefined) context[latest.step] = latest.result
-  const { name, version } = state.definition
-  return {
-    input: entryOf(context, 'input') ?? null,
-    context,
-    saga: { id: state.sagaId, definition: name, version, step },
-  }
-}
-
-/** A result that is too large for the state stands nowhere else yet. */
-type Latest = { step: string; result: Json }
-
-/** Where a saga begins: at its first step, or at that step's condition. */
-export function beginning(definition: ResolvedDefinition, now: number): Change {
-  const first = stepAt(definition, 0)
-  if (first.when === undefined) return enter(definition, 0, now)
-  const dueAt = { [first.name]: new Date(now).toISOString() }
-  return { attempts: { [first.name]: 1 }, dueAt, waiting: { [first.name]: { for: 'condition' } } }
-}
-
-/** What it means to come to a step: its first attempt, or the beginning of its wait. */
-function enter(definition: ResolvedDefinition, currentStepIndex: number, now: number): Change {
-  const { name, action, pivot } = stepAt(definition, currentStepIndex)
-  const attempts = { [name]: 1 }
-  if (!isWait(action)) return { currentStepIndex, attempts, ...(pivot && { pivot: 'dispatched' }) }
-  const waitMs = action.for === 'delay' ? action.delayMs : action.timeoutMs
-  const waiting: Waiting =
-    action.for === 'delay' ? { for: 'delay' } : { for: 'signal', signal: action.signal }
-  return {
-    currentStepIndex,
-    attempts,
-    dueAt: { [name]: new Date(now + waitMs).toISOString() },
-    waiting: { [name]: waiting },
-  }
-}
-
-function stepAt(definition: ResolvedDefinition, index: number): ResolvedStep {
-  const step = definition.steps[index]
-  if (step === undefined) throw new Error(`definition "${definition.name}" has no step ${index}`)
-  return step
-}
-
-/** The next step to undo, or the end (S8). `why` is given by what turned the saga round. */
-function backward(state: SagaState, { definition }: Given, why: Change = {}): Change {
-  const mid = change(state, why)
-  const [step] = owed(mid, definition)
-  return step === undefined
-    ? { ...why, status: endOf(mid), attempts: {} }
-    : {
-        ...why,
-        ...(state.status === 'compensating' ? {} : { status: 'compensating' as const }),
-        attempts: { [step]: 1 },
-      }
-}
-
-/** Turns a saga round at once, or as soon as the attempt that is under way has ended (S25). */
-function turn(state: SagaState, why: Change, underWay: boolean, given: Given): Change {
-  return underWay && state.status === 'running' ? why : backward(state, given, why)
-}
-
-function endOf(state: SagaState): Status {
-  if ((state.skippedCompensations ?? []).length > 0) return 'abandoned'
-  return state.cause === 'cancel' ? 'cancelled' : 'failed'
-}
-
-function running(state: SagaState): Change {
-  return state.status === 'running' ? {} : { status: 'running' }
-}
-
-function retry(
-  state: SagaState,
-  failed: AttemptId & { retryAfterMs?: number | undefined },
-  given: Given,
-): Change {
-  const act = actOf(given.definition, failed)
-  const delayMs = retryDelayMs(act.retry, failed.attempt, given.random, failed.retryAfterMs)
-  return {
-    attempts: { ...state.attempts, [failed.step]: failed.attempt + 1 },
-    dueAt: { ...state.dueAt, [failed.step]: new Date(given.now + delayMs).toISOString() },
-  }
-}
-
-/** S12: a compensation that cannot be done goes to a person; none is skipped ahead of it. */
-function giveUp(
-  state: SagaState,
-  event: AttemptId & { error: { code: string; message: string } },
-  given: Given,
-): Change {
-  const message = sanitizeText(
-    `the compensation of step "${event.step}" failed on attempt ${event.attempt}: ${event.error.code}: ${event.error.message}`,
-    MAX_REASON_BYTES,
-  )
-  return stuckAt(state, event.step, 'compensationFailed', message, given)
-}
-
-function crashLoop(state: SagaState, step: string | undefined, given: Given): Change {
-  const message = `${MAX_LEASES_LOST} workers in a row died while they held this saga at step "${step ?? '?'}", without progress between`
-  return stuckAt(state, step, 'crashLoop', message, given)
-}
-
-function stuckAt(
-  state: SagaState,
-  step: string | undefined,
-  reason: 'compensationFailed' | 'retriesExhausted' | 'crashLoop',
-  message: string,
-  given: Given,
-): Change {
-  const direction = state.status === 'compensating' ? 'compensation' : 'action'
-  const since = new Date(given.now).toISOString()
-  return {
-    status: 'stuck',
-    attempts: state.attempts,
-    stuck: { step: step ?? null, direction, reason, message, since },
   }
 }
 
@@ -479,61 +258,67 @@ export function refusal(
   return undefined
 }
 
-/**
- * Attempts whose end nobody will hear of: each runs again under its number, and an action among them is uncertain (S17b).
- */
-function cutShort(
+/** S4, M4: the end of a child is the end of its step. That it needs a person only shows why this saga waits. */
+function hearOfChild(
   state: SagaState,
-  now: number,
-): { steps: string[]; again: Change; suspect: string | undefined } {
-  const dispatched = dueNow(state, now)
-  const dueAt = without(state.dueAt ?? {}, dispatched)
-  return {
-    steps: state.status === 'running' ? dispatched : [],
-    again: {
-      attempts: state.attempts,
-      ...(Object.keys(dueAt).length > 0 && { dueAt }),
-      ...(state.waiting !== undefined && { waiting: state.waiting }),
-    },
-    suspect: dispatched[0] ?? Object.keys(state.attempts)[0],
+  { sagaId: child, status, clean, reason, result = null, resultBytes = 4 }: ChildReport,
+  given: Given,
+  record: ReturnType<typeof recorder>,
+): Decision {
+  const [step, waiting] =
+    Object.entries(state.waiting ?? {}).find(([, one]) => one.for === 'saga' && one.sagaId === child) ?? []
+  if (step === undefined || waiting?.for !== 'saga') return ignored(`saga ${child} is not waited for`)
+  const direction = directionOf(state)
+  const attempt = entryOf(state.attempts, step) ?? 1
+  const id = { step, direction, attempt, by: 'child' as const }
+  if (status === 'completed') {
+    return decide(state, { type: 'attemptSucceeded', ...id, result, resultBytes }, given)
   }
+  if (isTerminal(status)) {
+    const why = reason === undefined ? '' : `: ${reason}`
+    const error = { code: `CHILD_${status.toUpperCase()}`, message: `saga ${child} is ${status}${why}` }
+    // What it left behind it leaves behind here.
+    const outcome = clean === true ? 'rejected' : 'uncertain'
+    return decide(state, { type: 'attemptFailed', ...id, outcome, error }, given)
+  }
+  if ((waiting.stuck === true) === (status === 'stuck')) return ignored(`saga ${child} is ${status}`)
+  const at = new Date(given.now).toISOString()
+  return record({ kind: 'childReported', at, step, child, status }, (mid) => {
+    const { stuck: _, ...rest } = waiting
+    return scheduleWith(mid, step, {
+      attempt,
+      waiting: status === 'stuck' ? { ...rest, stuck: true } : rest,
+    })
+  })
 }
 
-/** The attempts that may have been dispatched: those without a due time, or with one that has come. Nobody dispatches a wait. */
-export function dueNow(state: SagaState, now: number): string[] {
-  return Object.keys(state.attempts).filter((step) => {
-    if (entryOf(state.waiting, step) !== undefined) return false
-    const dueAt = entryOf(state.dueAt, step)
-    return dueAt === undefined || Date.parse(dueAt) <= now
-  })
+function retry(
+  state: SagaState,
+  failed: AttemptId & { retryAfterMs?: number | undefined },
+  given: Given,
+): Change {
+  const act = actOf(given.definition, failed)
+  const delayMs = retryDelayMs(act.retry, failed.attempt, given.random, failed.retryAfterMs)
+  const dueAt = new Date(given.now + delayMs).toISOString()
+  const left = scheduleWith(state, failed.step, { attempt: failed.attempt + 1, dueAt })
+  return settle(state, left, given, undefined, failed.step)
 }
 
 /** What is carried out in this direction of a step. */
 export function actOf(definition: ResolvedDefinition, { step, direction }: AttemptId): Act {
   const act = stepOf(definition, step)?.[direction]
   // The schedule only ever names what the pinned definition has: anything else is a bug.
-  if (act === undefined || isWait(act))
+  if (act === undefined || !isAct(act))
     throw new Error(
       `definition "${definition.name}" version ${definition.version} has no ${direction} of step "${step}" to carry out`,
     )
   return act
 }
 
-/** A wait is waited out once (S7a). */
-function attemptsOf(definition: ResolvedDefinition, id: AttemptId): number {
-  const action = stepOf(definition, id.step)?.action
-  return id.direction === 'action' && action !== undefined && isWait(action)
-    ? 1
-    : actOf(definition, id).retry.maxAttempts
-}
-
-/** Duplicates and results of attempts that are no longer current change nothing. */
-function isAwaited(state: SagaState, { step, direction, attempt }: AttemptId): boolean {
-  const due = next(state)
-  if (due.act !== 'attempt') return false
-  return due.attempts.some(
-    (one) => one.step === step && one.direction === direction && one.attempt === attempt,
-  )
+/** A wait is waited out once (S7a), and a child ends once. */
+function attemptsOf(definition: ResolvedDefinition, { step, direction }: AttemptId): number {
+  const way = stepOf(definition, step)?.[direction]
+  return way !== undefined && isAct(way) ? way.retry.maxAttempts : 1
 }
 
 function notAwaited({ step, direction, attempt }: AttemptId): string {
@@ -577,6 +362,14 @@ function keepSignal(
   if (kept.length < MAX_KEPT_SIGNALS) return record({ kind: 'signalKept', at, signal, letter }, () => ({}))
   const why = `${MAX_KEPT_SIGNALS} signals of this name are kept already`
   return record({ kind: 'signalDropped', at, signal, letter, why }, () => ({}))
+}
+
+/** S12: a compensation that cannot be done goes to a person; none is skipped ahead of it. */
+function undoFailed(event: AttemptId & { error: { code: string; message: string } }): string {
+  return sanitizeText(
+    `the compensation of step "${event.step}" failed on attempt ${event.attempt}: ${event.error.code}: ${event.error.message}`,
+    MAX_REASON_BYTES,
+  )
 }
 
 function reasonOf(

@@ -9,6 +9,7 @@ import {
 } from './expression.ts'
 import type { Json } from './json.ts'
 import { compileRequest, type RequestTemplate } from './request.ts'
+import { compileTemplate, type Template } from './template.ts'
 
 /**
  * A saga definition: an immutable, versioned document that says which steps there are, what each does and how it
@@ -83,6 +84,10 @@ export const HttpAction = z
     url: HttpUrl,
     headers: Headers.optional(),
     body: JsonValue.optional(),
+    completion: z.enum(['answer', 'callback']).optional().meta({
+      description:
+        'callback: an answer 202 means that it is under way, and that its end comes to POST /v1/callbacks/{token}',
+    }),
   })
   .meta({ description: 'a call to an HTTP service' })
 
@@ -98,7 +103,31 @@ export const SignalAction = z
   .strictObject({ type: z.literal('signal'), signal: Name })
   .meta({ description: 'waits for a signal of this name; its payload is the result' })
 
-const Action = z.discriminatedUnion('type', [HttpAction, HandlerAction, DelayAction, SignalAction])
+export const SagaAction = z
+  .strictObject({
+    type: z.literal('saga'),
+    definition: Name,
+    version: z
+      .int()
+      .min(1)
+      .optional()
+      .meta({ description: 'the highest when the step is come to, if absent' }),
+    input: JsonValue.optional().meta({
+      description: "may hold expressions; this saga's own input, if absent",
+    }),
+  })
+  .meta({
+    description:
+      'starts a saga and waits for its end; undone as one unit, by its own compensations in reverse',
+  })
+
+const Action = z.discriminatedUnion('type', [
+  HttpAction,
+  HandlerAction,
+  DelayAction,
+  SignalAction,
+  SagaAction,
+])
 
 export const RetryPolicy = z
   .strictObject({
@@ -138,6 +167,21 @@ export const Step = z
   })
   .meta({ id: 'Step', description: 'an action and, optionally, the compensation that undoes it' })
 
+/** Members of one parallel group. */
+export const MAX_MEMBERS = 100
+
+export const CompensateMembers = z.enum(['oneByOne', 'together'])
+
+export const Parallel = z
+  .strictObject({
+    parallel: z.array(Step).min(1).max(MAX_MEMBERS),
+    compensate: CompensateMembers.optional().meta({
+      description:
+        'how what completed is undone: in reverse order of completion (the default), or all at once',
+    }),
+  })
+  .meta({ id: 'Parallel', description: 'steps that run at once; the group is done when all of them are' })
+
 /** The document as its author writes it. */
 export const Definition = z
   .strictObject({
@@ -153,12 +197,20 @@ export const Definition = z
         compensateWhen: CompensateWhen.optional(),
       })
       .optional(),
-    steps: z.array(Step).min(1).max(MAX_STEPS),
+    steps: z
+      .array(z.union([Step, Parallel]))
+      .min(1)
+      .max(MAX_STEPS),
   })
   .superRefine((definition, context) => {
-    const first = new Map<string, number>()
-    definition.steps.forEach((step, index) => {
-      const path = ['steps', index, 'name']
+    const first = new Map<string, string>()
+    const all = placedSteps(definition)
+    if (all.length > MAX_STEPS) {
+      const message = `${all.length} steps, members of groups counted; the most is ${MAX_STEPS}`
+      context.addIssue({ code: 'custom', path: ['steps'], message })
+    }
+    all.forEach(({ step, path: place, at }) => {
+      const path = [...place, 'name']
       if (step.name === 'input') {
         context.addIssue({
           code: 'custom',
@@ -171,19 +223,42 @@ export const Definition = z
         context.addIssue({
           code: 'custom',
           path,
-          message: `"${step.name}" is already the name of step ${earlier}`,
+          message: `"${step.name}" is already the name of ${earlier}`,
         })
       }
-      first.set(step.name, index)
+      first.set(step.name, at)
     })
   })
   .meta({ id: 'Definition', description: 'a saga definition' })
 
 export type Definition = z.infer<typeof Definition>
 export type Step = z.infer<typeof Step>
+export type Parallel = z.infer<typeof Parallel>
+
+/** Every step with its place in the document, members of groups among them. */
+export function placedSteps({ steps }: { readonly steps: readonly (Step | Parallel)[] }): {
+  step: Step
+  /** Which place of the list it is in: members of one group share it. */
+  group: number
+  path: (string | number)[]
+  /** The place in words. */
+  at: string
+}[] {
+  return steps.flatMap((entry, group) => {
+    if (!('parallel' in entry)) return [{ step: entry, group, path: ['steps', group], at: `step ${group}` }]
+    return entry.parallel.map((step, member) => ({
+      step,
+      group,
+      path: ['steps', group, 'parallel', member],
+      at: `member ${member} of step ${group}`,
+    }))
+  })
+}
 export type HttpAction = z.infer<typeof HttpAction>
 export type HandlerAction = z.infer<typeof HandlerAction>
+export type SagaAction = z.infer<typeof SagaAction>
 export type CompensateWhen = z.infer<typeof CompensateWhen>
+export type CompensateMembers = z.infer<typeof CompensateMembers>
 
 /** Every number a retry needs, nothing left out. */
 export type Retry = { maxAttempts: number; initialDelayMs: number; factor: number; maxDelayMs: number }
@@ -197,27 +272,41 @@ export type Act = {
   /** What is sent, if it is sent over HTTP. */
   request?: RequestTemplate | undefined
   timeoutMs: number
+  /** How long its callback may take, if it ends by one. Then `timeoutMs` is that of the request which begins it (M3). */
+  callbackMs: number | undefined
   retry: Retry
 }
 
 /** A step that nobody carries out: it ends by itself, or when it is told to (S7a). */
 export type Wait = { for: 'delay'; delayMs: number } | { for: 'signal'; signal: string; timeoutMs: number }
 
+/** A step that is a saga of its own (M4). `input`: this saga's own, if absent. */
+export type Child = { starts: string; version: number | undefined; input: Template | undefined }
+
+/** A completed child is undone as one unit, by a saga that compensates its steps (M5). */
+export type Undo = { undoes: 'child' }
+
 export type ResolvedStep = {
   name: string
-  action: Act | Wait
+  /** Its place in the definition's list, which the members of a group share. */
+  group: number
+  action: Act | Wait | Child
   when: Expression | undefined
   pivot: boolean
-  compensation: Act | undefined
+  compensation: Act | Undo | undefined
   compensateWhen: CompensateWhen
 }
 
 /** A registered definition as the engine uses it: defaults resolved, steps found by name. */
+export type Group = { members: readonly ResolvedStep[]; compensate: CompensateMembers }
+
 export type ResolvedDefinition = {
   name: string
   version: number
   queue: string
   deadlineMs: number | undefined
+  /** In order; what is to run at once stands together. A step alone is a group of one. */
+  groups: readonly Group[]
   steps: readonly ResolvedStep[]
   indexOf: ReadonlyMap<string, number>
 }
@@ -231,42 +320,66 @@ export function resolveDefinition(definition: Definition, version: number): Reso
   const { defaults } = definition
   const timeoutMs = defaults?.timeoutMs ?? DEFAULT_TIMEOUT_MS
   const retry: Retry = { ...DEFAULT_RETRY, ...present(defaults?.retry) }
-  const steps = definition.steps.map((step): ResolvedStep => {
-    const { compensation } = step
+  const steps = placedSteps(definition).map(({ step, group }): ResolvedStep => {
     return {
       name: step.name,
+      group,
       compensateWhen: step.compensateWhen ?? defaults?.compensateWhen ?? 'completed',
       when: step.when === undefined ? undefined : compiledCondition(step.when),
       pivot: step.pivot === true,
       action: resolveAction(step, timeoutMs, retry),
-      compensation: compensation && {
-        call: compensation,
-        request: compiledRequest(compensation, COMPENSATION_SCOPE),
-        timeoutMs: compensation.timeoutMs ?? timeoutMs,
-        retry: { ...retry, maxAttempts: COMPENSATION_ATTEMPTS, ...present(compensation.retry) },
-      },
+      compensation: resolveCompensation(step, timeoutMs, retry),
     }
   })
+  const groups = definition.steps.map((entry, index) => ({
+    members: steps.filter(({ group }) => group === index),
+    compensate: ('parallel' in entry ? entry.compensate : undefined) ?? ('oneByOne' as const),
+  }))
   return {
     name: definition.name,
     version,
     queue: queueOf(definition),
     deadlineMs: definition.deadlineMs,
+    groups,
     steps,
     indexOf: new Map(steps.map((step, index) => [step.name, index])),
   }
 }
 
-function resolveAction({ action, timeoutMs, retry: own }: Step, defaultMs: number, retry: Retry): Act | Wait {
-  if (action.type === 'delay') return { for: 'delay', delayMs: action.delayMs }
-  if (action.type === 'signal')
-    return { for: 'signal', signal: action.signal, timeoutMs: timeoutMs ?? defaultMs }
-  return {
-    call: action,
-    request: compiledRequest(action, ACTION_SCOPE),
-    timeoutMs: timeoutMs ?? defaultMs,
-    retry: { ...retry, ...present(own) },
+function resolveAction(step: Step, defaultMs: number, retry: Retry): ResolvedStep['action'] {
+  const { action } = step
+  switch (action.type) {
+    case 'delay':
+      return { for: 'delay', delayMs: action.delayMs }
+    case 'signal':
+      return { for: 'signal', signal: action.signal, timeoutMs: step.timeoutMs ?? defaultMs }
+    case 'saga': {
+      const { definition: starts, version, input } = action
+      return { starts, version, input: input === undefined ? undefined : compiledInput(input) }
+    }
+    default:
+      return resolveAct(action, ACTION_SCOPE, step.timeoutMs ?? defaultMs, {
+        ...retry,
+        ...present(step.retry),
+      })
   }
+}
+
+function resolveCompensation(step: Step, defaultMs: number, retry: Retry): Act | Undo | undefined {
+  const { compensation } = step
+  if (compensation === undefined) return step.action.type === 'saga' ? { undoes: 'child' } : undefined
+  return resolveAct(compensation, COMPENSATION_SCOPE, compensation.timeoutMs ?? defaultMs, {
+    ...retry,
+    maxAttempts: COMPENSATION_ATTEMPTS,
+    ...present(compensation.retry),
+  })
+}
+
+/** A request is not waited for as long as its callback may be: it only has to be taken on. */
+function resolveAct(call: HttpAction | HandlerAction, scope: Scope, ownMs: number, retry: Retry): Act {
+  const callbackMs = call.type === 'http' && call.completion === 'callback' ? ownMs : undefined
+  const timeoutMs = callbackMs === undefined ? ownMs : Math.min(callbackMs, DEFAULT_TIMEOUT_MS)
+  return { call, request: compiledRequest(call, scope), timeoutMs, callbackMs, retry }
 }
 
 /** `checkDefinition` has refused what does not compile: here it is a bug, or a definition that nobody has checked. */
@@ -283,14 +396,29 @@ function compiledCondition(source: string): Expression {
   throw new Error(compiled.detail)
 }
 
-export function isWait(action: Act | Wait): action is Wait {
-  return 'for' in action
+function compiledInput(source: Json): Template {
+  const compiled = compileTemplate(source, ACTION_SCOPE, '')
+  if (compiled.ok) return compiled.template
+  throw new Error(compiled.problems.map(({ pointer, detail }) => `${pointer}: ${detail}`).join('; '))
+}
+
+/** Something that a participant carries out. */
+export function isAct(way: Act | Wait | Child | Undo): way is Act {
+  return 'call' in way
+}
+
+export function isWait(way: Act | Wait | Child | Undo): way is Wait {
+  return 'for' in way
+}
+
+export function isChild(way: Act | Wait | Child | Undo): way is Child {
+  return 'starts' in way
 }
 
 /** S20: a definition with handlers has a queue of its own unless it names one; all others share `default`. */
 export function queueOf(definition: Definition): string {
   if (definition.queue !== undefined) return definition.queue
-  return definition.steps.some(hasHandler) ? definition.name : DEFAULT_QUEUE
+  return placedSteps(definition).some(({ step }) => hasHandler(step)) ? definition.name : DEFAULT_QUEUE
 }
 
 function hasHandler(step: Step): boolean {

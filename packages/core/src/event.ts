@@ -1,5 +1,5 @@
 import type { Json } from './json.ts'
-import type { Direction } from './state.ts'
+import type { Direction, Status } from './state.ts'
 
 /** Everything that can happen to a saga once it has started. `decide` answers each with at most one history entry. */
 
@@ -12,16 +12,38 @@ export type AttemptError = { code: string; message: string }
 /** Which attempt: the n-th (from 1) of a step in one direction. */
 export type AttemptId = { step: string; direction: Direction; attempt: number }
 
+/** Who told of an attempt's end, if not the participant's own answer. */
+export type Teller = 'callback' | 'child'
+
+export type StartedChild = { sagaId: string; definition: { name: string; version: number } }
+
+/** What a saga tells the one that waits for it. `result` if it has completed; `reason` and `clean` if it was undone. */
+export type ChildReport = {
+  sagaId: string
+  status: Status
+  clean?: boolean | undefined
+  reason?: string | undefined
+  result?: Json | undefined
+  resultBytes?: number | undefined
+}
+
 export type Verb = 'retry' | 'skip' | 'markCompensated'
 
 export type Event =
-  | ({ type: 'attemptSucceeded'; result: Json; resultBytes: number } & AttemptId)
+  | ({ type: 'attemptSucceeded'; result: Json; resultBytes: number; by?: Teller } & AttemptId)
+  /** The participant has taken it on, and tells later how it ended (M3). */
+  | ({ type: 'attemptPending' } & AttemptId)
   | ({
       type: 'attemptFailed'
       outcome: Exclude<Outcome, 'succeeded'>
       error: AttemptError
       retryAfterMs?: number | undefined
+      by?: Teller
     } & AttemptId)
+  /** A saga has been started to carry the step out, or to undo it (M4, M5). */
+  | ({ type: 'childStarted'; child: StartedChild } & AttemptId)
+  /** News of such a saga: that it has ended, and how, or that it needs a person, or that it moves again. */
+  | ({ type: 'childReported' } & ChildReport)
   /** Somebody has sent a signal; `letter` is its number in the saga's mail (M2). */
   | { type: 'signalReceived'; signal: string; letter: number; payload: Json; payloadBytes: number }
   /** The first step's condition is to be looked at. */
@@ -32,9 +54,8 @@ export type Event =
   | { type: 'leaseLost'; leasesLost: number }
   /** The worker lets the saga go in the middle of its attempts, because it has to stop (S21). */
   | { type: 'interrupted' }
-  /** `underWay`: an attempt is running at this moment, and is allowed to end first (S7, S25). */
-  | { type: 'deadlinePassed'; underWay: boolean }
-  | { type: 'cancelRequested'; actor: string; reason: string; underWay: boolean }
+  | { type: 'deadlinePassed' }
+  | { type: 'cancelRequested'; actor: string; reason: string }
   /** An operator's verb on a stuck saga. `decidedOn` is the version its author was looking at (S30). */
   | {
       type: 'verbRequested'

@@ -1,7 +1,7 @@
-import { MAX_ERROR_BYTES } from './decide.ts'
 import type { Definition } from './definition.ts'
 import type { AttemptError, Outcome } from './event.ts'
 import { type Json, sanitizeText } from './json.ts'
+import { MAX_ERROR_BYTES } from './limits.ts'
 import type { Direction } from './state.ts'
 
 /**

@@ -5,9 +5,11 @@ import {
   Direction,
   entryOf,
   isTerminal,
+  Parent,
   type SagaState,
   Status,
   Stuck,
+  StuckReason,
   Waiting,
   without,
 } from './state.ts'
@@ -21,6 +23,18 @@ const JsonValue = z.custom<Json>((value) => value !== undefined)
 const Attempt = { step: z.string(), direction: Direction, attempt: z.int().min(1) }
 const Letter = { signal: z.string(), letter: z.int().min(1) }
 const Act = { actor: z.string(), reason: z.string() }
+const by = z.enum(['callback', 'child']).optional()
+
+/** What a saga that undoes another one begins with: where that one stood when it had completed (M5). */
+const Undo = z.object({
+  of: z.string(),
+  completedSteps: z.array(z.string()),
+  uncertainSteps: z.array(z.string()),
+  children: z.record(z.string(), z.string()).optional(),
+  /** By the name of the step. */
+  results: z.record(z.string(), JsonValue),
+  resultsBytes: z.int(),
+})
 
 /** What a fact changed beside itself. `attempts`, `dueAt` and `waiting` replace the schedule as a whole. */
 export const Change = z.object({
@@ -30,6 +44,12 @@ export const Change = z.object({
   dueAt: z.record(z.string(), z.string()).optional(),
   waiting: z.record(z.string(), Waiting).optional(),
   pivot: z.enum(['dispatched', 'completed', 'failed']).optional(),
+  /** Steps that are no longer waited for and may yet happen. */
+  uncertain: z.array(z.string()).optional(),
+  /** Replaces those that had given up. */
+  gaveUp: z.record(z.string(), z.object({ reason: StuckReason, message: z.string() })).optional(),
+  /** Sagas that are told to turn round, too; the news rides in the same commit (M4). */
+  cancelledChildren: z.array(z.string()).optional(),
   /** Steps whose condition was false. */
   skipped: z.array(z.string()).optional(),
   failureReason: z.string().optional(),
@@ -51,6 +71,8 @@ const facts = [
     deadlineAt: z.string().optional(),
     correlationId: z.string().optional(),
     traceparent: z.string().optional(),
+    parent: Parent.optional(),
+    undo: Undo.optional(),
     to: Change,
   }),
   z.object({
@@ -61,6 +83,28 @@ const facts = [
     result: JsonValue,
     resultBytes: z.int(),
     spilled: z.boolean().optional(),
+    by,
+    to: Change,
+  }),
+  /** The participant has taken it on; its callback is waited for (M3). */
+  z.object({ kind: z.literal('attemptPending'), at: z.string(), ...Attempt, to: Change }),
+  z.object({
+    kind: z.literal('childStarted'),
+    at: z.string(),
+    ...Attempt,
+    child: z.object({
+      sagaId: z.string(),
+      definition: z.object({ name: z.string(), version: z.int() }),
+    }),
+    to: Change,
+  }),
+  /** It needs a person, or does so no more. */
+  z.object({
+    kind: z.literal('childReported'),
+    at: z.string(),
+    step: z.string(),
+    child: z.string(),
+    status: Status,
     to: Change,
   }),
   z.object({
@@ -82,6 +126,7 @@ const facts = [
     ...Attempt,
     outcome: z.enum(['rejected', 'failed', 'uncertain']),
     error: z.object({ code: z.string(), message: z.string() }),
+    by,
     to: Change,
   }),
   z.object({
@@ -134,23 +179,31 @@ export type Started = Extract<Entry, { kind: 'sagaStarted' }>
 
 /** The state a saga starts in: what its first entry says. */
 export function begin(entry: Started): SagaState {
+  const { undo } = entry
   const spilled = entry.spilled === true
+  const context = { input: entry.input, ...undo?.results }
+  const bytes = entry.inputBytes + (undo?.resultsBytes ?? 0)
   const state: SagaState = {
     sagaId: entry.sagaId,
     definition: entry.definition,
     status: 'running',
     currentStepIndex: 0,
-    completedSteps: [],
+    completedSteps: undo?.completedSteps ?? [],
     compensatedSteps: [],
-    context: spilled ? {} : { input: entry.input },
+    context: spilled ? {} : context,
     startedAt: entry.at,
     updatedAt: entry.at,
-    uncertainSteps: [],
+    uncertainSteps: undo?.uncertainSteps ?? [],
     skippedSteps: [],
     attempts: {},
-    bytes: { inline: spilled ? 0 : entry.inputBytes, total: entry.inputBytes },
+    bytes: { inline: spilled ? 0 : bytes, total: bytes },
   }
-  if (spilled) state.spilled = { input: 1 }
+  if (spilled) state.spilled = Object.fromEntries(Object.keys(context).map((name) => [name, 1]))
+  if (undo !== undefined) {
+    state.undoOf = undo.of
+    if (undo.children !== undefined) state.children = undo.children
+  }
+  if (entry.parent !== undefined) state.parent = entry.parent
   if (entry.deadlineAt !== undefined) state.deadlineAt = entry.deadlineAt
   if (entry.correlationId !== undefined) state.correlationId = entry.correlationId
   if (entry.traceparent !== undefined) state.traceparent = entry.traceparent
@@ -195,6 +248,14 @@ export function note(before: SagaState, entry: Entry, seq: number): SagaState {
         [entry.signal]: [...(entryOf(state.signals, entry.signal) ?? []), entry.letter],
       }
       return state
+    case 'childStarted':
+      delete state.leasesLost
+      if (entry.direction === 'action')
+        state.children = { ...state.children, [entry.step]: entry.child.sagaId }
+      return state
+    case 'attemptPending':
+      delete state.leasesLost
+      return state
     case 'attemptFailed':
       delete state.leasesLost
       if (entry.outcome === 'uncertain' && entry.direction === 'action') addUncertain(state, [entry.step])
@@ -228,6 +289,7 @@ export function note(before: SagaState, entry: Entry, seq: number): SagaState {
     case 'signalDropped':
       dropLetter(state, entry.signal, entry.letter)
       return state
+    case 'childReported':
     case 'conditionChecked':
     case 'deadlinePassed':
     case 'lateResult':
@@ -264,11 +326,17 @@ export function change(before: SagaState, to: Change): SagaState {
   if (to.failureReason !== undefined) state.failureReason ??= to.failureReason
   if (to.failedStep !== undefined) state.failedStep ??= to.failedStep
   if (to.cause !== undefined) state.cause ??= to.cause
+  if (to.uncertain !== undefined) addUncertain(state, to.uncertain)
+  if (to.gaveUp !== undefined) {
+    if (Object.keys(to.gaveUp).length > 0) state.gaveUp = to.gaveUp
+    else delete state.gaveUp
+  }
   if (to.stuck !== undefined) state.stuck = to.stuck
   if (isTerminal(state.status)) {
     state.attempts = {}
     delete state.dueAt
     delete state.waiting
+    delete state.gaveUp
   }
   return state
 }

@@ -18,12 +18,12 @@ test('a plan with nothing that fails lists every action and ends completed (S28)
 test('a plan says in which order a failing step makes the others be undone (S28, S8)', () => {
   expect(plan(order, 'ship')).toEqual({
     acts: [
-      { step: 'reserve', direction: 'action', outcome: 'succeeded' },
-      { step: 'quote', direction: 'action', outcome: 'succeeded' },
-      { step: 'charge', direction: 'action', outcome: 'succeeded' },
-      { step: 'ship', direction: 'action', outcome: 'rejected' },
-      { step: 'charge', direction: 'compensation', outcome: 'succeeded' },
-      { step: 'reserve', direction: 'compensation', outcome: 'succeeded' },
+      { step: 'reserve', direction: 'action', outcome: 'succeeded', round: 1 },
+      { step: 'quote', direction: 'action', outcome: 'succeeded', round: 2 },
+      { step: 'charge', direction: 'action', outcome: 'succeeded', round: 3 },
+      { step: 'ship', direction: 'action', outcome: 'rejected', round: 4 },
+      { step: 'charge', direction: 'compensation', outcome: 'succeeded', round: 5 },
+      { step: 'reserve', direction: 'compensation', outcome: 'succeeded', round: 6 },
     ],
     ends: 'failed',
   })
@@ -31,7 +31,7 @@ test('a plan says in which order a failing step makes the others be undone (S28,
 
 test('a plan whose first step fails undoes nothing (S28)', () => {
   expect(plan(order, 'reserve')).toEqual({
-    acts: [{ step: 'reserve', direction: 'action', outcome: 'rejected' }],
+    acts: [{ step: 'reserve', direction: 'action', outcome: 'rejected', round: 1 }],
     ends: 'failed',
   })
 })
@@ -41,10 +41,10 @@ test('a plan counts a wait as an act like any other, and a signal that does not 
   const approve = { name: 'approve', action: { type: 'signal', signal: 'approved' }, timeoutMs: 60_000 }
   expect(plan(define(['reserve', cool, approve]), 'approve')).toEqual({
     acts: [
-      { step: 'reserve', direction: 'action', outcome: 'succeeded' },
-      { step: 'cool', direction: 'action', outcome: 'succeeded' },
-      { step: 'approve', direction: 'action', outcome: 'rejected' },
-      { step: 'reserve', direction: 'compensation', outcome: 'succeeded' },
+      { step: 'reserve', direction: 'action', outcome: 'succeeded', round: 1 },
+      { step: 'cool', direction: 'action', outcome: 'succeeded', round: 2 },
+      { step: 'approve', direction: 'action', outcome: 'rejected', round: 3 },
+      { step: 'reserve', direction: 'compensation', outcome: 'succeeded', round: 4 },
     ],
     ends: 'failed',
   })
@@ -54,9 +54,9 @@ test('a plan past the pivot ends stuck and undoes nothing; one at the pivot undo
   const definition = define(['reserve', { name: 'charge', pivot: true }, 'ship'])
   expect(plan(definition, 'ship')).toEqual({
     acts: [
-      { step: 'reserve', direction: 'action', outcome: 'succeeded' },
-      { step: 'charge', direction: 'action', outcome: 'succeeded' },
-      { step: 'ship', direction: 'action', outcome: 'rejected' },
+      { step: 'reserve', direction: 'action', outcome: 'succeeded', round: 1 },
+      { step: 'charge', direction: 'action', outcome: 'succeeded', round: 2 },
+      { step: 'ship', direction: 'action', outcome: 'rejected', round: 3 },
     ],
     ends: 'stuck',
   })

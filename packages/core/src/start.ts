@@ -1,6 +1,9 @@
-import { beginning, INLINE_BYTES } from './decide.ts'
+import { backward, beginning } from './course.ts'
 import type { ResolvedDefinition } from './definition.ts'
-import type { Started } from './history.ts'
+import { begin, type Started } from './history.ts'
+import { byteLength, type Json, sanitizeText } from './json.ts'
+import { INLINE_BYTES, MAX_REASON_BYTES } from './limits.ts'
+import type { Parent, SagaState } from './state.ts'
 
 /** The first entry of a saga's history. `deadlineMs` counts from `now`; the definition's own holds where none is given. */
 export function startedEntry(start: {
@@ -13,8 +16,9 @@ export function startedEntry(start: {
   deadlineMs?: number | undefined
   correlationId?: string | undefined
   traceparent?: string | undefined
+  parent?: Parent | undefined
 }): Started {
-  const { definition, correlationId, traceparent } = start
+  const { definition, correlationId, traceparent, parent } = start
   const deadlineMs = start.deadlineMs ?? definition.deadlineMs
   return {
     kind: 'sagaStarted',
@@ -27,6 +31,52 @@ export function startedEntry(start: {
     ...(deadlineMs !== undefined && { deadlineAt: new Date(start.now + deadlineMs).toISOString() }),
     ...(correlationId !== undefined && { correlationId }),
     ...(traceparent !== undefined && { traceparent }),
+    ...(parent !== undefined && { parent }),
     to: beginning(definition, start.now),
   }
+}
+
+/**
+ * The first entry of a saga that undoes a completed one (M5). It begins where that one ended, with all it needs from there.
+ * `context` is the other's whole context.
+ */
+export function undoEntry(start: {
+  sagaId: string
+  child: SagaState
+  context: Readonly<Record<string, Json>>
+  /** The child's. */
+  definition: ResolvedDefinition
+  reason: string
+  now: number
+  correlationId?: string | undefined
+  traceparent?: string | undefined
+  parent: Parent
+}): Started {
+  const { child, definition, now, correlationId, traceparent, parent } = start
+  const { input = null, ...results } = start.context
+  const inputBytes = byteLength(JSON.stringify(input))
+  const { total } = child.bytes
+  const entry: Started = {
+    kind: 'sagaStarted',
+    at: new Date(now).toISOString(),
+    sagaId: start.sagaId,
+    definition: { name: definition.name, version: definition.version },
+    input,
+    inputBytes,
+    ...(total > INLINE_BYTES && { spilled: true }),
+    ...(correlationId !== undefined && { correlationId }),
+    ...(traceparent !== undefined && { traceparent }),
+    parent,
+    undo: {
+      of: child.sagaId,
+      completedSteps: child.completedSteps,
+      uncertainSteps: child.uncertainSteps,
+      ...(child.children !== undefined && { children: child.children }),
+      results,
+      resultsBytes: Math.max(0, total - inputBytes),
+    },
+    to: {},
+  }
+  const why = { cause: 'failure', failureReason: sanitizeText(start.reason, MAX_REASON_BYTES) } as const
+  return { ...entry, to: backward(begin(entry), { definition, now, random: 0, version: 0 }, why) }
 }

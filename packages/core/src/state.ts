@@ -37,6 +37,17 @@ export const Stuck = z.object({
 })
 export type Stuck = z.infer<typeof Stuck>
 
+/** Who started this saga, and waits for its end (M4). */
+export const Parent = z.object({
+  sagaId: z.string(),
+  step: z.string(),
+  direction: Direction,
+  queue: z.string(),
+  /** From 1: how many sagas stand above this one. */
+  depth: z.int().min(1),
+})
+export type Parent = z.infer<typeof Parent>
+
 const JsonValue = z.custom<Json>((value) => value !== undefined)
 const Steps = z.array(z.string())
 
@@ -45,6 +56,17 @@ export const Waiting = z.discriminatedUnion('for', [
   /** The first step's condition: a worker looks at it, whoever starts the saga does not. */
   z.object({ for: z.literal('condition') }),
   z.object({ for: z.literal('signal'), signal: z.string() }),
+  /** The participant has taken it on, and says later how it ended (M3). */
+  z.object({ for: z.literal('callback') }),
+  /** The end of a saga of its own: the step itself, or the undoing of one (M4, M5). */
+  z.object({
+    for: z.literal('saga'),
+    sagaId: z.string(),
+    /** It needs a person: that is what this saga waits for in truth. */
+    stuck: z.literal(true).optional(),
+    /** It has been told to turn round. */
+    cancelled: z.literal(true).optional(),
+  }),
 ])
 export type Waiting = z.infer<typeof Waiting>
 
@@ -52,6 +74,7 @@ export const SagaState = z.object({
   sagaId: z.string(),
   definition: z.object({ name: z.string(), version: z.int() }),
   status: Status,
+  /** The place in the definition's list of steps; a parallel group is one place. */
   currentStepIndex: z.int().min(0),
   /** Names, in order of completion. */
   completedSteps: Steps,
@@ -75,12 +98,19 @@ export const SagaState = z.object({
   attempts: z.record(z.string(), z.int().min(1)),
   /** When a scheduled attempt is due; a step without an entry here is dispatched at once. */
   dueAt: z.record(z.string(), z.string()).optional(),
-  /** Steps that nobody carries out: they end at their `dueAt`, or when their signal comes. */
+  /** Steps that no worker carries out: they end at their `dueAt`, or by what they wait for. */
   waiting: z.record(z.string(), Waiting).optional(),
   /** Signals that came before their step: name → the letters they came in, first in first out (M2). */
   signals: z.record(z.string(), z.array(z.int())).optional(),
   /** The step after which nothing is undone: about to be tried, or done (S14). */
   pivot: z.enum(['dispatched', 'completed']).optional(),
+  /** Members that failed for good while others of their group were still under way: the saga will be stuck over them. */
+  gaveUp: z.record(z.string(), z.object({ reason: StuckReason, message: z.string() })).optional(),
+  parent: Parent.optional(),
+  /** Step → the saga that carried it out. */
+  children: z.record(z.string(), z.string()).optional(),
+  /** The completed saga that this one undoes (M5). */
+  undoOf: z.string().optional(),
   deadlineAt: z.string().optional(),
   cancel: z.object({ actor: z.string(), reason: z.string(), at: z.string() }).optional(),
   stuck: Stuck.optional(),

@@ -1,8 +1,9 @@
-import { type Decision, decide, keptSignal, next, overdue, type Scheduled } from './decide.ts'
+import { type Decision, decide } from './decide.ts'
 import { Definition, type ResolvedDefinition, resolveDefinition } from './definition.ts'
 import type { AttemptId, Event, Outcome } from './event.ts'
 import { apply, begin, type Entry } from './history.ts'
 import { byteLength, type Json, parseJson } from './json.ts'
+import { dueNow, keptSignal, next, overdue, type Scheduled } from './schedule.ts'
 import { startedEntry } from './start.ts'
 import type { SagaState, Waiting } from './state.ts'
 
@@ -10,7 +11,11 @@ import type { SagaState, Waiting } from './state.ts'
 
 export const START = Date.parse('2026-01-01T00:00:00.000Z')
 
-type StepSketch = string | ({ name: string } & Record<string, Json | undefined>)
+type Fields = { readonly [field: string]: Json | undefined }
+type StepSketch =
+  | string
+  | ({ readonly name: string } & Fields)
+  | ({ readonly parallel: readonly Fields[] } & Fields)
 
 /** A step given by its name alone has a handler in both directions; `compensation: undefined` takes one away. */
 export function define(steps: readonly StepSketch[], rest: Record<string, Json> = {}): ResolvedDefinition {
@@ -20,7 +25,10 @@ export function define(steps: readonly StepSketch[], rest: Record<string, Json> 
 /** The document itself, as its author would write it. */
 export function sketch(steps: readonly StepSketch[], rest: Record<string, Json> = {}): Json {
   const both = { action: { type: 'handler' }, compensation: { type: 'handler' } }
-  const written = steps.map((step) => ({ ...both, ...(typeof step === 'string' ? { name: step } : step) }))
+  const written = steps.map((step) => {
+    if (typeof step === 'string') return { ...both, name: step }
+    return 'parallel' in step ? step : { ...both, ...step }
+  })
   const verdict = parseJson(JSON.stringify({ name: 'order', ...rest, steps: written }))
   if (!verdict.ok) throw new Error(verdict.problem.detail)
   return verdict.value
@@ -42,6 +50,8 @@ export type Moment = {
   decision: Decision
   after: SagaState
   now: number
+  /** What was running then. */
+  underWay: readonly string[]
 }
 
 /** A saga in memory: it remembers every decision, keeps the history, and freezes whatever `decide` is given. */
@@ -79,12 +89,13 @@ export class Play {
     return this.moments.flatMap(({ event }) => (event === undefined ? [] : [event]))
   }
 
-  tell(event: Event): Decision {
+  /** `underWay`: what is running at this moment, beside what the event is about. */
+  tell(event: Event, underWay: readonly string[] = []): Decision {
     const before = freeze(this.state)
     const { definition, now, random, version } = this
-    const decision = decide(before, freeze(event), { definition, now, random, version })
+    const decision = decide(before, freeze(event), { definition, now, random, version, underWay })
     if (decision.is === 'transition') this.#record(decision.entry, decision.state)
-    this.moments.push({ before, event, decision, after: this.state, now })
+    this.moments.push({ before, event, decision, after: this.state, now, underWay })
     return decision
   }
 
@@ -93,7 +104,13 @@ export class Play {
     const before = freeze(this.state)
     const state = apply(before, entry, this.version + 1)
     this.#record(entry, state)
-    this.moments.push({ before, decision: { is: 'transition', entry, state }, after: state, now: this.now })
+    this.moments.push({
+      before,
+      decision: { is: 'transition', entry, state },
+      after: state,
+      now: this.now,
+      underWay: [],
+    })
   }
 
   /**
@@ -106,6 +123,20 @@ export class Play {
     if (attempt.waiting !== undefined) return this.#endWait(attempt.waiting, outcome, more)
     this.waitUntilDue()
     return this.tell(settled(attempt, outcome, more))
+  }
+
+  /** What is scheduled of this step ends like this, at once or when it is due, while others are running. */
+  end(step: string, outcome: Outcome, underWay: readonly string[] = [], more: Details = {}): Decision {
+    const due = next(this.state)
+    const attempt = due.act === 'attempt' ? due.attempts.find((one) => one.step === step) : undefined
+    if (attempt === undefined) throw new Error(`step "${step}" is not scheduled`)
+    if (attempt.dueAt !== undefined) this.now = Math.max(this.now, Date.parse(attempt.dueAt))
+    return this.tell(settled(attempt, outcome, more), underWay)
+  }
+
+  /** A worker looks at the conditions of the first group. */
+  checkCondition(): Decision {
+    return this.tell({ type: 'conditionDue' })
   }
 
   /** Somebody sends a signal, and its letter is read. */
@@ -136,8 +167,20 @@ export class Play {
     return this
   }
 
+  /** `underWay`: everything that is due is running meanwhile. */
   cancel(underWay = false): Decision {
-    return this.tell({ type: 'cancelRequested', actor: 'ada', reason: 'changed my mind', underWay })
+    return this.tell(
+      { type: 'cancelRequested', actor: 'ada', reason: 'changed my mind' },
+      this.#due(underWay),
+    )
+  }
+
+  passDeadline(underWay = false): Decision {
+    return this.tell({ type: 'deadlinePassed' }, this.#due(underWay))
+  }
+
+  #due(isRunning: boolean): string[] {
+    return isRunning ? dueNow(this.state, this.now) : []
   }
 
   /** The worker that holds the saga dies; the row's counter rises. */

@@ -2,7 +2,7 @@ import type { Direction, Kind, Outcome } from '@backstitch/core'
 
 /** What a worker has done since it started. Plain numbers: whoever shows them decides how. */
 export type Counters = {
-  attempt(direction: Direction, outcome: Outcome): void
+  attempt(direction: Direction, outcome: Outcome | 'pending'): void
   transition(kind: Kind): void
   leaseLost(): void
   late(): void

@@ -1,4 +1,4 @@
-import type { Lease, Session } from '@backstitch/store'
+import type { Lease, ServiceReport, Session } from '@backstitch/store'
 import type { Logger } from 'pino'
 import { createComplaints } from './complaints.ts'
 
@@ -24,6 +24,7 @@ export type HeartbeatParts = {
   leaseMs: number
   log: Logger
   holds(): number
+  services(): ServiceReport
   /** Mail has come for a saga held here. */
   onMail(sagaId: string): void
   /** Sagas of a dead worker were freed. */
@@ -84,7 +85,10 @@ export function createHeartbeat(parts: HeartbeatParts): Heartbeat {
   async function look(): Promise<void> {
     const sentAt = performance.now()
     const beat = sentAt - confirmedAt >= beatMs
-    const pulse = await session.pulse(workerId, parts.holds(), beat)
+    const pulse = await session.pulse(
+      workerId,
+      beat ? { holds: parts.holds(), services: parts.services() } : undefined,
+    )
     if (stopped) return
     if (!pulse.alive) return end('declared dead by another worker')
     if (beat) confirmedAt = sentAt

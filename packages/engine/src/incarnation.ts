@@ -1,9 +1,10 @@
-import { checkJson, type Json, type SagaModule } from '@backstitch/core'
+import { checkJson, entryOf, type Json, type SagaModule } from '@backstitch/core'
 import { type Lease, openWorkerStore, type WorkerStore } from '@backstitch/store'
 import type { Logger } from 'pino'
+import { type Abilities, createMissing, MOST_MS } from './attempt/missing.ts'
 import { createParticipants } from './attempt/participants.ts'
 import { type ClaimLoop, createClaimLoop } from './claim-loop.ts'
-import { createComplaints } from './complaints.ts'
+import { type Complaints, createComplaints } from './complaints.ts'
 import type { Counters } from './counters.ts'
 import { createGroupCommit } from './group-commit.ts'
 import { createHeartbeat } from './heartbeat.ts'
@@ -32,6 +33,7 @@ export type IncarnationOptions = {
   concurrency: number
   leaseMs: number
   pollMs: number
+  publicUrl: string | undefined
   log: Logger
   counters: Counters
 }
@@ -39,9 +41,10 @@ export type IncarnationOptions = {
 /** The end of the grace period is kept for letting go of what has not ended by then: whoever stops us may kill us after it. */
 const LAST_WORDS_MS = 2_000
 const SIGN_OFF_MS = 1_000
+const OFFER_AGAIN_MS = 1_000
 
 export async function createIncarnation(workerId: string, options: IncarnationOptions): Promise<Incarnation> {
-  const { sagas, queues, concurrency, leaseMs, pollMs, counters } = options
+  const { sagas, queues, concurrency, leaseMs, pollMs, publicUrl, counters } = options
   const log = options.log.child({ workerId })
   const complain = createComplaints(log)
   let claimLoop: ClaimLoop | undefined
@@ -56,12 +59,22 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     },
     onConnectionError: (error) => complain(error, 'a database connection was lost; it is replaced'),
   })
-  const participants = createParticipants(sagas)
+  const tokenOf = await store.callbackTokens().catch(async (error: unknown) => {
+    await store.close()
+    throw error
+  })
+  const missing = createMissing({ others: () => store.session.others(workerId), log })
+  const participants = createParticipants({ sagas, missing })
   const commit = createGroupCommit(store.commits)
   const runner = createRunner({
     definitions: store.definitions,
     mailbox: store.mailbox,
     history: store.history,
+    sagaState: store.sagaState,
+    callbackOf: (sagaId, { step, direction }, generation) => {
+      const token = tokenOf(sagaId, step, direction, generation)
+      return { token, url: publicUrl === undefined ? undefined : `${publicUrl}/v1/callbacks/${token}` }
+    },
     clock: store.clock,
     commit,
     release: store.commits.release,
@@ -72,10 +85,15 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     leaseMs,
     log,
     onDueAt: (at) => claimLoop?.wakeIn(at - store.clock.now()),
+    onDue: (due) => {
+      if (due.some((queue) => serves.has(queue))) claimLoop?.wake()
+      for (const queue of due) if (!serves.has(queue)) store.wakeups.due(queue)
+    },
   })
   try {
     for (const { definition } of sagas) await store.definitions.register(asSent(definition))
-    await store.session.register({ workerId, queues, handlers: participants.handlers, concurrency, leaseMs })
+    const { handlers } = participants
+    await store.session.register({ workerId, queues, handlers, concurrency, leaseMs, services: {} })
   } catch (error) {
     await Promise.all([participants.close(), store.close()])
     throw error
@@ -87,18 +105,21 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     leaseMs,
     log,
     holds: () => runner.holds,
+    services: () => ({}),
     onMail: runner.poke,
     onFreed: () => claimLoop?.wake(),
     onLeases: (leases) => takeAgain(store, runner, leases, log),
   })
   claimLoop = createClaimLoop({ claims: store.claims, runner, queues, concurrency, pollMs, log })
   heartbeat.start()
+  const offering = offerPutOff(store, { workerId, queues, handlers: participants.handlers }, complain)
   claimLoop.start()
   log.info({ queues, concurrency, leaseMs }, 'worker ready')
 
   async function drop(): Promise<void> {
     runner.forsake()
     heartbeat.stop()
+    offering.stop()
     const stopped = claimLoop?.stop()
     await participants.close()
     await store.close()
@@ -137,6 +158,36 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
       log.info('worker stopped')
     },
   }
+}
+
+/**
+ * What was put off because nobody could run it is due at once when somebody comes who can (S20). Twice, for what was about to be
+ * put off when this worker announced itself; and not if others could, lest every restart of a fleet wake everything up.
+ */
+function offerPutOff(
+  store: WorkerStore,
+  own: { workerId: string; queues: readonly string[]; handlers: Abilities['handlers'] },
+  complain: Complaints,
+): { stop(): void } {
+  const brought = store.session.others(own.workerId).then((others) => whatIsNew(own.handlers, others))
+  const offer = async () => {
+    const definitions = await brought
+    if (definitions.length > 0) await store.session.offer(own.queues, definitions, MOST_MS)
+  }
+  const offerOrSay = () =>
+    void offer().catch((error: unknown) => complain(error, 'could not offer what was put off'))
+  offerOrSay()
+  const again = setTimeout(offerOrSay, OFFER_AGAIN_MS)
+  return { stop: () => clearTimeout(again) }
+}
+
+/** The definitions for which this worker has a handler that no other has. */
+function whatIsNew(own: Abilities['handlers'], others: readonly Pick<Abilities, 'handlers'>[]): string[] {
+  return Object.entries(own).flatMap(([definition, steps]) => {
+    const isKnown = (step: string) =>
+      others.some(({ handlers }) => entryOf(handlers, definition)?.includes(step) === true)
+    return steps.every(isKnown) ? [] : [definition]
+  })
 }
 
 /** Runs what is ours in the database and in nobody's hands (F01): seen so twice in a row, not merely on its way here. */

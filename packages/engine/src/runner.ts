@@ -1,10 +1,13 @@
 import {
+  type Act,
   type AttemptId,
   actOf,
   type Decision,
   decide,
   dueNow,
   type Event,
+  entryOf,
+  isAwaited,
   isMoving,
   isPastDeadline,
   isTerminal,
@@ -18,9 +21,11 @@ import {
   wakeAt,
 } from '@backstitch/core'
 import type {
+  ChildStart,
   Claimed,
   DatabaseClock,
   Definitions,
+  Family,
   History,
   Lease,
   Letter,
@@ -29,9 +34,11 @@ import type {
 } from '@backstitch/store'
 import { isGated, isOutage, UnknownLetter } from '@backstitch/store'
 import type { Logger } from 'pino'
+import type { Admission, Permit } from './attempt/admission.ts'
 import type { AttemptEnd } from './attempt/attempt.ts'
 import type { Participants } from './attempt/participants.ts'
-import { attemptRequest } from './attempt/request.ts'
+import { attemptRequest, type CallbackMaker } from './attempt/request.ts'
+import { childOf, lettersOf, queuesMadeDue, startChild } from './children.ts'
 import { createComplaints } from './complaints.ts'
 import type { Counters } from './counters.ts'
 import type { GroupCommit } from './group-commit.ts'
@@ -66,6 +73,8 @@ export type RunnerParts = {
   definitions: Definitions
   mailbox: Pick<Mailbox, 'read' | 'post'>
   history: Pick<History, 'values'>
+  sagaState(sagaId: string): Promise<SagaState | undefined>
+  callbackOf: CallbackMaker
   clock: DatabaseClock
   commit: GroupCommit
   release(lease: Lease, delayMs: number): Promise<void>
@@ -78,20 +87,30 @@ export type RunnerParts = {
   log: Logger
   /** A saga that was let go is due at this instant: a hint for whoever claims next. */
   onDueAt(at: number): void
+  /** Sagas of these queues became due by a commit of another one. */
+  onDue(queues: readonly string[]): void
 }
 
-/** A saga whose step has no handler here is offered again after this long (S20). */
-const NO_HANDLER_DELAY_MS = 1_000
 /** A saga with a letter that only a newer release can read is offered again after this long. */
 const UNREADABLE_DELAY_MS = 5_000
+/** A longer time makes `setTimeout` fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1
+/** What is due and cannot be done here at the moment is looked at again after this long, while other things go on. */
+const LOOK_AGAIN_MS = 1_000
 /** What could not be read because the database was away is asked for again after this long. */
 const READ_AGAIN_MS = 200
 
 type Signal =
   | { is: 'ended'; id: AttemptId; end: AttemptEnd }
+  /** It was admitted, and then not made after all: nothing happened, and nothing is used up. */
+  | { is: 'notMade'; id: AttemptId }
   | { is: 'late'; id: AttemptId; end: AttemptEnd }
   | { is: 'mail' }
+  /** Something else has become due meanwhile. */
+  | { is: 'due' }
   | { is: 'interrupt' }
+
+type PutOff = Exclude<Admission, { is: 'now' }>
 
 /** A saga while it is held. */
 type Held = {
@@ -106,7 +125,7 @@ type Held = {
   /** Values that do not stand in the state itself. */
   spilled: Map<string, Json>
   /** Attempts under way, by step: until their end has been committed. */
-  underWay: Map<string, AbortController>
+  underWay: Map<string, { id: AttemptId; controller: AbortController }>
   signals: Signal[]
   notify: (() => void) | undefined
   /** False once the row is no longer ours to write. */
@@ -186,11 +205,13 @@ export function createRunner(parts: RunnerParts): Runner {
     while (saga.ours) {
       await readMail(saga)
       if (saga.ours && isPastDeadline(saga.state, clock.now())) {
-        await transition(saga, { type: 'deadlinePassed', underWay: saga.underWay.size > 0 })
+        await transition(saga, { type: 'deadlinePassed' })
       }
-      if (await endWait(saga)) continue
-      if (saga.ours && saga.underWay.size === 0 && !dispatch(saga)) return letGo(saga)
-      if (saga.ours) await settle(saga, await nextSignal(saga))
+      if ((await endWait(saga)) || (await beginChild(saga))) continue
+      if (!saga.ours) return
+      const putOff = dispatch(saga)
+      if (saga.underWay.size === 0) return letGo(saga, putOff)
+      await settle(saga, await nextSignal(saga, idleMs(saga, putOff)))
     }
   }
 
@@ -208,43 +229,83 @@ export function createRunner(parts: RunnerParts): Runner {
     if (found?.seq !== kept.letter || found.letter.kind !== 'signal') {
       throw new Error(`letter ${kept.letter} should hold the signal "${kept.signal}" and does not`)
     }
-    await transition(saga, eventOfLetter(found.letter, found.seq, false))
+    await transition(saga, eventOfLetter(found.letter, found.seq, saga.state))
     return true
   }
 
-  /** Starts the attempts that are due. False if there is none to start here. */
-  function dispatch(saga: Held): boolean {
-    const due = next(saga.state)
-    if (due.act !== 'attempt' || draining || !serves(saga)) return false
-    const now = new Set(dueNow(saga.state, clock.now()))
-    const ready = due.attempts.filter(({ step }) => now.has(step))
-    const acts = ready.map((id) => ({ id, act: actOf(saga.definition, id) }))
-    if (!acts.every(({ id, act }) => participants.canRun(saga.definition.name, id, act))) return false
-    for (const { id, act } of acts) {
-      const { step, direction, attempt } = id
-      const controller = new AbortController()
-      saga.underWay.set(step, controller)
-      const request = attemptRequest(
-        saga.state,
-        saga.spilled,
-        { step, direction, attempt },
-        act,
-        controller.signal,
-      )
-      const ended = (end: AttemptEnd) => signal(saga, { is: 'ended', id: { step, direction, attempt }, end })
-      participants
-        .run(
-          act,
-          request,
-          () => controller.abort(),
-          (end) => hearLate(saga, { step, direction, attempt }, end),
-        )
-        .then(ended, (error: unknown) => {
-          log.fatal({ sagaId: saga.lease.sagaId, step, err: error }, 'an attempt threw: this is a bug')
-          ended({ outcome: 'uncertain', error: { code: 'INTERNAL', message: String(error) } })
-        })
+  /** Starts the saga that a step consists of, or the one that undoes it (M4, M5). */
+  async function beginChild(saga: Held): Promise<boolean> {
+    for (const id of readyIn(saga)) {
+      const way = childOf(saga, id)
+      if (way === undefined) continue
+      const { version } = saga
+      const { event, start } = await patiently(() => startChild(saga, id, way, parts))
+      await transition(saga, event, { start })
+      return saga.version > version || !saga.ours
     }
-    return acts.length > 0
+    return false
+  }
+
+  /** What is due and not under way yet, if this worker may do it. */
+  function readyIn(saga: Held): AttemptId[] {
+    const due = next(saga.state)
+    if (due.act !== 'attempt' || !saga.ours || draining || !serves(saga)) return []
+    const now = dueNow(saga.state, clock.now())
+    return due.attempts
+      .filter(({ step }) => now.includes(step) && !saga.underWay.has(step))
+      .map(({ step, direction, attempt }) => ({ step, direction, attempt }))
+  }
+
+  /** Starts the attempts that are due and admitted. The answer says when to ask again about one that was not. */
+  function dispatch(saga: Held): PutOff | undefined {
+    let putOff: PutOff | undefined
+    for (const id of readyIn(saga)) {
+      const act = actOf(saga.definition, id)
+      const admission = participants.admit(saga.definition.name, id, act)
+      if (admission.is === 'now') {
+        begin(saga, id, act, admission.permit)
+      } else {
+        putOff ??= admission
+      }
+    }
+    return putOff
+  }
+
+  /** How long to listen for news of what is under way before something else has its time; undefined if nothing has. */
+  function idleMs(saga: Held, putOff: PutOff | undefined): number | undefined {
+    const { state, underWay } = saga
+    if (state.deadlineAt === undefined && Object.keys(state.attempts).length <= underWay.size)
+      return undefined
+    const at = wakeAt(state, clock.now(), [...underWay.keys()])
+    if (at === undefined) return undefined
+    const ms = at - clock.now()
+    if (ms > 0) return Math.min(ms, MAX_TIMER_MS)
+    return putOff?.is === 'later' ? Math.max(1, putOff.delayMs) : LOOK_AGAIN_MS
+  }
+
+  function begin(saga: Held, id: AttemptId, act: Act, permit: Permit): void {
+    const controller = new AbortController()
+    saga.underWay.set(id.step, { id, controller })
+    const request = attemptRequest(saga.state, saga.spilled, id, act, controller.signal, parts.callbackOf)
+    participants
+      .run(
+        act,
+        request,
+        permit,
+        () => controller.abort(),
+        (end) => hearLate(saga, id, end),
+      )
+      .then(
+        (end) => signal(saga, end === undefined ? { is: 'notMade', id } : { is: 'ended', id, end }),
+        (error: unknown) => {
+          log.fatal(
+            { sagaId: saga.lease.sagaId, step: id.step, err: error },
+            'an attempt threw: this is a bug',
+          )
+          const end = { outcome: 'uncertain', error: { code: 'INTERNAL', message: String(error) } } as const
+          signal(saga, { is: 'ended', id, end })
+        },
+      )
   }
 
   function serves(saga: Held): boolean {
@@ -257,22 +318,30 @@ export function createRunner(parts: RunnerParts): Runner {
         // The loop reads it; that there is some is all there is to know here.
         saga.mailSeq = Math.max(saga.mailSeq, saga.mailSeen + 1)
         return
+      case 'due':
+        return
       case 'interrupt':
         if (saga.underWay.size === 0) return
         abandonAttempts(saga)
         return transition(saga, { type: 'interrupted' })
+      case 'notMade':
+        saga.underWay.delete(signal.id.step)
+        return
       case 'late': {
         const { id, end } = signal
+        if (end.outcome === 'pending') return
         return transition(saga, { type: 'lateResult', ...id, outcome: end.outcome })
       }
       case 'ended': {
         const { id, end } = signal
-        if (!saga.underWay.has(id.step)) return
+        if (saga.underWay.get(id.step)?.id.attempt !== id.attempt) return
         counters.attempt(id.direction, end.outcome)
         await readMail(saga)
         if (saga.ours && isPastDeadline(saga.state, clock.now())) {
-          await transition(saga, { type: 'deadlinePassed', underWay: true })
+          await transition(saga, { type: 'deadlinePassed' })
         }
+        // A callback may have come before the answer, and decided the step.
+        if (!saga.underWay.has(id.step)) return
         await transition(saga, eventOf(id, end), { ended: id.step })
         saga.underWay.delete(id.step)
       }
@@ -286,22 +355,28 @@ export function createRunner(parts: RunnerParts): Runner {
   async function transition(
     saga: Held,
     event: Event,
-    { ended, settled = saga.mailSeen }: { ended?: string; settled?: number } = {},
+    {
+      ended,
+      settled = saga.mailSeen,
+      start,
+    }: { ended?: string; settled?: number; start?: ChildStart | undefined } = {},
   ): Promise<void> {
     while (saga.ours) {
       const now = clock.now()
-      const { definition, spilled } = saga
-      const given = { definition, spilled, now, random: Math.random(), version: saga.version }
+      const { definition, spilled, version } = saga
+      const underWay = [...saga.underWay.keys()]
+      const given = { definition, spilled, now, random: Math.random(), version, underWay }
       const decision = decide(saga.state, event, given)
       if (decision.is === 'ignored') {
         log.debug({ sagaId: saga.lease.sagaId, event: event.type, why: decision.why }, 'event ignored')
         return
       }
       const { entry, state } = decision
-      const { lease, version } = saga
+      const { lease } = saga
       const mailSeen = isGated({ state, entry }) ? saga.mailSeen : (saga.mailSettled ?? saga.mailSeen)
       const after = leaseAfter(saga, state, now, ended)
-      const answer = await commit.submit({ lease, version, mailSeen, state, entry, after })
+      const family = familyOf(saga.state, decision, spilled, start)
+      const answer = await commit.submit({ lease, version, mailSeen, state, entry, after, family })
       if (answer.is === 'unreadMail') {
         saga.mailSeq = answer.mailSeq
         const outer = saga.mailSettled
@@ -319,11 +394,19 @@ export function createRunner(parts: RunnerParts): Runner {
       saga.version = answer.version
       saga.mailSeq = answer.mailSeq
       saga.state = state
+      callOff(saga, ended)
+      if (family !== undefined) tellFamily(state, family)
       if (after.is !== 'keep') saga.ours = false
       if (after.is === 'due') parts.onDueAt(after.at)
       tell(saga, decision)
       return
     }
+  }
+
+  /** Those who are held here learn of their mail at once, the others are due. */
+  function tellFamily(state: SagaState, family: Family): void {
+    for (const { to } of family.letters ?? []) poke(to)
+    parts.onDue(queuesMadeDue(state, family))
   }
 
   /** What becomes of the lease: it is kept while an attempt is under way or can be started at once. */
@@ -333,8 +416,8 @@ export function createRunner(parts: RunnerParts): Runner {
     now: number,
     ended: string | undefined,
   ): Transition['after'] {
-    const others = saga.underWay.size - (ended !== undefined && saga.underWay.has(ended) ? 1 : 0)
-    if (others > 0 && isMoving(state.status)) return { is: 'keep' }
+    const goesOn = [...saga.underWay.values()].some(({ id }) => id.step !== ended && isRunning(state, id))
+    if (goesOn && isMoving(state.status)) return { is: 'keep' }
     if (saga.mailSettled !== undefined && !isTerminal(state.status)) return { is: 'keep' }
     const at = wakeAt(state, now)
     if (at === undefined) return { is: 'rest' }
@@ -355,7 +438,7 @@ export function createRunner(parts: RunnerParts): Runner {
         if (seq <= saga.mailSeen) continue
         const settled = saga.mailSeen
         saga.mailSeen = seq
-        await transition(saga, eventOfLetter(letter, seq, saga.underWay.size > 0), { settled })
+        await transition(saga, eventOfLetter(letter, seq, saga.state), { settled })
       }
     }
   }
@@ -373,24 +456,31 @@ export function createRunner(parts: RunnerParts): Runner {
     }
   }
 
-  /** Nothing to dispatch, and no transition that would have said so. */
-  async function letGo(saga: Held): Promise<void> {
+  /** Nothing to dispatch, and no transition that would have said so. A deadline is not put off with an attempt. */
+  async function letGo(saga: Held, putOff: PutOff | undefined): Promise<void> {
     saga.ours = false
-    const at = wakeAt(saga.state, clock.now())
-    const waitMs = at === undefined ? 0 : at - clock.now()
-    const lacksHandler = at !== undefined && waitMs <= 0 && !draining && serves(saga)
-    await parts.release(saga.lease, lacksHandler ? NO_HANDLER_DELAY_MS : Math.max(0, waitMs))
-    if (lacksHandler)
-      log.debug({ sagaId: saga.lease.sagaId }, 'released: this worker has no handler for its step')
+    const delayMs = putOff?.is === 'notHere' ? await putOff.delayMs() : putOff?.delayMs
+    const now = clock.now()
+    const { state } = saga
+    const at = wakeAt(state, now) ?? now
+    const deadlineMs = isPastDeadline(state, Number.POSITIVE_INFINITY)
+      ? Date.parse(state.deadlineAt ?? '') - now
+      : Number.POSITIVE_INFINITY
+    await parts.release(
+      saga.lease,
+      Math.max(0, delayMs === undefined ? at - now : Math.min(delayMs, deadlineMs)),
+    )
   }
 
   function hearLate(saga: Held, id: AttemptId, end: AttemptEnd): void {
+    if (end.outcome === 'pending') return
     counters.late()
     if (saga.ours) signal(saga, { is: 'late', id, end })
     else passOn(saga, id, end)
   }
 
   function passOn(saga: Held, id: AttemptId, end: AttemptEnd): void {
+    if (end.outcome === 'pending') return
     const letter: Letter = { kind: 'lateResult', ...id, outcome: end.outcome }
     // Whoever has it now writes it down; a saga that has ended takes no more mail, and then the log has it.
     parts.mailbox.post(saga.lease.sagaId, letter).catch(() => undefined)
@@ -471,6 +561,12 @@ export function createRunner(parts: RunnerParts): Runner {
     }
   }
 
+  function poke(sagaId: string): void {
+    const saga = held.get(sagaId)?.saga
+    // Asked for once is enough: the same news comes again until the mail has been read.
+    if (saga !== undefined && !saga.signals.some(({ is }) => is === 'mail')) signal(saga, { is: 'mail' })
+  }
+
   function* sagas(): Generator<Held> {
     for (const { saga } of held.values()) if (saga !== undefined) yield saga
   }
@@ -482,11 +578,7 @@ export function createRunner(parts: RunnerParts): Runner {
     },
     has: (lease) => held.get(lease.sagaId)?.lease.epoch === lease.epoch,
     wasDropped: (lease) => dropped.delete(keyOf(lease)),
-    poke(sagaId) {
-      const saga = held.get(sagaId)?.saga
-      // Asked for once is enough: the same news comes again until the mail has been read.
-      if (saga !== undefined && !saga.signals.some(({ is }) => is === 'mail')) signal(saga, { is: 'mail' })
-    },
+    poke,
     drain() {
       draining = true
     },
@@ -515,22 +607,55 @@ function signal(saga: Held, one: Signal): void {
   saga.notify?.()
 }
 
-async function nextSignal(saga: Held): Promise<Signal> {
-  for (;;) {
-    const first = saga.signals.shift()
-    if (first !== undefined) return first
-    // Forsaken while it waited: there is nothing more to hear.
-    if (!saga.ours) return { is: 'mail' }
-    await new Promise<void>((resolve) => {
-      saga.notify = resolve
-    })
-    saga.notify = undefined
+/** The next thing there is to hear, or that there was nothing for so long. */
+async function nextSignal(saga: Held, withinMs: number | undefined): Promise<Signal> {
+  const alarm =
+    withinMs === undefined ? undefined : setTimeout(() => signal(saga, { is: 'due' }), Math.max(1, withinMs))
+  try {
+    for (;;) {
+      const first = saga.signals.shift()
+      if (first !== undefined) return first
+      // Forsaken while it waited: there is nothing more to hear.
+      if (!saga.ours) return { is: 'mail' }
+      await new Promise<void>((resolve) => {
+        saga.notify = resolve
+      })
+      saga.notify = undefined
+    }
+  } finally {
+    clearTimeout(alarm)
+  }
+}
+
+/** What happens to other sagas in the same commit; undefined for nearly every transition there is. */
+function familyOf(
+  before: SagaState,
+  { entry, state }: Extract<Decision, { is: 'transition' }>,
+  spilled: ReadonlyMap<string, Json>,
+  start: ChildStart | undefined,
+): Family | undefined {
+  const letters = lettersOf(before, state, entry, spilled)
+  const starts = start !== undefined && entry.kind === 'childStarted' ? [start] : []
+  return letters.length + starts.length === 0 ? undefined : { letters, starts }
+}
+
+/** Is this attempt still the one that its step waits for, with somebody at work? */
+function isRunning(state: SagaState, id: AttemptId): boolean {
+  return isAwaited(state, id) && entryOf(state.waiting, id.step) === undefined
+}
+
+/** Attempts that nobody waits for any more: their step was decided otherwise. */
+function callOff(saga: Held, ended: string | undefined): void {
+  for (const { id, controller } of saga.underWay.values()) {
+    if (id.step === ended || isRunning(saga.state, id)) continue
+    controller.abort()
+    saga.underWay.delete(id.step)
   }
 }
 
 /** Aborts what is under way and forgets it: whatever it still answers is not listened to. */
 function abandonAttempts(saga: Held): void {
-  for (const controller of saga.underWay.values()) controller.abort()
+  for (const { controller } of saga.underWay.values()) controller.abort()
   saga.underWay.clear()
 }
 
@@ -546,11 +671,12 @@ function eventOf(id: AttemptId, end: AttemptEnd): Event {
       resultBytes: end.resultBytes,
     }
   }
+  if (end.outcome === 'pending') return { type: 'attemptPending', step, direction, attempt }
   const { outcome, error, retryAfterMs } = end
   return { type: 'attemptFailed', step, direction, attempt, outcome, error, retryAfterMs }
 }
 
-function eventOfLetter(letter: Letter, seq: number, underWay: boolean): Event {
+function eventOfLetter(letter: Letter, seq: number, state: SagaState): Event {
   switch (letter.kind) {
     case 'signal': {
       const { signal, payload } = letter
@@ -558,7 +684,23 @@ function eventOfLetter(letter: Letter, seq: number, underWay: boolean): Event {
       return { type: 'signalReceived', signal, letter: seq, payload, payloadBytes }
     }
     case 'cancel':
-      return { type: 'cancelRequested', actor: letter.actor, reason: letter.reason, underWay }
+      return { type: 'cancelRequested', actor: letter.actor, reason: letter.reason }
+    case 'callback': {
+      const { step, direction, end } = letter
+      // It was awaited when it came; if it no longer is, no attempt has this number.
+      const id = { step, direction, attempt: entryOf(state.attempts, step) ?? 0, by: 'callback' as const }
+      if ('result' in end) {
+        const resultBytes = Buffer.byteLength(JSON.stringify(end.result))
+        return { type: 'attemptSucceeded', ...id, result: end.result, resultBytes }
+      }
+      const { retryable, ...error } = end.error
+      return { type: 'attemptFailed', ...id, outcome: retryable ? 'failed' : 'rejected', error }
+    }
+    case 'childReport': {
+      const { kind: _, ...report } = letter
+      const resultBytes = report.result === undefined ? 4 : Buffer.byteLength(JSON.stringify(report.result))
+      return { type: 'childReported', ...report, resultBytes }
+    }
     case 'verb': {
       const { kind: _, ...facts } = letter
       return { type: 'verbRequested', ...facts }

@@ -19,6 +19,8 @@ export type WorkerOptions = {
   leaseMs?: number
   /** How long something due may go unnoticed when no notification arrives. Default 500 ms. */
   pollMs?: number
+  /** Where participants reach the API: `Saga-Callback-Url` is made of it, and absent without it. */
+  publicUrl?: string | undefined
   log: Logger
 }
 
@@ -48,6 +50,7 @@ export function createWorker(options: WorkerOptions): Worker {
     concurrency = 200,
     leaseMs = 30_000,
     pollMs = 500,
+    publicUrl,
     log,
   } = options
   const counters = createCounters()
@@ -65,6 +68,7 @@ export function createWorker(options: WorkerOptions): Worker {
       concurrency,
       leaseMs,
       pollMs,
+      publicUrl: publicUrl?.replace(/\/+$/, ''),
       log,
       counters,
     })

@@ -1,5 +1,5 @@
 import fs from 'node:fs'
-import { handlerOf } from '@backstitch/core'
+import { handlerOf, placedSteps } from '@backstitch/core'
 import { afterEach, expect, test, vi } from 'vitest'
 import { aSaga, json } from './client/testing.ts'
 import { order, placeOrder } from './readme.example.ts'
@@ -15,7 +15,7 @@ test('the README shows the example that is compiled here', () => {
 })
 
 test('its saga can be registered, and its functions run', async () => {
-  expect(order.definition.steps.map(({ name }) => name)).toEqual([
+  expect(placedSteps(order.definition).map(({ step }) => step.name)).toEqual([
     'reserveInventory',
     'chargePayment',
     'shipOrder',

@@ -40,7 +40,7 @@ function kindsOf(answers: (CommitAnswer | 'failed')[]): string[] {
   return answers.map((answer) => (answer === 'failed' ? answer : answer.is))
 }
 
-const cancel: Event = { type: 'cancelRequested', actor: 'ada', reason: 'changed my mind', underWay: false }
+const cancel: Event = { type: 'cancelRequested', actor: 'ada', reason: 'changed my mind' }
 const letter = { kind: 'cancel', actor: 'ada', reason: 'changed my mind' } as const
 
 describe('a commit', () => {

@@ -1,9 +1,11 @@
 import { type Entry, isTerminal, type SagaState, sanitizeText } from '@backstitch/core'
 import * as binary from './binary.ts'
 import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
+import { type Family, familyArrays, RELATIVES, splitByFamily } from './family.ts'
 import { flushWithRecovery } from './flush.ts'
 import { createGatherer, type Settled } from './gather.ts'
 import { createLane, type Lane, type LaneOptions, type Statement } from './lane.ts'
+import { tellParent } from './mailbox.ts'
 
 /** The only writer of state. Every write names epoch and version, and changes nothing if either has moved on (S16, S17a). */
 
@@ -23,6 +25,8 @@ export type Transition = {
    * up for good because it has ended or waits for a person.
    */
   after: { is: 'keep' } | { is: 'due'; at: number } | { is: 'rest' }
+  /** What happens to other sagas in the same commit (M4). */
+  family?: Family | undefined
 }
 
 type Release = { lease: Lease; delayMs: number }
@@ -85,7 +89,23 @@ export function createCommits(
     commit: (transitions, number) => {
       const lane = lanes[number]
       if (lane === undefined) throw new Error(`there is no lane ${number}`)
-      return flushWithRecovery(transitions, (some) => send(lane, some, options.workerId, clock), mayWait)
+      return flushWithRecovery(
+        transitions,
+        async (some) => {
+          const answers = new Map<Transition, Settled<CommitAnswer>>()
+          for (const batch of splitByFamily(some)) {
+            const settled = await send(lane, batch, options.workerId, clock)
+            batch.forEach((transition, index) => {
+              const answer = settled[index]
+              if (answer !== undefined) answers.set(transition, answer)
+            })
+          }
+          return some.map(
+            (transition) => answers.get(transition) ?? { ok: true, answer: { is: 'leaseLost' } },
+          )
+        },
+        mayWait,
+      )
     },
 
     release: (lease, delayMs) => releases.submit({ lease, delayMs }),
@@ -107,9 +127,7 @@ export function createCommits(
  * What an update decides by looking at the row: mail that came meanwhile makes a saga due at once, whatever it was going to
  * wait for (M1). Everything else was decided before.
  */
-export const COMMIT: Statement = {
-  name: 'commit',
-  text: `
+const COMMIT_ROWS = `
 WITH u AS (
   UPDATE sagas s SET
     version = s.version + 1,
@@ -135,7 +153,18 @@ WITH u AS (
 ), h AS (
   INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
   SELECT bucket, saga_id, version, at, kind, epoch, $18::uuid, entry FROM u
-)
+)`
+
+export const COMMIT: Statement = {
+  name: 'commit',
+  text: `${COMMIT_ROWS}
+SELECT n, mail_seq, ${DATABASE_NOW} FROM u`,
+}
+
+/** The same, with letters to other sagas and the start of new ones, each only if its own transition is carried out. */
+export const COMMIT_WITH_FAMILY: Statement = {
+  name: 'commit_with_family',
+  text: `${COMMIT_ROWS}, ${RELATIVES}
 SELECT n, mail_seq, ${DATABASE_NOW} FROM u`,
 }
 
@@ -157,7 +186,14 @@ async function send(
   clock: DatabaseClock,
 ): Promise<Settled<CommitAnswer>[]> {
   const sentAt = performance.now()
-  const rows = await lane.query(COMMIT, [...commitArrays(transitions), workerId])
+  const linked = transitions.flatMap(({ family }, index) =>
+    family === undefined ? [] : [{ n: index + 1, family }],
+  )
+  const values = [...commitArrays(transitions), workerId]
+  const rows =
+    linked.length === 0
+      ? await lane.query(COMMIT, values)
+      : await lane.query(COMMIT_WITH_FAMILY, [...values, ...familyArrays(linked)])
   const answers: (CommitAnswer | undefined)[] = transitions.map(() => undefined)
   for (const [n, mailSeq] of rows) {
     const transition = transitions[Number(n) - 1]
@@ -272,8 +308,8 @@ WITH stuck AS (
       'status', 'stuck', 'updatedAt', stuck.it->'since', 'stuck', stuck.it) ELSE s.state END
   FROM stuck
   WHERE s.bucket = $1::int2 AND s.saga_id = $2::uuid AND s.epoch = $3::int8 AND s.ended_at IS NULL
-  RETURNING s.bucket, s.saga_id, s.version, s.updated_at, s.epoch, stuck.it
-)
+  RETURNING s.bucket, s.saga_id, s.version, s.updated_at, s.epoch, s.parent_saga_id, stuck.it
+), ${tellParent('stuck')}
 INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
 SELECT bucket, saga_id, version, updated_at, 'parked', epoch, $4::uuid,
        jsonb_build_object('reason', $5::text, 'to', jsonb_build_object('status', 'stuck', 'stuck', it)) FROM u`,

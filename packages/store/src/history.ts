@@ -1,4 +1,4 @@
-import { Entry, type HistoryItem, type Json } from '@backstitch/core'
+import { Entry, entryOf, type HistoryItem, type Json } from '@backstitch/core'
 import type { Database } from './database.ts'
 import { bucketOf } from './ids.ts'
 
@@ -54,7 +54,10 @@ export function createHistory(database: Database): History {
       return new Map(
         Object.entries(spilled).map(([name, seq]) => {
           const entry = found.get(seq)
-          if (entry?.kind === 'sagaStarted') return [name, entry.input]
+          if (entry?.kind === 'sagaStarted') {
+            const value = name === 'input' ? entry.input : entryOf(entry.undo?.results, name)
+            if (value !== undefined) return [name, value]
+          }
           if (entry?.kind === 'attemptSucceeded' || entry?.kind === 'signalReceived')
             return [name, entry.result]
           throw new HistoryDamaged(`history entry ${seq} should hold the value of "${name}" and does not`)

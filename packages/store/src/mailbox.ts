@@ -23,6 +23,25 @@ export const Letter = z.discriminatedUnion('kind', [
     signal: z.string(),
     payload: z.custom<Json>((value) => value !== undefined),
   }),
+  /** How an asynchronous attempt has ended (M3). */
+  z.object({
+    kind: z.literal('callback'),
+    step: z.string(),
+    direction: Direction,
+    end: z.union([
+      z.object({ result: z.custom<Json>((value) => value !== undefined) }),
+      z.object({ error: z.object({ code: z.string(), message: z.string(), retryable: z.boolean() }) }),
+    ]),
+  }),
+  /** News of a saga that was started to carry out a step, or to undo one (M4). */
+  z.object({
+    kind: z.literal('childReport'),
+    sagaId: z.string(),
+    status: Status,
+    clean: z.boolean().optional(),
+    reason: z.string().optional(),
+    result: z.custom<Json>((value) => value !== undefined).optional(),
+  }),
   z.object({
     kind: z.literal('lateResult'),
     step: z.string(),
@@ -57,6 +76,22 @@ export type Mailbox = {
   read(sagaId: string, after: number, limit?: number): Promise<{ seq: number; letter: Letter }[]>
   /** Ends any saga by a statement that reads nothing of its state (S30b). */
   abandon(sagaId: string, by: { actor: string; reason: string }, when?: { version?: number }): Promise<Posted>
+}
+
+/**
+ * What a statement that ends a saga, or leaves it stuck, without reading its state adds to itself: the saga that waits for
+ * it gets a letter in the same commit (M4). `u` are the rows that were updated.
+ */
+export function tellParent(status: Status): string {
+  return `p AS (
+    UPDATE sagas s SET mail_seq = s.mail_seq + 1, due_at = CASE WHEN s.owner IS NULL THEN now() END
+    FROM u WHERE s.bucket = u.bucket AND s.saga_id = u.parent_saga_id AND s.ended_at IS NULL
+    RETURNING s.bucket, s.saga_id, s.mail_seq, u.saga_id AS child
+  ), pm AS (
+    INSERT INTO saga_mail AS m (bucket, saga_id, seq, body)
+    SELECT bucket, saga_id, mail_seq,
+           jsonb_build_object('kind', 'childReport', 'sagaId', child, 'status', '${status}') FROM p
+  )`
 }
 
 export function createMailbox(database: Database): Mailbox {
@@ -124,8 +159,8 @@ export function createMailbox(database: Database): Mailbox {
               'updatedAt', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) ELSE s.state END
           WHERE s.bucket = ${bucketOf(sagaId)} AND s.saga_id = ${sagaId} AND s.ended_at IS NULL
             AND (${when.version ?? null}::int8 IS NULL OR s.version = ${when.version ?? null})
-          RETURNING s.bucket, s.saga_id, s.version, s.updated_at, s.epoch, s.queue
-        ), h AS (
+          RETURNING s.bucket, s.saga_id, s.version, s.updated_at, s.epoch, s.queue, s.parent_saga_id
+        ), ${sql.raw(tellParent('abandoned'))}, h AS (
           INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
           SELECT bucket, saga_id, version, updated_at, 'abandoned', epoch, NULL,
                  ${JSON.stringify({ actor, reason, to: { status: 'abandoned', attempts: {} } })}::jsonb FROM u

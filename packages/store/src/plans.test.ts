@@ -174,7 +174,7 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
   })
 
   test.each([
-    ['pulse', PULSE, [newSagaId(0), 0, true], ['sagas_unread_idx']],
+    ['pulse', PULSE, [newSagaId(0), 0, true, '{}'], ['sagas_unread_idx']],
     ['leases', LEASES, [newSagaId(0)], ['sagas_owner_idx']],
     ['sweep', SWEEP, [1_000], ['sagas_owner_idx']],
   ])('in the session: %s', async (_, text, values, wanted) => {
@@ -247,7 +247,7 @@ test.each([
       state: transitions[n]?.state ?? one.state,
     }))
   }
-  for (let n = 0; n < 5; n++) await worker.session.pulse(worker.workerId, sagas, true)
+  for (let n = 0; n < 5; n++) await worker.session.pulse(worker.workerId, { holds: sagas, services: {} })
   // A session reports its figures at the latest when it ends.
   await worker.close()
   const figuresOf = async (table: string) => {

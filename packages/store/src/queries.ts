@@ -1,8 +1,8 @@
 import {
   entryOf,
+  isAct,
   isClean,
   isTerminal,
-  isWait,
   type Json,
   type NextAct,
   nextAct,
@@ -114,7 +114,7 @@ export function createQueries(database: Database, definitions: Definitions, hist
         queues.includes(row.queue) &&
         attempts.every(({ step, direction }) => {
           const act = definition && stepOf(definition.resolved, step)?.[direction]
-          const needsHandler = act !== undefined && !isWait(act) && act.call.type === 'handler'
+          const needsHandler = act !== undefined && isAct(act) && act.call.type === 'handler'
           return !needsHandler || entryOf(handlers, row.definition_name)?.includes(step) === true
         }),
     )

@@ -43,6 +43,7 @@ const good: Record<string, Values> = {
   },
   saga_history: { bucket: 7, saga_id: sagaId, seq: 1, at, kind: 'sagaStarted', epoch: 0, body: '{}' },
   saga_mail: { bucket: 7, saga_id: sagaId, seq: 1, body: '{}' },
+  installation: { single: true, callback_key: Buffer.alloc(32) },
 }
 const ended = { status: 'failed', state: '{"status":"failed"}', ended_at: at, due_at: null }
 const resting = { status: 'stuck', state: '{"status":"stuck"}', due_at: null }
@@ -70,6 +71,7 @@ const bad: [constraint: string, sqlState: string, changes: Values[]][] = [
     '23514',
     [{ backend_pid: 1 }, { backend_start: at }].map((change) => ({ worker_id: newSagaId(0), ...change })),
   ],
+  ['workers_services_is_object', '23514', [{ worker_id: newSagaId(0), services: '[]' }]],
   ['workers_lease_positive', '23514', [{ worker_id: newSagaId(0), lease_ms: 0 }]],
 
   ['sagas_pk', '23505', [{}]],
@@ -116,6 +118,10 @@ const bad: [constraint: string, sqlState: string, changes: Values[]][] = [
   ['saga_mail_pk', '23505', [{}]],
   ['saga_mail_saga_fk', '23503', [{ saga_id: newSagaId(0, 7) }]],
   ['saga_mail_body_is_object', '23514', ['[]', 'null', '"{}"'].map((body) => ({ body, seq: 2 }))],
+
+  ['installation_pk', '23505', [{}]],
+  ['installation_is_one', '23514', [{ single: false }]],
+  ['installation_callback_key_is_long', '23514', [{ callback_key: Buffer.alloc(31) }]],
 ]
 
 async function insert(table: string, values: Values): Promise<void> {
@@ -128,7 +134,8 @@ async function insert(table: string, values: Values): Promise<void> {
 }
 
 beforeAll(async () => {
-  for (const [table, values] of Object.entries(good)) {
+  // The migrations themselves have made the installation's row.
+  for (const [table, values] of Object.entries(good).filter(([name]) => name !== 'installation')) {
     await insert(table, table === 'sagas' ? { ...values, start_key: 'k', saga_key: 'k' } : values)
   }
 })

@@ -203,8 +203,7 @@ async function begin(stage: Stage, worker: TestWorker, document: Record<string, 
       if (held === undefined || letter.kind === 'lateResult') continue
       held = { ...held, mailSeen: seq }
       const { kind, ...facts } = letter
-      if (kind === 'cancel')
-        await tell({ type: 'cancelRequested', actor: 'ada', reason: 'why', underWay: false })
+      if (kind === 'cancel') await tell({ type: 'cancelRequested', actor: 'ada', reason: 'why' })
       else if (kind === 'signal') {
         const { signal, payload } = letter
         const payloadBytes = JSON.stringify(payload).length

@@ -47,7 +47,9 @@ test('behind a transaction-mode pooler everything works that works without', asy
     expect(answers.map((answer) => answer.ok && answer.answer.is)).toEqual(['committed', 'committed'])
     await worker.commits.release(third.lease, 0)
     await worker.commits.park(fourth.lease, 'why')
-    expect(await worker.session.pulse(worker.workerId, 1, true)).toMatchObject({ alive: true })
+    expect(await worker.session.pulse(worker.workerId, { holds: 1, services: {} })).toMatchObject({
+      alive: true,
+    })
     expect((await worker.claims.takeAgain([first.lease])).length).toBe(1)
     expect((await api.queries.stats()).sagas.map(({ status, count }) => `${count} ${status}`)).toEqual([
       '1 failed',
@@ -77,6 +79,7 @@ test('a store closes in the middle of a black hole, and leaves nothing behind th
     handlers: {},
     concurrency: 1,
     leaseMs: 60_000,
+    services: {},
   })
   await stage.start(definition)
   const held = (await worker.claims.claim(['order'], 1)).map(heldAs)
@@ -86,7 +89,7 @@ test('a store closes in the middle of a black hole, and leaves nothing behind th
   const waiting = [
     worker.commits.commit(commits, 0).then(([answer]) => answer?.ok),
     worker.claims.claim(['order'], 1).catch(failureOf),
-    worker.session.pulse(workerId, 0, true).catch(failureOf),
+    worker.session.pulse(workerId, { holds: 0, services: {} }).catch(failureOf),
     ...held.map(({ lease }) => worker.commits.release(lease, 0).catch(failureOf)),
   ]
   const begun = performance.now()

@@ -1,10 +1,13 @@
+import type { SagaState } from '@backstitch/core'
 import { sql } from 'kysely'
-import { type Claims, createClaims } from './claims.ts'
+import { type Callbacks, createCallbacks, type TokenMaker } from './callbacks.ts'
+import { type Claims, createClaims, decodeState } from './claims.ts'
 import { createDatabaseClock, type DatabaseClock } from './clock.ts'
 import { type Commits, createCommits } from './commits.ts'
-import { openDatabase } from './database.ts'
+import { type Database, openDatabase } from './database.ts'
 import { createDefinitions, type Definitions } from './definitions.ts'
 import { createHistory, type History } from './history.ts'
+import { bucketOf } from './ids.ts'
 import { createMailbox, type Mailbox } from './mailbox.ts'
 import { missingMigrations } from './migrate.ts'
 import { createQueries, type Queries } from './queries.ts'
@@ -17,6 +20,7 @@ export type ApiStore = {
   definitions: Definitions
   starts: Starts
   mailbox: Mailbox
+  callbacks: Pick<Callbacks, 'post'>
   history: History
   queries: Queries
   wakeups: Wakeups
@@ -32,6 +36,11 @@ export type WorkerStore = {
   commits: Commits
   mailbox: Pick<Mailbox, 'read' | 'post'>
   history: Pick<History, 'values'>
+  /** A saga as it stands in its row; undefined if there is none, or it cannot be read. */
+  sagaState(sagaId: string): Promise<SagaState | undefined>
+  /** What makes callback tokens. */
+  callbackTokens(): Promise<TokenMaker>
+  wakeups: Wakeups
   session: Session
   clock: DatabaseClock
   check(): Promise<{ missingMigrations: string[] }>
@@ -57,6 +66,7 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
     definitions,
     starts,
     mailbox: createMailbox(database),
+    callbacks: createCallbacks(database),
     history,
     queries: createQueries(database, definitions, history),
     wakeups,
@@ -85,12 +95,16 @@ export async function openWorkerStore(
   const claims = createClaims({ ...lane, workerId }, clock)
   const commits = createCommits({ ...lane, workerId, leaseMs }, clock)
   const session = createSession(lane, clock, options.onDue)
+  const wakeups = createWakeups(lane)
   return {
     definitions: createDefinitions(database),
     claims,
     commits,
     mailbox: createMailbox(database),
     history: createHistory(database),
+    sagaState: (sagaId) => readState(database, sagaId),
+    callbackTokens: createCallbacks(database).tokens,
+    wakeups,
     session,
     clock,
     check,
@@ -98,6 +112,7 @@ export async function openWorkerStore(
       await Promise.all([
         claims.close(),
         commits.close(),
+        wakeups.close(),
         session.close(),
         within(CLOSE_MS, database.destroy()),
       ])
@@ -126,6 +141,17 @@ async function open(options: Options, applicationName: string, max: number) {
     throw error
   }
   return { database, clock, lane: { databaseUrl, applicationName }, check }
+}
+
+async function readState(database: Database, sagaId: string): Promise<SagaState | undefined> {
+  const row = await database
+    .selectFrom('sagas')
+    .select('state')
+    .where('bucket', '=', bucketOf(sagaId))
+    .where('saga_id', '=', sagaId)
+    .executeTakeFirst()
+  const state = row && decodeState(row.state)
+  return state === undefined || 'unreadable' in state ? undefined : state
 }
 
 /** A pool that waits for a connection through a black hole would wait for ever. */

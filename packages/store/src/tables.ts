@@ -29,6 +29,7 @@ export type Tables = {
     backend_start: Timestamp | null
     ended_at: Timestamp | null
     end_reason: string | null
+    services: ColumnType<unknown, string | undefined, string>
   }
   sagas: {
     bucket: number
@@ -75,5 +76,7 @@ export type Tables = {
     seq: number
     at: Timestamp
     body: Document
+    dedup_key: string | null
   }
+  installation: { single: Generated<boolean>; callback_key: Buffer }
 }

@@ -151,6 +151,7 @@ export async function createStage({ own = false }: { own?: boolean } = {}): Prom
           handlers,
           concurrency: 10,
           leaseMs,
+          services: {},
         })
       }
       return worker

@@ -21,7 +21,7 @@ function workerRow(stage: Stage, worker: TestWorker) {
 }
 
 async function silentTo(worker: TestWorker): Promise<Silent> {
-  return (await worker.session.pulse(worker.workerId, 0, false)).silent
+  return (await worker.session.pulse(worker.workerId, undefined)).silent
 }
 
 /** Ends the session of a worker as its death would; it would connect again when it next says something. */
@@ -57,13 +57,13 @@ describe('a worker', () => {
     const stage = await createStage()
     const worker = await stage.worker()
     const before = await workerRow(stage, worker)
-    expect(await worker.session.pulse(worker.workerId, 5, false)).toEqual({
+    expect(await worker.session.pulse(worker.workerId, undefined)).toEqual({
       alive: true,
       unread: [],
       silent: [],
     })
     expect(await workerRow(stage, worker)).toEqual(before)
-    await worker.session.pulse(worker.workerId, 5, true)
+    await worker.session.pulse(worker.workerId, { holds: 5, services: {} })
     const after = await workerRow(stage, worker)
     expect(after.holds).toBe(5)
     expect(after.heartbeat_at.getTime()).toBeGreaterThanOrEqual(before.heartbeat_at.getTime())
@@ -79,7 +79,7 @@ describe('a worker', () => {
     const mine = (await worker.claims.claim(['order'], 2)).map(({ lease }) => lease.sagaId)
     await other.claims.claim(['order'], 1)
     for (const sagaId of ids) await stage.api.mailbox.post(sagaId, letter)
-    expect(new Set((await worker.session.pulse(worker.workerId, 2, false)).unread)).toEqual(new Set(mine))
+    expect(new Set((await worker.session.pulse(worker.workerId, undefined)).unread)).toEqual(new Set(mine))
   })
 
   test('can ask which leases it has', async () => {
@@ -99,7 +99,7 @@ describe('a worker', () => {
     await worker.session.stop(worker.workerId)
     expect(await workerRow(stage, worker)).toMatchObject({ end_reason: 'stopped', holds: 0 })
     expect(await stage.api.queries.workers()).toEqual([])
-    expect((await worker.session.pulse(worker.workerId, 0, true)).alive).toBe(false)
+    expect((await worker.session.pulse(worker.workerId, { holds: 0, services: {} })).alive).toBe(false)
   })
 })
 
@@ -124,7 +124,7 @@ describe('a lost session (S17)', () => {
     const [seen] = await silentTo(judge)
     await eventually('it has another session', () => silentTo(victim).catch(() => undefined))
     expect(seen && (await judge.session.declareDead(seen))).toBe(false)
-    expect((await victim.session.pulse(victim.workerId, 0, true)).alive).toBe(true)
+    expect((await victim.session.pulse(victim.workerId, { holds: 0, services: {} })).alive).toBe(true)
   })
 
   test('nor one that came back and was lost again: that loss has a grace of its own', async () => {
@@ -148,7 +148,7 @@ describe('a lost session (S17)', () => {
     const before = await workerRow(stage, victim)
     expect(before).toMatchObject({ end_reason: 'connectionLost' })
     await eventually('it has another session', () =>
-      victim.session.pulse(victim.workerId, 7, true).then(
+      victim.session.pulse(victim.workerId, { holds: 7, services: {} }).then(
         ({ alive }) => (alive ? undefined : true),
         () => undefined,
       ),

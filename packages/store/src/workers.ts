@@ -1,4 +1,5 @@
 import { hostname } from 'node:os'
+import { ServiceState } from '@backstitch/core'
 import { z } from 'zod'
 import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
 import type { Lease } from './commits.ts'
@@ -16,7 +17,11 @@ export type WorkerRecord = {
   handlers: Readonly<Record<string, readonly string[]>>
   concurrency: number
   leaseMs: number
+  services: ServiceReport
 }
+
+/** What a worker tells about the services it calls, by name, or by origin where it has none. */
+export type ServiceReport = Readonly<Record<string, ServiceState>>
 
 /** What a look around has shown. */
 export type Pulse = {
@@ -33,8 +38,19 @@ export type DeathReason = 'connectionLost' | 'leaseExpired'
 export type Session = {
   /** Announces the worker and listens for sagas that became due. */
   register(record: WorkerRecord): Promise<void>
-  /** Says that the worker is alive if `beat` is set, and looks around in any case. */
-  pulse(workerId: string, holds: number, beat: boolean): Promise<Pulse>
+  /** Says that the worker is alive, and what it tells, if there is a `beat`; looks around in any case. */
+  pulse(workerId: string, beat: { holds: number; services: ServiceReport } | undefined): Promise<Pulse>
+  /** What the other live workers can do. */
+  others(workerId: string): Promise<{ handlers: Record<string, string[]>; services: ServiceReport }[]>
+  /**
+   * Makes due at once what is due by its state and was put off for want of a handler or service, up to `withinMs` ahead. Of
+   * these definitions, or of any. Answers how many sagas.
+   */
+  offer(
+    queues: readonly string[],
+    definitions: readonly string[] | undefined,
+    withinMs: number,
+  ): Promise<number>
   /** The leases this worker has, as the database sees it. */
   leases(workerId: string): Promise<Lease[]>
   /**
@@ -70,7 +86,7 @@ export function createSession(
 
   return {
     async register(record) {
-      const { workerId, queues, handlers, concurrency, leaseMs } = record
+      const { workerId, queues, handlers, concurrency, leaseMs, services } = record
       await link.use(async (client, pooled) => {
         const values = [
           workerId,
@@ -80,6 +96,7 @@ export function createSession(
           JSON.stringify(handlers),
           concurrency,
           leaseMs,
+          JSON.stringify(services),
         ]
         await client.query(REGISTER, values)
         await client.query(ANNOUNCE, [workerId, !pooled])
@@ -87,12 +104,28 @@ export function createSession(
       current = record
     },
 
-    async pulse(workerId, holds, beat) {
+    async pulse(workerId, beat) {
       const sentAt = performance.now()
-      const [row] = await query(PulseRow, PULSE, [workerId, holds, beat])
+      const told = [
+        beat?.holds ?? 0,
+        beat !== undefined,
+        beat === undefined ? null : JSON.stringify(beat.services),
+      ]
+      const [row] = await query(PulseRow, PULSE, [workerId, ...told])
       if (row === undefined) throw new ConnectionLost('a pulse was not answered')
       clock.saw(row.now, sentAt)
       return { alive: row.alive, unread: row.unread ?? [], silent: row.silent ?? [] }
+    },
+
+    others: (workerId) => query(AbilitiesRow, OTHERS, [workerId]),
+
+    async offer(queues, definitions, withinMs) {
+      const rows = await query(z.object({ saga_id: z.string() }), OFFER, [
+        queues,
+        definitions ?? null,
+        withinMs,
+      ])
+      return rows.length
     },
 
     async leases(workerId) {
@@ -132,8 +165,8 @@ export const SESSION_SETTINGS = ['synchronous_commit = off', 'enable_seqscan = o
 const SILENCE_MS = 5_000
 
 const REGISTER = `
-INSERT INTO workers AS w (worker_id, host, pid, queues, handlers, concurrency, lease_ms)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO workers AS w (worker_id, host, pid, queues, handlers, concurrency, lease_ms, services)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (worker_id) DO NOTHING`
 
 const ANNOUNCE = `
@@ -165,7 +198,7 @@ END`
 export const PULSE = `
 WITH db AS (SELECT ${UP_SINCE} AS up_since),
 beat AS (
-  UPDATE workers w SET heartbeat_at = now(), holds = $2::int4
+  UPDATE workers w SET heartbeat_at = now(), holds = $2::int4, services = coalesce($4::jsonb, w.services)
   WHERE $3::bool AND w.worker_id = $1::uuid AND w.ended_at IS NULL
 )
 SELECT
@@ -193,6 +226,31 @@ const PulseRow = z.object({
     .nullable(),
   now: z.number(),
 })
+
+const OTHERS = `
+SELECT w.handlers, w.services FROM workers w WHERE w.ended_at IS NULL AND w.worker_id <> $1::uuid LIMIT 1000`
+const AbilitiesRow = z.object({
+  handlers: z.record(z.string(), z.array(z.string())),
+  services: z.record(z.string(), ServiceState),
+})
+
+/**
+ * A saga is put off if its row waits although an attempt is due by its state; texts are compared, so that no state, whatever
+ * it holds, is an error. What is locked is being claimed, or offered, by somebody else.
+ */
+export const OFFER = `
+WITH put_off AS (
+  SELECT s.bucket, s.saga_id FROM unnest($1::text[]) AS q(queue)
+  JOIN sagas s ON s.queue = q.queue AND s.due_at > now() AND s.due_at <= now() + $3::int8 * interval '1 millisecond'
+  WHERE s.status IN ('running', 'compensating') AND ($2::text[] IS NULL OR s.definition_name = ANY($2::text[]))
+    AND EXISTS (
+      SELECT 1 FROM jsonb_object_keys(CASE jsonb_typeof(s.state->'attempts') WHEN 'object' THEN s.state->'attempts' ELSE '{}' END) AS a(step)
+      WHERE coalesce(s.state->'dueAt'->>a.step, '') <= to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
+  FOR UPDATE OF s SKIP LOCKED
+)
+UPDATE sagas s SET due_at = now() FROM put_off p
+WHERE s.bucket = p.bucket AND s.saga_id = p.saga_id AND s.due_at > now()
+RETURNING s.saga_id`
 
 export const DECLARE_DEAD = `
 WITH db AS (SELECT ${UP_SINCE} AS up_since)

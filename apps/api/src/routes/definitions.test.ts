@@ -229,10 +229,11 @@ describe('the plan (S28)', () => {
     const without = await ask('GET', '/v1/definitions/planned/plan?version=1')
     expect(without.body).toEqual({
       definition: { name: 'planned', version: 1 },
-      acts: ['one', 'two', 'three'].map((name) => ({
+      acts: ['one', 'two', 'three'].map((name, index) => ({
         step: name,
         direction: 'action',
         outcome: 'succeeded',
+        round: index + 1,
       })),
       ends: 'completed',
     })
@@ -241,11 +242,11 @@ describe('the plan (S28)', () => {
       definition: { name: 'planned', version: 1 },
       failAt: 'three',
       acts: [
-        { step: 'one', direction: 'action', outcome: 'succeeded' },
-        { step: 'two', direction: 'action', outcome: 'succeeded' },
-        { step: 'three', direction: 'action', outcome: 'rejected' },
-        { step: 'two', direction: 'compensation', outcome: 'succeeded' },
-        { step: 'one', direction: 'compensation', outcome: 'succeeded' },
+        { step: 'one', direction: 'action', outcome: 'succeeded', round: 1 },
+        { step: 'two', direction: 'action', outcome: 'succeeded', round: 2 },
+        { step: 'three', direction: 'action', outcome: 'rejected', round: 3 },
+        { step: 'two', direction: 'compensation', outcome: 'succeeded', round: 4 },
+        { step: 'one', direction: 'compensation', outcome: 'succeeded', round: 5 },
       ],
       ends: 'failed',
     })

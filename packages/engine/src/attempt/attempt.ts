@@ -1,13 +1,21 @@
 import type { AttemptError, HandlerCall, Json } from '@backstitch/core'
 
 /** What a participant is told about the attempt it carries out (S11, S36), and how long it may take. */
-export type AttemptRequest = HandlerCall & { timeoutMs: number }
+export type AttemptRequest = HandlerCall & {
+  timeoutMs: number
+  /** Where its end may be told later, if it ends by a callback (M3). */
+  callback: { token: string; url: string | undefined } | undefined
+}
 
 /** How an attempt ended. `resultBytes` is the length of the result as JSON in UTF-8. */
 export type AttemptEnd =
   | { outcome: 'succeeded'; result: Json; resultBytes: number }
-  | {
-      outcome: 'rejected' | 'failed' | 'uncertain'
-      error: AttemptError
-      retryAfterMs?: number | undefined
-    }
+  /** The participant has taken it on; a callback will say how it has ended. */
+  | { outcome: 'pending' }
+  | Unsuccessful
+
+export type Unsuccessful = {
+  outcome: 'rejected' | 'failed' | 'uncertain'
+  error: AttemptError
+  retryAfterMs?: number | undefined
+}

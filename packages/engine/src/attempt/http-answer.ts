@@ -1,8 +1,8 @@
 import { isUtf8 } from 'node:buffer'
 import { STATUS_CODES } from 'node:http'
 import { type HttpAction, MAX_VALUE_BYTES, parseJson } from '@backstitch/core'
-import type { AttemptEnd } from './attempt.ts'
-import { ended, succeeded, type Unsuccessful } from './http-end.ts'
+import type { AttemptEnd, Unsuccessful } from './attempt.ts'
+import { ended, succeeded } from './http-end.ts'
 
 export type ResponseHeaders = Record<string, string | string[] | undefined>
 
@@ -22,6 +22,8 @@ export class Answer {
   private readonly headers: ResponseHeaders
   private readonly action: HttpAction
   private readonly ok: boolean
+  /** It is under way, and a callback will say how it has ended. Whatever else the answer says is not wanted. */
+  private readonly isPending: boolean
   private readonly kind: BodyKind
   private readonly maxBytes: number
   private readonly kept: Kept
@@ -32,8 +34,9 @@ export class Answer {
     this.headers = headers
     this.action = action
     this.ok = status < 300
+    this.isPending = status === 202 && action.completion === 'callback'
     this.kind = kindOf(only(headers['content-type']))
-    const wanted = this.ok && this.kind !== 'other'
+    const wanted = this.ok && !this.isPending && this.kind !== 'other'
     this.maxBytes = wanted ? MAX_VALUE_BYTES : MAX_UNWANTED_BYTES
     this.kept = new Kept(wanted ? MAX_VALUE_BYTES : this.ok ? 0 : MAX_QUOTED_BODY_BYTES)
   }
@@ -51,6 +54,7 @@ export class Answer {
 
   complete(): AttemptEnd {
     if (!this.ok) return this.refusal()
+    if (this.isPending) return { outcome: 'pending' }
     if (this.kind === 'other' || this.received === 0) return succeeded(null)
     if (this.isEncoded()) return this.unacceptable('its body is compressed or otherwise encoded')
     return this.result(this.kept.bytes)
@@ -59,11 +63,13 @@ export class Answer {
   /** The end where the rest is not worth reading. */
   cutOff(): AttemptEnd {
     if (!this.ok) return this.refusal()
+    if (this.isPending) return { outcome: 'pending' }
     return this.kind === 'other' ? succeeded(null) : this.tooLarge()
   }
 
   /** The end where the rest did not come; undefined where it decides. */
   brokenOff(): AttemptEnd | undefined {
+    if (this.isPending) return { outcome: 'pending' }
     return this.ok ? undefined : this.refusal()
   }
 

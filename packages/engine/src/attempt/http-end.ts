@@ -1,8 +1,7 @@
 import { type AttemptError, type Json, MAX_ERROR_BYTES, sanitizeText } from '@backstitch/core'
-import type { AttemptEnd } from './attempt.ts'
+import type { AttemptEnd, Unsuccessful } from './attempt.ts'
 
 /** How a call ends, in the engine's words; first of all where there is no answer. */
-export type Unsuccessful = Exclude<AttemptEnd, { outcome: 'succeeded' }>
 
 const REFUSED = /^ECONNREFUSED$/
 const UNRESOLVED = /^(?:ENOTFOUND|EAI_)/

@@ -1,7 +1,7 @@
 import type { HttpAction } from '@backstitch/core'
 import type { Dispatcher } from 'undici'
-import type { AttemptRequest } from './attempt.ts'
-import { invalidRequest, type Unsuccessful } from './http-end.ts'
+import type { AttemptRequest, Unsuccessful } from './attempt.ts'
+import { invalidRequest } from './http-end.ts'
 
 /** What is sent to a participant (S36). */
 export type Prepared = Dispatcher.DispatchOptions & { origin: string }
@@ -12,6 +12,8 @@ const OWN_HEADERS = new Set([
   'correlation-id',
   'idempotency-key',
   'saga-attempt',
+  'saga-callback-token',
+  'saga-callback-url',
   'saga-definition',
   'saga-direction',
   'saga-id',
@@ -40,7 +42,7 @@ export function prepare(action: HttpAction, request: AttemptRequest): Prepared |
 }
 
 function headersOf({ headers = {} }: HttpAction, request: AttemptRequest, hasBody: boolean): string[] {
-  const { definition, correlationId } = request
+  const { definition, correlationId, callback } = request
   const list = [
     'idempotency-key',
     headerSafe(request.idempotencyKey),
@@ -57,6 +59,8 @@ function headersOf({ headers = {} }: HttpAction, request: AttemptRequest, hasBod
     'traceparent',
     headerSafe(request.traceparent),
   ]
+  if (callback !== undefined) list.push('saga-callback-token', callback.token)
+  if (callback?.url !== undefined) list.push('saga-callback-url', callback.url)
   if (correlationId !== undefined) list.push('correlation-id', headerSafe(correlationId))
   if (hasBody) list.push('content-type', 'application/json')
 
@@ -80,6 +84,6 @@ function headerSafe(text: string): string {
 
 function bodyOf({ body }: HttpAction, request: AttemptRequest): string {
   if (body !== undefined) return JSON.stringify(body)
-  const { sagaId, step, direction, input, context, result, failure } = request
-  return JSON.stringify({ sagaId, step, direction, input, context, result, failure })
+  const { sagaId, step, direction, input, context, result, failure, callback } = request
+  return JSON.stringify({ sagaId, step, direction, input, context, result, failure, callback })
 }

@@ -1,6 +1,7 @@
 import { byteLength, type Handler } from '@backstitch/core'
 import { describe, expect, test } from 'vitest'
 import { createGate, sagaOf } from '../testing.ts'
+import { FREE } from './admission.ts'
 import type { AttemptEnd, AttemptRequest } from './attempt.ts'
 import { createParticipants } from './participants.ts'
 
@@ -8,7 +9,7 @@ const MONTH_MS = 30 * 86_400_000
 
 function stage(handlers: { action: Handler; compensation: Handler }) {
   const { saga } = sagaOf('some', { step: handlers })
-  const participants = createParticipants([saga])
+  const participants = createParticipants({ sagas: [saga], missing: { delayMs: async () => 500 } })
   const late: AttemptEnd[] = []
   return {
     late,
@@ -28,12 +29,14 @@ function stage(handlers: { action: Handler; compensation: Handler }) {
         context: {},
         result: undefined,
         failure: undefined,
+        callback: undefined,
         timeoutMs,
         signal: controller.signal,
       }
       return participants.run(
-        { call, timeoutMs, retry },
+        { call, timeoutMs, callbackMs: undefined, retry },
         request,
+        FREE,
         () => controller.abort(),
         (end) => late.push(end),
       )

@@ -1,6 +1,7 @@
 import {
   type Act,
   type AttemptId,
+  entryOf,
   type HttpAction,
   handlerOf,
   type RequestTemplate,
@@ -8,28 +9,36 @@ import {
   type SagaModule,
   type Values,
 } from '@backstitch/core'
+import { type Admission, FREE, type Permit } from './admission.ts'
 import type { AttemptEnd, AttemptRequest } from './attempt.ts'
 import { runHandler } from './handler.ts'
 import { createHttpCaller } from './http.ts'
+import type { Abilities, Missing } from './missing.ts'
 import { startTimer } from './timer.ts'
 
 /** Everything that can carry out an attempt: HTTP services, and the handlers this worker was given. */
 export type Participants = {
-  /** Can this worker carry it out at all (S20)? */
-  canRun(definition: string, id: AttemptId, act: Act): boolean
-  /** Never rejects. `abort` fires the request's signal. `onLate` hears of a result that came after the attempt had ended (S4). */
+  /** Can this worker carry it out at all (S20), and now (S37)? */
+  admit(definition: string, id: AttemptId, act: Act): Admission
+  /**
+   * Never rejects; undefined if it was not made after all. `abort` fires the request's signal. `onLate` hears of a result
+   * that came after the attempt had ended (S4).
+   */
   run(
     act: Act,
     request: AttemptRequest,
+    permit: Permit,
     abort: () => void,
     onLate: (end: AttemptEnd) => void,
-  ): Promise<AttemptEnd>
+  ): Promise<AttemptEnd | undefined>
   /** Which handlers there are, by definition. */
   readonly handlers: Readonly<Record<string, readonly string[]>>
   close(): Promise<void>
 }
 
-export function createParticipants(sagas: readonly SagaModule[]): Participants {
+export type ParticipantsParts = { sagas: readonly SagaModule[]; missing: Missing }
+
+export function createParticipants({ sagas, missing }: ParticipantsParts): Participants {
   const modules = new Map(sagas.map((saga) => [saga.definition.name, saga]))
   const http = createHttpCaller()
   /** Handlers that still run although their attempt has ended, by saga and step. */
@@ -61,7 +70,7 @@ export function createParticipants(sagas: readonly SagaModule[]): Participants {
   ): Promise<AttemptEnd> {
     const handler = handlerFor(request.definition.name, request)
     if (handler === undefined)
-      throw new Error(`no handler for step "${request.step}": canRun must be asked first`)
+      throw new Error(`no handler for step "${request.step}": admit must be asked first`)
     const { end, settled } = runHandler(handler, request, abort, onLate)
     const ended = await end
     if (ended.outcome === 'uncertain' && request.direction === 'action') watch(zombieKey(request), settled)
@@ -79,9 +88,18 @@ export function createParticipants(sagas: readonly SagaModule[]): Participants {
   return {
     handlers: Object.fromEntries(sagas.map((saga) => [saga.definition.name, [...saga.handlers.keys()]])),
 
-    canRun: (definition, id, act) => act.call.type === 'http' || handlerFor(definition, id) !== undefined,
+    admit(definition, id, act) {
+      if (act.call.type === 'http' || handlerFor(definition, id) !== undefined)
+        return { is: 'now', permit: FREE }
+      const has = (other: Abilities) => entryOf(other.handlers, definition)?.includes(id.step) === true
+      return {
+        is: 'notHere',
+        delayMs: () => missing.delayMs(`handler ${definition}.${id.step}`, has),
+      }
+    },
 
-    async run(act, request, abort, onLate) {
+    async run(act, request, permit, abort, onLate) {
+      if (!(await permit.turn(request.signal))) return undefined
       const zombie = request.direction === 'compensation' ? zombies.get(zombieKey(request)) : undefined
       // S13: undoing what is still being done would leave it done.
       if (zombie !== undefined && !(await endsInTime(zombie, request))) return STILL_RUNNING
@@ -137,6 +155,7 @@ function zombieKey({ sagaId, step }: AttemptRequest): string {
 
 /** False after the time-out. True as soon as it has ended, or the attempt is called off. */
 function endsInTime(promise: Promise<unknown>, { timeoutMs, signal }: AttemptRequest): Promise<boolean> {
+  if (signal.aborted) return Promise.resolve(true)
   return new Promise((resolve) => {
     const over = (inTime: boolean) => {
       stopTimer()

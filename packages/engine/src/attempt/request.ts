@@ -2,28 +2,43 @@ import { randomFillSync } from 'node:crypto'
 import { type Act, type AttemptId, entryOf, type Json, type SagaState } from '@backstitch/core'
 import type { AttemptRequest } from './attempt.ts'
 
-/** What a participant is told. `spilled` holds the values that do not stand in the state itself (S33). */
+/** What makes the token and the address of a callback, for steps that end by one (M3). */
+export type CallbackMaker = (sagaId: string, id: AttemptId, generation: number) => AttemptRequest['callback']
+
+/** The whole context: `spilled` holds the values that do not stand in the state itself (S33). */
+export function contextOf(
+  state: SagaState,
+  spilled: ReadonlyMap<string, Json>,
+): { input: Json; context: Record<string, Json> } {
+  const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(spilled) }
+  return { input: entryOf(context, 'input') ?? null, context }
+}
+
+/** What a participant is told. One that undoes a completed saga is told that saga's id and keys (M5). */
 export function attemptRequest(
   state: SagaState,
   spilled: ReadonlyMap<string, Json>,
   id: AttemptId,
   act: Act,
   signal: AbortSignal,
+  callbackOf: CallbackMaker,
 ): AttemptRequest {
-  const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(spilled) }
+  const { input, context } = contextOf(state, spilled)
   const back = id.direction === 'compensation'
+  const sagaId = state.undoOf ?? state.sagaId
   return {
-    sagaId: state.sagaId,
+    sagaId,
     definition: state.definition,
     ...id,
-    idempotencyKey: idempotencyKey(state.sagaId, id),
+    idempotencyKey: idempotencyKey(sagaId, id),
     correlationId: state.correlationId,
     traceparent: traceparent(state),
-    input: entryOf(context, 'input') ?? null,
+    input,
     context,
     result: back ? entryOf(context, id.step) : undefined,
     failure: back ? { step: state.failedStep, reason: state.failureReason ?? '' } : undefined,
     timeoutMs: act.timeoutMs,
+    callback: act.callbackMs === undefined ? undefined : callbackOf(state.sagaId, id, GENERATION),
     signal,
   }
 }

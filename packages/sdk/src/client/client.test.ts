@@ -326,9 +326,9 @@ describe('definitions', () => {
       definition: { name: 'order', version: 1 },
       failAt: 'charge',
       acts: [
-        { step: 'reserve', direction: 'action', outcome: 'succeeded' },
-        { step: 'charge', direction: 'action', outcome: 'rejected' },
-        { step: 'reserve', direction: 'compensation', outcome: 'succeeded' },
+        { step: 'reserve', direction: 'action', outcome: 'succeeded', round: 1 },
+        { step: 'charge', direction: 'action', outcome: 'rejected', round: 2 },
+        { step: 'reserve', direction: 'compensation', outcome: 'succeeded', round: 3 },
       ],
       ends: 'failed',
     }

@@ -1,0 +1,168 @@
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
+import { canonicalJson, type Direction } from '@backstitch/core'
+import { sql } from 'kysely'
+import { z } from 'zod'
+import type { Database } from './database.ts'
+import { isUniqueViolation } from './failure.ts'
+import { bucketOf, isSagaId } from './ids.ts'
+import { Letter } from './mailbox.ts'
+
+/**
+ * Callbacks (M3). A token is `<sagaId>.<HMAC(installation key, saga, step, direction, generation)>`: the same for every
+ * attempt of one step in one direction, so that a participant which dedups answers with the first it was given; stored
+ * nowhere; good until that step is decided.
+ */
+export type Callbacks = {
+  /** What makes a token, given the installation's key. Read once. */
+  tokens(): Promise<TokenMaker>
+  /**
+   * Leaves how an attempt has ended in its saga's mail. Said again, it changes nothing and is answered as the first time;
+   * `key` tells one saying from another where their words do not.
+   * `unknown`: forged, mistyped, or no longer awaited; nobody is told which.
+   */
+  post(
+    token: string,
+    end: CallbackEnd,
+    key?: string,
+  ): Promise<{ is: 'posted'; queue: string } | { is: 'unknown' }>
+}
+
+type CallbackEnd = Extract<Letter, { kind: 'callback' }>['end']
+
+export type TokenMaker = (sagaId: string, step: string, direction: Direction, generation: number) => string
+
+export function createCallbacks(database: Database): Callbacks {
+  let maker: Promise<TokenMaker> | undefined
+
+  async function readKey(): Promise<TokenMaker> {
+    const { callback_key: key } = await database
+      .selectFrom('installation')
+      .select('callback_key')
+      .executeTakeFirstOrThrow()
+    return (sagaId, step, direction, generation) => {
+      const mac = createHmac('sha256', key).update(`${sagaId}:${step}:${direction}:${generation}`)
+      return `${sagaId}.${mac.digest('base64url')}`
+    }
+  }
+
+  function tokens(): Promise<TokenMaker> {
+    maker ??= readKey().catch((error: unknown) => {
+      maker = undefined
+      throw error
+    })
+    return maker
+  }
+
+  /** The step that the token was made for, if it is awaited. */
+  async function awaited(token: string, sagaId: string) {
+    const row = await database
+      .selectFrom('sagas')
+      .select([
+        'status',
+        sql<unknown>`state->'attempts'`.as('attempts'),
+        sql`state->'stuck'->>'direction'`.as('stuck'),
+      ])
+      .where('bucket', '=', bucketOf(sagaId))
+      .where('saga_id', '=', sagaId)
+      .where('ended_at', 'is', null)
+      .executeTakeFirst()
+    const attempts = Attempts.safeParse(row?.attempts)
+    if (row === undefined || !attempts.success) return undefined
+    const back = row.status === 'compensating' || (row.status === 'stuck' && row.stuck === 'compensation')
+    const direction = back ? 'compensation' : 'action'
+    const tokenOf = await tokens()
+    for (const [step, attempt] of Object.entries(attempts.data)) {
+      if (isSame(tokenOf(sagaId, step, direction, GENERATION), token))
+        return { step, direction, attempt } as const
+    }
+    return undefined
+  }
+
+  /** Has this been said before? Then it was taken, whatever has become of the step. */
+  async function said(token: string, sagaId: string, saying: Saying): Promise<{ queue: string } | undefined> {
+    const rows = await database
+      .selectFrom('saga_mail as m')
+      .innerJoin('sagas as s', (join) =>
+        join.onRef('s.bucket', '=', 'm.bucket').onRef('s.saga_id', '=', 'm.saga_id'),
+      )
+      .select(['s.queue', 'm.body', 'm.dedup_key'])
+      .where('m.bucket', '=', bucketOf(sagaId))
+      .where('m.saga_id', '=', sagaId)
+      .where('m.dedup_key', 'is not', null)
+      .limit(MAX_LOOKED_AT)
+      .execute()
+    const tokenOf = await tokens()
+    return rows.find(({ body, dedup_key: key }) => {
+      const letter = CallbackLetter.safeParse(body)
+      if (!letter.success) return false
+      const { step, direction, end } = letter.data
+      if (!isSame(tokenOf(sagaId, step, direction, GENERATION), token)) return false
+      return saying.key === undefined
+        ? canonicalJson(end) === canonicalJson(saying.end)
+        : key === keyOf(token, saying)
+    })
+  }
+
+  return {
+    tokens,
+
+    async post(token, end, key) {
+      const sagaId = token.slice(0, 36)
+      if (!isSagaId(sagaId) || token.length > MAX_TOKEN) return { is: 'unknown' }
+      const step = await awaited(token, sagaId)
+      if (step !== undefined) {
+        const { attempt, ...which } = step
+        const letter: Letter = { kind: 'callback', ...which, end }
+        const dedupKey = keyOf(token, { end, key, attempt })
+        try {
+          const { rows } = await sql<{ queue: string }>`
+            WITH u AS (
+              UPDATE sagas s SET mail_seq = s.mail_seq + 1, due_at = CASE WHEN s.owner IS NULL THEN now() END
+              WHERE s.bucket = ${bucketOf(sagaId)} AND s.saga_id = ${sagaId} AND s.ended_at IS NULL
+                AND s.state->'attempts' ? ${which.step}
+                AND NOT EXISTS (
+                  SELECT 1 FROM saga_mail m
+                  WHERE m.bucket = s.bucket AND m.saga_id = s.saga_id AND m.dedup_key = ${dedupKey})
+              RETURNING s.bucket, s.saga_id, s.mail_seq, s.queue
+            ), m AS (
+              INSERT INTO saga_mail AS m (bucket, saga_id, seq, body, dedup_key)
+              SELECT bucket, saga_id, mail_seq, ${JSON.stringify(letter)}::jsonb, ${dedupKey} FROM u
+            )
+            SELECT queue FROM u`.execute(database)
+          const [row] = rows
+          if (row !== undefined) return { is: 'posted', queue: row.queue }
+        } catch (error) {
+          // The same callback, delivered twice at once: the other has left its letter.
+          if (!isUniqueViolation(error)) throw error
+        }
+      }
+      const known = await said(token, sagaId, { end, key })
+      return known === undefined ? { is: 'unknown' } : { is: 'posted', queue: known.queue }
+    },
+  }
+}
+
+/** Raised with the input of a step (S30a). */
+const GENERATION = 1
+const MAX_TOKEN = 200
+const MAX_LOOKED_AT = 1_000
+const CallbackLetter = z.custom<Extract<Letter, { kind: 'callback' }>>(
+  (body) => Letter.safeParse(body).data?.kind === 'callback',
+)
+const Attempts = z.record(z.string(), z.number())
+
+function isSame(one: string, other: string): boolean {
+  const [a, b] = [Buffer.from(one), Buffer.from(other)]
+  return a.length === b.length && timingSafeEqual(a, b)
+}
+
+type Saying = { end: CallbackEnd; key?: string | undefined; attempt?: number }
+
+/**
+ * What tells a repetition from another callback for the same step: its key; or, without one, what it says of which attempt,
+ * since a second attempt may well fail as the first did.
+ */
+function keyOf(token: string, { end, key, attempt }: Saying): string {
+  const said = key === undefined ? `attempt ${attempt ?? 0} ${canonicalJson(end)}` : `key ${key}`
+  return createHash('sha256').update(`${token}\n${said}`).digest('base64url')
+}

@@ -1,0 +1,134 @@
+import { begin, isTerminal, type SagaState, type Started } from '@backstitch/core'
+import * as binary from './binary.ts'
+import { bucketOf } from './ids.ts'
+import type { Letter } from './mailbox.ts'
+
+/**
+ * Sagas that start sagas (M4, M5). A child lives in its parent's bucket; its start rides in the commit of its parent, and
+ * the news of its end in its own.
+ */
+export type Family = {
+  /** To the saga that waits for this one, or to those that this one has started. One that has ended takes none. */
+  letters?: readonly { to: string; letter: Letter }[] | undefined
+  starts?: readonly ChildStart[] | undefined
+}
+
+export type ChildStart = {
+  entry: Started
+  definition: { name: string; version: number; queue: string }
+  parentSagaId: string
+  /** The parent's version before the commit: with its id, a key that no other start has. */
+  parentVersion: number
+}
+
+/** A transition's place in its batch, from 1, and what happens beside it. */
+export type Linked = { n: number; family: Family }
+
+/**
+ * A row can be changed once in a statement: whoever is written to in a batch must not have a transition of his own in it.
+ * And those with a family keep to themselves, so that all others go by the shorter statement.
+ */
+export function splitByFamily<T extends { lease: { sagaId: string }; family?: Family | undefined }>(
+  transitions: readonly T[],
+): T[][] {
+  const plain = transitions.filter(({ family }) => family === undefined)
+  if (plain.length === transitions.length) return [plain]
+  const batches: { transitions: T[]; senders: Set<string>; recipients: Set<string> }[] = []
+  for (const transition of transitions) {
+    const { family, lease } = transition
+    if (family === undefined) continue
+    const to = (family.letters ?? []).map((letter) => letter.to)
+    let batch = batches.find(
+      ({ senders, recipients }) =>
+        !recipients.has(lease.sagaId) && !to.some((recipient) => senders.has(recipient)),
+    )
+    if (batch === undefined) {
+      batch = { transitions: [], senders: new Set(), recipients: new Set() }
+      batches.push(batch)
+    }
+    batch.transitions.push(transition)
+    batch.senders.add(lease.sagaId)
+    for (const recipient of to) batch.recipients.add(recipient)
+  }
+  return [...(plain.length > 0 ? [plain] : []), ...batches.map((batch) => batch.transitions)]
+}
+
+/**
+ * What follows `u`, the rows that a commit has updated. Recipients are locked in one order, so that two commits that write
+ * to the same sagas do not wait for each other (F36).
+ */
+export const RELATIVES = `l AS (
+  SELECT l.bucket, l.saga_id, l.body,
+         row_number() OVER (PARTITION BY l.bucket, l.saga_id ORDER BY l.place) AS k,
+         count(*) OVER (PARTITION BY l.bucket, l.saga_id) AS total
+  FROM unnest($19::int8[], $20::int2[], $21::uuid[], $22::jsonb[]) WITH ORDINALITY AS l(n, bucket, saga_id, body, place)
+  JOIN u ON u.n = l.n
+), r AS (
+  SELECT s.bucket, s.saga_id FROM sagas s
+  WHERE s.ended_at IS NULL AND EXISTS (SELECT 1 FROM l WHERE l.bucket = s.bucket AND l.saga_id = s.saga_id)
+  ORDER BY s.bucket, s.saga_id FOR UPDATE OF s
+), p AS (
+  UPDATE sagas s SET mail_seq = s.mail_seq + t.total, due_at = CASE WHEN s.owner IS NULL THEN now() END
+  FROM (SELECT DISTINCT l.bucket, l.saga_id, l.total FROM l JOIN r ON r.bucket = l.bucket AND r.saga_id = l.saga_id) t
+  WHERE s.bucket = t.bucket AND s.saga_id = t.saga_id AND s.ended_at IS NULL
+  RETURNING s.bucket, s.saga_id, s.mail_seq
+), m AS (
+  INSERT INTO saga_mail AS m (bucket, saga_id, seq, body)
+  SELECT l.bucket, l.saga_id, p.mail_seq - l.total + l.k, l.body
+  FROM l JOIN p ON p.bucket = l.bucket AND p.saga_id = l.saga_id
+), c AS (
+  SELECT c.* FROM unnest($23::int8[], $24::int2[], $25::uuid[], $26::text[], $27::int4[], $28::text[], $29::text[], $30::jsonb[],
+                         $31::text[], $32::text[], $33::bool[], $34::uuid[], $35::timestamptz[], $36::jsonb[])
+    AS c(n, bucket, saga_id, definition_name, definition_version, queue, status, state,
+         start_key, correlation_id, past_pivot, parent_saga_id, at, entry)
+  JOIN u ON u.n = c.n
+), cs AS (
+  INSERT INTO sagas AS s (bucket, saga_id, definition_name, definition_version, queue, status, state, start_key, request_hash,
+                          correlation_id, past_pivot, parent_saga_id, created_at, updated_at, due_at)
+  SELECT bucket, saga_id, definition_name, definition_version, queue, status, state, start_key, '',
+         correlation_id, past_pivot, parent_saga_id, at, at, now() FROM c
+), ch AS (
+  INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
+  SELECT bucket, saga_id, 1, at, 'sagaStarted', 0, NULL, entry FROM c
+)`
+
+export function familyArrays(linked: readonly Linked[]): Buffer[] {
+  const letters = linked.flatMap(({ n, family }) => (family.letters ?? []).map((one) => ({ n, ...one })))
+  const starts = linked.flatMap(({ n, family }) =>
+    (family.starts ?? []).map((start) => ({ n, ...start, state: stateOf(start) })),
+  )
+  return [
+    binary.int8Array(letters.map(({ n }) => n)),
+    binary.int2Array(letters.map(({ to }) => bucketOf(to))),
+    binary.uuidArray(letters.map(({ to }) => to)),
+    binary.jsonbArray(letters.map(({ letter }) => JSON.stringify(letter))),
+    binary.int8Array(starts.map(({ n }) => n)),
+    binary.int2Array(starts.map(({ entry }) => bucketOf(entry.sagaId))),
+    binary.uuidArray(starts.map(({ entry }) => entry.sagaId)),
+    binary.textArray(starts.map(({ definition }) => definition.name)),
+    binary.int4Array(starts.map(({ definition }) => definition.version)),
+    binary.textArray(starts.map(({ definition }) => definition.queue)),
+    binary.textArray(starts.map(({ state }) => state.status)),
+    binary.jsonbArray(starts.map(({ state }) => JSON.stringify(state))),
+    binary.textArray(
+      starts.map(({ parentSagaId, parentVersion }) => `child:${parentSagaId}:${parentVersion}`),
+    ),
+    binary.textArray(starts.map(({ entry }) => entry.correlationId)),
+    binary.boolArray(starts.map(({ state }) => state.pivot !== undefined)),
+    binary.uuidArray(starts.map(({ parentSagaId }) => parentSagaId)),
+    binary.timestamptzArray(starts.map(({ entry }) => Date.parse(entry.at))),
+    binary.jsonbArray(
+      starts.map(({ entry }) => {
+        const { kind: _, at: __, ...body } = entry
+        return JSON.stringify(body)
+      }),
+    ),
+  ]
+}
+
+/** A saga that has nothing to do is not started. */
+function stateOf({ entry }: ChildStart): SagaState {
+  const state = begin(entry)
+  if (isTerminal(state.status)) throw new Error(`saga ${entry.sagaId} would end before it has begun`)
+  return state
+}
