@@ -29,9 +29,9 @@ CREATE TABLE saga_history (
   kind text NOT NULL,
   epoch bigint NOT NULL,
   worker uuid,
-  body jsonb NOT NULL,
+  body json NOT NULL,
   CONSTRAINT saga_history_pk PRIMARY KEY (bucket, saga_id, seq),
-  CONSTRAINT saga_history_body_is_object CHECK ((jsonb_typeof(body) = 'object'::text)),
+  CONSTRAINT saga_history_body_is_object CHECK ((json_typeof(body) = 'object'::text)),
   CONSTRAINT saga_history_seq_positive CHECK ((seq >= 1))
 );
 ALTER TABLE saga_history ALTER COLUMN body SET STORAGE EXTERNAL;

@@ -42,7 +42,7 @@ const good: Record<string, Values> = {
     due_at: at,
   },
   saga_history: { bucket: 7, saga_id: sagaId, seq: 1, at, kind: 'sagaStarted', epoch: 0, body: '{}' },
-  saga_mail: { bucket: 7, saga_id: sagaId, seq: 1, body: '{}' },
+  saga_mail: { bucket: 7, saga_id: sagaId, seq: 1, body: '{}', dedup_key: 'd' },
   installation: { single: true, callback_key: Buffer.alloc(32) },
 }
 const ended = { status: 'failed', state: '{"status":"failed"}', ended_at: at, due_at: null }
@@ -116,6 +116,7 @@ const bad: [constraint: string, sqlState: string, changes: Values[]][] = [
   ['saga_history_body_is_object', '23514', ['[]', 'null', '"{}"'].map((body) => ({ body, seq: 2 }))],
 
   ['saga_mail_pk', '23505', [{}]],
+  ['saga_mail_once_idx', '23505', [{ seq: 2 }]],
   ['saga_mail_saga_fk', '23503', [{ saga_id: newSagaId(0, 7) }]],
   ['saga_mail_body_is_object', '23514', ['[]', 'null', '"{}"'].map((body) => ({ body, seq: 2 }))],
 
