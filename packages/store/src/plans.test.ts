@@ -9,7 +9,7 @@ import { COMMIT, PARK, RELEASE, WHERE_NOW } from './commits.ts'
 import { createDefinitions } from './definitions.ts'
 import { createHistory } from './history.ts'
 import { newSagaId } from './ids.ts'
-import { JOIN_SETTINGS, SETTINGS, type Statement } from './lane.ts'
+import { createLane, JOIN_SETTINGS, SETTINGS, type Statement } from './lane.ts'
 import { createMailbox } from './mailbox.ts'
 import { createQueries } from './queries.ts'
 import { HOLDERS, INSERT } from './starts.ts'
@@ -194,8 +194,10 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
     return Promise.all(ours.map(({ text, values }) => explain(text, { values })))
   }
 
-  const queriesOf = (database: Kysely<Tables>) =>
-    createQueries(database, createDefinitions(database), createHistory(database))
+  const queriesOf = (database: Kysely<Tables>) => {
+    const lane = createLane({ databaseUrl: url, applicationName: 'test' })
+    return createQueries(database, createDefinitions(database, lane), createHistory(database))
+  }
 
   test.each(filters)('a page of %s', async (_, filter, wanted) => {
     const before = { createdAt: new Date().toISOString(), sagaId: newSagaId(0) }

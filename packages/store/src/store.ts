@@ -9,6 +9,7 @@ import { createDefinitions, type Definitions } from './definitions.ts'
 import { createHistory, type History } from './history.ts'
 import { bucketOf } from './ids.ts'
 import { createMailbox, type Mailbox } from './mailbox.ts'
+import { createLane } from './lane.ts'
 import { missingMigrations } from './migrate.ts'
 import { createQueries, type Queries } from './queries.ts'
 import { createStarts, type Starts } from './starts.ts'
@@ -58,7 +59,8 @@ type Options = {
 /** Connects and reads the database's clock; rejects if it cannot be reached. */
 export async function openApiStore(options: Options): Promise<ApiStore> {
   const { database, clock, lane, check } = await open(options, 'backstitch/api', options.poolSize ?? 8)
-  const definitions = createDefinitions(database)
+  const versions = createLane(lane)
+  const definitions = createDefinitions(database, versions)
   const history = createHistory(database)
   const starts = createStarts(lane, clock)
   const wakeups = createWakeups(lane)
@@ -72,7 +74,7 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
     wakeups,
     check,
     async close() {
-      await Promise.all([starts.close(), wakeups.close()])
+      await Promise.all([starts.close(), wakeups.close(), versions.close()])
       await within(CLOSE_MS, database.destroy())
     },
   }
@@ -96,8 +98,9 @@ export async function openWorkerStore(
   const commits = createCommits({ ...lane, workerId, leaseMs }, clock)
   const session = createSession(lane, clock, options.onDue)
   const wakeups = createWakeups(lane)
+  const versions = createLane(lane)
   return {
-    definitions: createDefinitions(database),
+    definitions: createDefinitions(database, versions),
     claims,
     commits,
     mailbox: createMailbox(database),
@@ -113,6 +116,7 @@ export async function openWorkerStore(
         claims.close(),
         commits.close(),
         wakeups.close(),
+        versions.close(),
         session.close(),
         within(CLOSE_MS, database.destroy()),
       ])
