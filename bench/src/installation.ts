@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { byteLength, checkDefinition, type Json, type SagaModule } from '@backstitch/core'
 import { createWorker, type Worker } from '@backstitch/engine'
 import { type ApiStore, openApiStore, type Registered } from '@backstitch/store'
@@ -78,6 +79,20 @@ function listening(onEnded: (sagaId: string) => void) {
   )
 }
 
+/** The document of a saga whose steps are handlers, or HTTP calls to `url`. */
+export function documentOf(options: { name: string; steps: number; url?: string }): Json {
+  const { name, steps, url } = options
+  const act = url === undefined ? { type: 'handler' } : { type: 'http', url }
+  return {
+    name,
+    steps: Array.from({ length: steps }, (_, n) => ({
+      name: `step${n + 1}`,
+      action: act,
+      compensation: act,
+    })),
+  }
+}
+
 /** A saga of handlers: `steps` of them, each with a compensation, each with a result of about `resultBytes`. */
 export function sagaOf(options: {
   name: string
@@ -85,29 +100,34 @@ export function sagaOf(options: {
   resultBytes?: number
   /** The last step is refused, and the others are undone. */
   fails?: boolean
+  /** How long each action takes. */
+  stepMs?: number
   /** Told of each action as it is called, by its place in the order. */
   onCall?: (step: number) => void
 }): SagaModule {
-  const { name, steps, resultBytes = 30, fails = false, onCall = () => undefined } = options
-  const names = Array.from({ length: steps }, (_, n) => `step${n + 1}`)
-  const handler = { type: 'handler' }
-  const document: Json = {
-    name,
-    steps: names.map((step) => ({ name: step, action: handler, compensation: handler })),
-  }
-  const checked = checkDefinition(document)
+  const { steps, resultBytes = 30, fails = false, stepMs = 0, onCall = () => undefined } = options
+  const checked = checkDefinition(documentOf(options))
   if (!checked.ok) throw new Error(JSON.stringify(checked.problems))
   const result = { id: 'x'.repeat(Math.max(1, resultBytes - 9)) }
   const undo = async () => null
   const action = (step: number) => async () => {
     onCall(step)
+    if (stepMs > 0) await sleep(stepMs)
     if (fails && step === steps - 1) throw refusal()
     return result
   }
+  const handlers = Array.from({ length: steps }, (_, n) => ({ action: action(n), compensation: undo }))
   return {
     definition: checked.definition,
-    handlers: new Map(names.map((step, n) => [step, { action: action(n), compensation: undo }])),
+    handlers: new Map(handlers.map((handler, n) => [`step${n + 1}`, handler])),
   }
+}
+
+/** A saga whose steps are HTTP calls. */
+export function httpSagaOf(options: { name: string; steps: number; url: string }): SagaModule {
+  const checked = checkDefinition(documentOf(options))
+  if (!checked.ok) throw new Error(JSON.stringify(checked.problems))
+  return { definition: checked.definition, handlers: new Map() }
 }
 
 function refusal(): Error {

@@ -38,6 +38,7 @@ export function perStep(cost: Cost, count: number, stepsEach: number): Figures {
     perSecond: count / cost.seconds,
     stepsPerSecond: steps / cost.seconds,
     nodeCpuUsPerStep: cost.nodeCpuUs / steps,
+    ...(cost.childrenCpuUs > 0 && { childrenCpuUsPerStep: cost.childrenCpuUs / steps }),
     postgresCpuUsPerStep: cost.postgresCpuUs / steps,
     walBytesPerStep: cost.walBytes / steps,
   }

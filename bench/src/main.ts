@@ -4,10 +4,12 @@ import { parseArgs } from 'node:util'
 import { prepareGround, query } from './place.ts'
 import { measure, type Report } from './rounds.ts'
 import { scenarios } from './scenarios/index.ts'
+import { buildSlowDisk } from './slow-disk.ts'
 import { tableOf } from './table.ts'
 
 const HELP = `pnpm bench [--scenario name]… [--rounds 3] [--size n] [--peers] [--only contender] [--json file]
            [--database postgres://…] [--directory on-a-disk] [--statements] [--verbose]
+           [--slow-disk ms]
 
 Scenarios:
 ${scenarios.map(({ name, about }) => `  ${name.padEnd(14)} ${about}`).join('\n')}
@@ -24,6 +26,7 @@ const { values } = parseArgs({
     json: { type: 'string', default: 'bench-report.json' },
     database: { type: 'string' },
     directory: { type: 'string' },
+    'slow-disk': { type: 'string' },
     statements: { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -34,7 +37,8 @@ if (values.help) {
   process.stdout.write(HELP)
   process.exit(0)
 }
-const wanted = values.scenario ?? scenarios.map(({ name }) => name)
+const usual = scenarios.filter(({ onlyIfNamed }) => onlyIfNamed !== true)
+const wanted = values.scenario ?? usual.map(({ name }) => name)
 const unknown = wanted.filter((name) => !scenarios.some((scenario) => scenario.name === name))
 if (unknown.length > 0) {
   process.stderr.write(`There is no scenario ${unknown.join(', ')}.\n\n${HELP}`)
@@ -44,10 +48,12 @@ if (unknown.length > 0) {
 const say = (line: string) => {
   if (values.verbose) process.stderr.write(`${line}\n`)
 }
+const { 'slow-disk': slowDisk } = values
 const ground = await prepareGround({
   databaseUrl: values.database,
   directory: values.directory,
   track: values.statements,
+  preload: slowDisk === undefined ? undefined : buildSlowDisk(Number(slowDisk)),
 })
 const machine = {
   cpus: os.cpus().length,
@@ -59,7 +65,9 @@ const machine = {
 }
 process.stdout.write(
   `${machine.cpus} × ${machine.cpu}, ${machine.memoryGb} GB, ${machine.platform}; Node ${machine.node}; ` +
-    `Postgres ${Object.entries(ground.settings)
+    `${slowDisk === undefined ? '' : `each sync to disk ${slowDisk} ms longer; `}Postgres ${Object.entries(
+      ground.settings,
+    )
       .map(([name, value]) => `${name} ${value}`)
       .join(', ')}\n\n`,
 )

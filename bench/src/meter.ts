@@ -10,9 +10,16 @@ export type Meter = {
   measure(work: () => Promise<unknown>): Promise<Cost>
   close(): Promise<void>
 }
-export type Cost = { seconds: number; nodeCpuUs: number; postgresCpuUs: number; walBytes: number }
+export type Cost = {
+  seconds: number
+  nodeCpuUs: number
+  childrenCpuUs: number
+  postgresCpuUs: number
+  walBytes: number
+}
 
-export async function createMeter({ url }: Place): Promise<Meter> {
+/** `children`: processes of ours that count as Node's, too. */
+export async function createMeter({ url }: Place, children: readonly number[] = []): Promise<Meter> {
   const client = new pg.Client(url)
   await client.connect()
   const pid = await postmasterOf(client)
@@ -29,6 +36,7 @@ export async function createMeter({ url }: Place): Promise<Meter> {
       const walBefore = await wal()
       const postgresBefore = cpuUsOf(pid)
       const cpuBefore = process.cpuUsage()
+      const childrenBefore = sumOf(children)
       const startedAt = performance.now()
       await work()
       const seconds = (performance.now() - startedAt) / 1_000
@@ -36,6 +44,7 @@ export async function createMeter({ url }: Place): Promise<Meter> {
       return {
         seconds,
         nodeCpuUs: user + system,
+        childrenCpuUs: sumOf(children) - childrenBefore,
         postgresCpuUs: cpuUsOf(pid) - postgresBefore,
         walBytes: (await wal()) - walBefore,
       }
@@ -70,6 +79,14 @@ function cpuUsOf(postmaster: number | undefined): number {
     if (isPostmaster) ticks += Number(fields[13]) + Number(fields[14])
   }
   return ticks * US_PER_TICK
+}
+
+function sumOf(pids: readonly number[]): number {
+  const ticks = pids.map((pid) => {
+    const fields = statOf(String(pid))
+    return Number(fields[11]) + Number(fields[12])
+  })
+  return ticks.reduce((sum, one) => sum + one, 0) * US_PER_TICK
 }
 
 function statOf(pid: string): string[] {

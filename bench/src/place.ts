@@ -38,9 +38,13 @@ export async function prepareGround(options: {
   databaseUrl: string | undefined
   directory: string | undefined
   track: boolean
+  /** A library that Postgres is to load before any other. */
+  preload: string | undefined
 }): Promise<Ground> {
-  const { databaseUrl, directory = os.tmpdir(), track } = options
+  const { databaseUrl, directory = os.tmpdir(), track, preload } = options
   const settings = track ? { ...SETTINGS, 'pg_stat_statements.track': 'top' } : SETTINGS
+  // Postgres gets our environment, and is the only program that is started while this is in it.
+  if (preload !== undefined) process.env.LD_PRELOAD = preload
   const server =
     databaseUrl === undefined
       ? await startLocalPostgres({
@@ -49,6 +53,7 @@ export async function prepareGround(options: {
           temporary: true,
         })
       : { url: databaseUrl, stop: async () => undefined }
+  delete process.env.LD_PRELOAD
   const names = Object.keys(SETTINGS).filter((name) => !name.includes('.'))
   const rows = await query(
     server.url,

@@ -21,6 +21,8 @@ export type Scenario = {
   name: string
   /** One sentence: what is done, and what is counted. */
   about: string
+  /** Takes so long that it is run only when asked for. */
+  onlyIfNamed?: true
   contenders(options: { size: number | undefined; peers: boolean }): readonly Contender[]
   ratios: readonly Ratio[]
 }

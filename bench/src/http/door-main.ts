@@ -23,7 +23,13 @@ function storeThat(keep: (request: StartRequest, sagaId: string) => Promise<unkn
       async start(request) {
         const sagaId = randomUUID()
         const { input, inputBytes, definition } = request
-        const entry = startedEntry({ sagaId, definition: definition.resolved, input, inputBytes, now: Date.now() })
+        const entry = startedEntry({
+          sagaId,
+          definition: definition.resolved,
+          input,
+          inputBytes,
+          now: Date.now(),
+        })
         await keep(request, sagaId)
         return { is: 'started', sagaId, state: begin(entry) }
       },
@@ -50,7 +56,9 @@ async function doorOf(): Promise<{ listen(at: { port: number }): Promise<string>
     return buildApp({ store: () => store, log })
   }
   const app = fastify()
-  app.post('/v1/sagas', async (request, reply) => reply.code(202).send({ sagaId: randomUUID(), sent: request.body }))
+  app.post('/v1/sagas', async (request, reply) =>
+    reply.code(202).send({ sagaId: randomUUID(), sent: request.body }),
+  )
   return app
 }
 

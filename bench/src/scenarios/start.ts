@@ -1,6 +1,6 @@
 import { openApiStore } from '@backstitch/store'
 import { type Door, openDoor } from '../http/door.ts'
-import { sagaOf } from '../installation.ts'
+import { documentOf } from '../installation.ts'
 import { load } from '../load.ts'
 import { createMeter } from '../meter.ts'
 import type { Contender, Ratio, Scenario } from '../scenario.ts'
@@ -18,7 +18,9 @@ export const start: Scenario = {
   name: 'start',
   about: 'POST /v1/sagas from 1, 64 and 256 clients, no worker; clients, API and Postgres share the machine.',
   contenders: ({ size }) =>
-    CLIENTS.flatMap((clients) => DOORS.map((door) => contender(door, clients, size ?? (clients === 1 ? 1_000 : 10_000)))),
+    CLIENTS.flatMap((clients) =>
+      DOORS.map((door) => contender(door, clients, size ?? (clients === 1 ? 1_000 : 10_000))),
+    ),
   ratios: CLIENTS.flatMap((clients) => [
     ratio(clients, 'unstored', clients === 64 ? '≥ 0.4' : undefined),
     ratio(clients, 'statement', clients === 64 ? '≥ 2' : undefined),
@@ -44,26 +46,17 @@ function contender(door: Door, clients: number, size: number): Contender {
     name: nameOf(door, clients),
     async open(place) {
       const store = await openApiStore({ databaseUrl: place.url })
-      await store.definitions.register(sagaOf({ name: 'order', steps: 3 }).definition)
+      await store.definitions.register(documentOf({ name: 'order', steps: 3 }))
       await store.close()
-      const meter = await createMeter(place)
       const api = await openDoor(place, door, clients)
+      const meter = await createMeter(place, [api.pid])
       const body = JSON.stringify({ definition: 'order', input: { orderId: 'o-1', amount: 4200 } })
       async function one(): Promise<void> {
         const status = await api.post('/v1/sagas', body)
         if (status !== 202) throw new Error(`a start was answered ${status}`)
       }
       return {
-        async run() {
-          const { perSecond = 0, p50Ms = 0, p99Ms = 0, postgresCpuUsPerStep = 0, walBytesPerStep = 0 } = await load({
-            meter,
-            count: size,
-            inFlight: clients,
-            stepsEach: 1,
-            one,
-          })
-          return { perSecond, p50Ms, p99Ms, postgresCpuUs: postgresCpuUsPerStep, walBytes: walBytesPerStep }
-        },
+        run: () => load({ meter, count: size, inFlight: clients, stepsEach: 1, one }),
         async close() {
           await api.close()
           await meter.close()

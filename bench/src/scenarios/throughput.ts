@@ -1,10 +1,9 @@
-import { install, sagaOf } from '../installation.ts'
+import { sagaOf } from '../installation.ts'
 import { batches, commitPerStep } from '../limits.ts'
-import { load } from '../load.ts'
-import { createMeter } from '../meter.ts'
+import { ours } from '../ours.ts'
 import { dbos } from '../peers/dbos.ts'
 import { graphileWorker } from '../peers/graphile-worker.ts'
-import type { Contender, Ratio, Scenario } from '../scenario.ts'
+import type { Ratio, Scenario } from '../scenario.ts'
 
 const IN_FLIGHT = [1_000, 100, 10, 1]
 const SIZES: Record<number, number> = { 1: 300, 10: 2_000, 100: 6_000, 1000: 20_000 }
@@ -18,7 +17,15 @@ export const throughput: Scenario = {
   contenders: ({ size, peers }) => [
     commitPerStep(),
     batches(),
-    ...IN_FLIGHT.map((inFlight) => ours(inFlight, size ?? SIZES[inFlight] ?? 1_000)),
+    ...IN_FLIGHT.map((inFlight) =>
+      ours({
+        name: `${inFlight} in flight`,
+        saga: sagaOf({ name: 'order', steps: 3 }),
+        transitions: 3,
+        inFlight,
+        count: size ?? SIZES[inFlight] ?? 1_000,
+      }),
+    ),
     ...(peers ? [dbos(PEERS_IN_FLIGHT, 1_000), graphileWorker(PEERS_IN_FLIGHT, 1_000)] : []),
   ],
   ratios: [
@@ -51,23 +58,4 @@ function againstTheLimits(inFlight: number): Ratio[] {
       to: ['multi-row batch', 'stepsPerSecond'],
     },
   ]
-}
-
-function ours(inFlight: number, size: number): Contender {
-  return {
-    name: `${inFlight} in flight`,
-    async open(place) {
-      const meter = await createMeter(place)
-      const installation = await install(place, sagaOf({ name: 'order', steps: 3 }), {
-        concurrency: Math.max(200, inFlight),
-      })
-      return {
-        run: () => load({ meter, count: size, inFlight, stepsEach: 3, one: () => installation.runOne() }),
-        async close() {
-          await installation.close()
-          await meter.close()
-        },
-      }
-    },
-  }
 }
