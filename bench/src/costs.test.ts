@@ -27,14 +27,14 @@ type Asked = { name: string | undefined; text: string; rows: number }
 const Statement = z.object({ name: z.string().optional(), text: z.string(), values: z.array(z.unknown()) })
 const Answer = z.object({ rows: z.array(z.unknown()) })
 
+/** Where whatever is sent to Postgres passes. */
+const CLIENTS: { query(...given: unknown[]): unknown } = pg.Client.prototype
+
 /** Every statement that is sent while `work` is done, whoever sends it. */
 async function statementsOf(work: () => Promise<unknown>): Promise<Asked[]> {
   const asked: Asked[] = []
-  const send = pg.Client.prototype.query
-  vi.spyOn(pg.Client.prototype, 'query').mockImplementation(async function (
-    this: pg.Client,
-    ...given: unknown[]
-  ) {
+  const send = CLIENTS.query
+  vi.spyOn(CLIENTS, 'query').mockImplementation(async function (this: pg.Client, ...given: unknown[]) {
     const answer: unknown = await Reflect.apply(send, this, given)
     const statement = Statement.safeParse(given[0])
     const { rows } = Answer.safeParse(answer).data ?? { rows: [] }
@@ -104,6 +104,12 @@ const Explained = z.object({
   rows: z.tuple([z.object({ 'QUERY PLAN': z.tuple([z.object({ Plan })]) })]),
 })
 
+function literalOf(value: unknown): string | undefined {
+  if (typeof value === 'number') return String(value)
+  if (typeof value === 'string') return `'${value}'`
+  return Array.isArray(value) ? `ARRAY[${value.map(literalOf).join(', ')}]` : undefined
+}
+
 function nodesOf(plan: Plan): Plan[] {
   return [plan, ...(plan.Plans ?? []).flatMap(nodesOf)]
 }
@@ -114,17 +120,19 @@ async function costOf(
   sagas: number,
 ): Promise<{ pages: number; logBytes: number; fullPages: number }> {
   const seen: { pages: number; logBytes: number; fullPages: number }[] = []
-  const send = pg.Client.prototype.query
-  vi.spyOn(pg.Client.prototype, 'query').mockImplementation(async function (
-    this: pg.Client,
-    ...given: unknown[]
-  ) {
-    const ask = (...one: unknown[]): Promise<unknown> => Reflect.apply(send, this, one)
+  const send = CLIENTS.query
+  vi.spyOn(CLIENTS, 'query').mockImplementation(async function (this: pg.Client, ...given: unknown[]) {
+    const ask = async (...one: unknown[]): Promise<unknown> => Reflect.apply(send, this, one)
     const statement = Statement.safeParse(given[0])
     if (!statement.success || statement.data.name !== name) return ask(...given)
     const { text, values } = statement.data
     await ask('BEGIN')
-    const explained: unknown = await ask(`EXPLAIN (ANALYZE, WAL, BUFFERS, FORMAT JSON) ${text}`, values)
+    const how = 'EXPLAIN (ANALYZE, WAL, BUFFERS, FORMAT JSON)'
+    const literals = values.map(literalOf)
+    // By the plan that the connection has kept since its first day, where the values can be written down.
+    const explained: unknown = literals.includes(undefined)
+      ? await ask(`${how} ${text}`, values)
+      : await ask(`${how} EXECUTE ${name}(${literals.join(', ')})`)
     await ask('ROLLBACK')
     const answer = await ask(...given)
     const rows = Answer.parse(answer).rows.length
