@@ -105,6 +105,28 @@ CREATE INDEX sagas_suspect_idx ON sagas USING btree (due_at) WHERE ((leases_lost
 CREATE INDEX sagas_tags_idx ON sagas USING gin (tags jsonb_path_ops) WHERE (tags <> '{}'::jsonb);
 CREATE INDEX sagas_unread_idx ON sagas USING btree (due_at, owner) WHERE (mail_seq > mail_seen);
 
+CREATE TABLE schedules (
+  name text NOT NULL,
+  schedule_id uuid NOT NULL,
+  version bigint NOT NULL DEFAULT 1,
+  spec jsonb NOT NULL,
+  input jsonb NOT NULL,
+  paused boolean NOT NULL DEFAULT false,
+  next_at timestamp with time zone,
+  last_saga_id uuid,
+  last_error jsonb,
+  runs jsonb NOT NULL DEFAULT '[]'::jsonb,
+  changes jsonb NOT NULL DEFAULT '[]'::jsonb,
+  created_at timestamp with time zone NOT NULL DEFAULT now(),
+  updated_at timestamp with time zone NOT NULL DEFAULT now(),
+  CONSTRAINT schedules_pk PRIMARY KEY (name),
+  CONSTRAINT schedules_lists_are_arrays CHECK (((jsonb_typeof(runs) = 'array'::text) AND (jsonb_typeof(changes) = 'array'::text))),
+  CONSTRAINT schedules_paused_is_not_due CHECK (((NOT paused) OR (next_at IS NULL))),
+  CONSTRAINT schedules_spec_is_object CHECK ((jsonb_typeof(spec) = 'object'::text)),
+  CONSTRAINT schedules_version_positive CHECK ((version >= 1))
+) WITH (fillfactor=50);
+CREATE INDEX schedules_due_idx ON schedules USING btree (next_at) WHERE (next_at IS NOT NULL);
+
 CREATE TABLE workers (
   worker_id uuid NOT NULL,
   host text NOT NULL,

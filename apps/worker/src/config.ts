@@ -7,6 +7,8 @@ const Environment = z.object({
   SAGAS: list(),
   /** Queues to serve beside those of SAGAS, separated by commas. */
   QUEUES: list('default'),
+  /** A JSON file that says where services are, and what they are to be called with. */
+  SERVICES: z.string().optional(),
   CONCURRENCY: z.coerce.number().int().min(1).max(100_000).default(200),
   LEASE_MS: z.coerce.number().int().min(1_000).max(3_600_000).default(30_000),
   POLL_MS: z.coerce.number().int().min(10).max(60_000).default(500),

@@ -6,11 +6,10 @@ import type { SagaState } from './state.ts'
  * completed, in reverse order of completion. A step without a compensation is passed over.
  */
 export function owed(state: SagaState, definition: ResolvedDefinition): string[] {
-  const completed = new Set(state.completedSteps)
   const done = new Set([...state.compensatedSteps, ...(state.skippedCompensations ?? [])])
   const order = state.completedSteps.toReversed()
   for (const name of state.uncertainSteps) {
-    if (completed.has(name) || stepOf(definition, name)?.compensateWhen !== 'uncertain') continue
+    if (stepOf(definition, name)?.compensateWhen !== 'uncertain') continue
     // Most often the last that was tried, and then the first to be undone; one that was skipped has others after it.
     const place = order.findIndex((other) => groupOf(definition, other) <= groupOf(definition, name))
     order.splice(place < 0 ? order.length : place, 0, name)

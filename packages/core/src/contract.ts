@@ -6,7 +6,9 @@ import { Direction, SagaState, Status, Stuck, Waiting } from './state.ts'
 
 /** The shapes of the REST API, shared by the server that validates them, the client that sends them and the OpenAPI page. */
 
-const JsonValue = z.custom<Json>((value) => value !== undefined).meta({ description: 'any JSON value' })
+export const JsonValue = z
+  .custom<Json>((value) => value !== undefined)
+  .meta({ description: 'any JSON value' })
 export const Instant = z.iso.datetime({ offset: true })
 
 /** A key the caller chose: visible text without control characters. */
@@ -195,6 +197,7 @@ export const Worker = z
     pid: z.int(),
     queues: z.array(z.string()),
     handlers: z.record(z.string(), z.array(z.string())),
+    services: z.array(z.string()).meta({ description: 'services it is configured for' }),
     concurrency: z.int(),
     holds: z.int(),
     startedAt: z.string(),

@@ -1,10 +1,10 @@
-import { nextOwed } from './compensation.ts'
+import { type Agenda, agendaWith, agendaWithout, directionOf, isEmpty } from './agenda.ts'
+import { nextOwed, stepOf } from './compensation.ts'
 import { isChild, isWait, type ResolvedDefinition, type ResolvedStep } from './definition.ts'
 import { evaluate, type Values } from './expression.ts'
 import { type Change, change } from './history.ts'
 import { type Json, sanitizeText } from './json.ts'
 import { MAX_REASON_BYTES } from './limits.ts'
-import { directionOf, isEmpty, type Schedule, scheduleWithout } from './schedule.ts'
 import { entryOf, type SagaState, type Status, type Stuck, type Waiting } from './state.ts'
 
 /**
@@ -45,33 +45,25 @@ export function beginning(definition: ResolvedDefinition, now: number): Change {
 
 /** What follows when `ended` is over: done, passed over or undone. */
 export function goOn(state: SagaState, ended: string, given: Given, latest?: Latest): Change {
-  return settle(state, scheduleWithout(state, [ended]), given, latest, ended)
+  return settle(state, agendaWithout(state, [ended]), given, latest)
 }
 
 /**
  * What follows when the schedule has become `left`: what is running is let end first; what gave up goes to a person; and
  * when a group is done, the next one comes.
  */
-export function settle(
-  before: SagaState,
-  left: Schedule,
-  given: Given,
-  latest?: Latest,
-  ended?: string,
-): Change {
-  if (before.status === 'stuck' || othersUnderWay(left, given, ended).length > 0) return left
+export function settle(before: SagaState, left: Agenda, given: Given, latest?: Latest): Change {
+  if (before.status === 'stuck' || isRunning(left, given)) return left
   const state = change(before, left)
   const [gaveUp] = Object.entries(state.gaveUp ?? {})
-  if (before.status === 'compensating') {
-    if (gaveUp !== undefined) return stuckOver(state, gaveUp, left, given)
-    return isEmpty(left) ? backward(state, given) : left
-  }
-  if (state.cause !== undefined) return isEmpty(left) ? backward(state, given) : left
   if (gaveUp !== undefined) {
     const [failedStep, { message }] = gaveUp
-    if (state.pivot === 'completed') return stuckOver(state, gaveUp, left, given)
-    return turn(state, { cause: 'failure', failedStep, failureReason: message, gaveUp: {} }, given)
+    if (state.status === 'compensating' || state.pivot === 'completed')
+      return stuckOver(state, gaveUp, left, given)
+    return turn(state, { cause: 'failure', failedStep, failureReason: message }, given)
   }
+  if (state.status === 'compensating' || state.cause !== undefined)
+    return isEmpty(left) ? backward(state, given) : left
   return onward(state, state.currentStepIndex, given, latest)
 }
 
@@ -116,6 +108,28 @@ export function onward(state: SagaState, index: number, given: Given, latest?: L
   }
 }
 
+/**
+ * What a person's retry makes of the step that the saga was stuck over: its attempts are counted afresh. Where somebody else
+ * is to end it, it is waited on for; where that has happened meanwhile, the saga goes on.
+ */
+export function again(state: SagaState, step: string, given: Given): Change {
+  const isForward = directionOf(state) === 'action'
+  const done = isForward ? state.completedSteps : state.compensatedSteps
+  const waiting = entryOf(state.waiting, step)
+  if (waiting !== undefined) {
+    const dueAt = entryOf(state.dueAt, step)
+    return agendaWith(state, step, { attempt: 1, waiting, ...(dueAt !== undefined && { dueAt }) })
+  }
+  // A saga that is to turn round begins nothing more: a child that it does not wait for has ended.
+  if (
+    done.includes(step) ||
+    (isForward && state.cause !== undefined && isChildAction(given.definition, step))
+  )
+    return goOn(state, step, given)
+  if (!isForward || state.cause !== undefined) return agendaWith(state, step, { attempt: 1 })
+  return onward(change(state, agendaWithout(state, [step])), state.currentStepIndex, given)
+}
+
 /** The next step to undo, or the end (S8). `why` is given by what turned the saga round. */
 export function backward(state: SagaState, { definition }: Given, why: Change = {}): Change {
   const mid = change(state, why)
@@ -134,12 +148,17 @@ export function backward(state: SagaState, { definition }: Given, why: Change = 
  */
 export function turn(before: SagaState, why: Change, given: Given): Change {
   const uncertain = stepsWaitingFor(before, 'callback')
-  const state = change(before, { ...why, ...(uncertain.length > 0 && { uncertain }) })
-  const children = new Set(stepsWaitingFor(before, 'saga'))
-  const running = new Set(given.underWay)
-  const dropped = Object.keys(state.attempts).filter((step) => !running.has(step) && !children.has(step))
-  const left = scheduleWithout(state, dropped)
-  const so = { ...why, ...(uncertain.length > 0 && { uncertain }) }
+  const so = {
+    ...why,
+    ...(uncertain.length > 0 && { uncertain }),
+    // It goes to no person any more: the saga leaves it behind.
+    ...(before.gaveUp !== undefined && { gaveUp: {} }),
+  }
+  const kept = new Set([...stepsWaitingFor(before, 'saga'), ...(given.underWay ?? [])])
+  const left = agendaWithout(
+    before,
+    Object.keys(before.attempts).filter((step) => !kept.has(step)),
+  )
   if (isEmpty(left)) return backward(before, given, so)
   const { waiting, cancelled } = cancelChildren(left.waiting ?? {})
   return {
@@ -153,23 +172,36 @@ export function turn(before: SagaState, why: Change, given: Given): Change {
 
 /** One step has failed for good, and no way leads back from it: once nothing else is running it goes to a person (S12). */
 export function giveUp(state: SagaState, step: string, why: GaveUp, given: Given): Change {
-  const left = scheduleWithout(state, [step])
-  if (state.status === 'stuck' || othersUnderWay(left, given, step).length > 0)
-    return { ...left, gaveUp: { ...state.gaveUp, [step]: why } }
+  const left = agendaWithout(state, [step])
+  const isElsewhere = state.status === 'stuck' && state.stuck?.step !== step
+  if (isElsewhere || isRunning(left, given)) return { ...left, gaveUp: { ...state.gaveUp, [step]: why } }
   return stuckAt(state, step, why, left, given)
 }
 
 /** What is scheduled stays so, and goes on when a person has acted. */
-export function stuckAt(
+function stuckAt(
   state: SagaState,
   step: string | undefined,
   { reason, message }: GaveUp,
-  left: Schedule,
+  left: Agenda,
   given: Given,
 ): Change {
   const direction = directionOf(state)
   const since = new Date(given.now).toISOString()
   return { status: 'stuck', ...left, stuck: { step: step ?? null, direction, reason, message, since } }
+}
+
+/** S19: one step goes to a person. It loses its place unless somebody else is to end it: a participant or a child. */
+export function crashLooped(
+  state: SagaState,
+  step: string | undefined,
+  message: string,
+  given: Given,
+): Change {
+  const waiting = entryOf(state.waiting, step ?? '')?.for
+  const isTold = waiting === 'callback' || waiting === 'saga'
+  const left = agendaWithout(state, step === undefined || isTold ? [] : [step])
+  return stuckAt(state, step, { reason: 'crashLoop', message }, left, given)
 }
 
 /** A condition nobody can answer fails its step for good: no retry would answer it either. */
@@ -183,7 +215,7 @@ function undecided(state: SagaState, step: string, detail: string, given: Given)
   return turn(state, why, given)
 }
 
-function stuckOver(state: SagaState, [step, why]: [string, GaveUp], left: Schedule, given: Given): Change {
+function stuckOver(state: SagaState, [step, why]: [string, GaveUp], left: Agenda, given: Given): Change {
   const { [step]: _, ...gaveUp } = state.gaveUp ?? {}
   return { ...stuckAt(state, step, why, left, given), gaveUp }
 }
@@ -234,8 +266,8 @@ function scopeOf(state: SagaState, { spilled = new Map() }: Given, step: string,
   }
 }
 
-function othersUnderWay(left: Schedule, { underWay = [] }: Given, ended?: string): string[] {
-  return underWay.filter((step) => step !== ended && entryOf(left.attempts, step) !== undefined)
+function isRunning({ attempts }: Agenda, { underWay = [] }: Given): boolean {
+  return underWay.some((step) => entryOf(attempts, step) !== undefined)
 }
 
 function stepsWaitingFor({ waiting = {} }: SagaState, what: Waiting['for']): string[] {
@@ -263,21 +295,22 @@ function running(state: SagaState): Change {
   return state.status === 'running' ? {} : { status: 'running' }
 }
 
+function isChildAction(definition: ResolvedDefinition, step: string): boolean {
+  const action = stepOf(definition, step)?.action
+  return action !== undefined && isChild(action)
+}
+
 /** The attempts whose end nobody will hear of. A child cannot have been started without a word in the history. */
 export function cutShort(
   definition: ResolvedDefinition,
   state: SagaState,
   steps: readonly string[],
-): { steps: string[]; again: Schedule } {
-  const lost = steps.filter((step) => {
-    const at = definition.indexOf.get(step)
-    const action = at === undefined ? undefined : definition.steps[at]?.action
-    return action === undefined || !isChild(action)
-  })
+): { steps: string[]; left: Agenda } {
+  const lost = steps.filter((step) => !isChildAction(definition, step))
   const dueAt = Object.entries(state.dueAt ?? {}).filter(([step]) => !steps.includes(step))
   return {
     steps: state.status === 'running' ? lost : [],
-    again: {
+    left: {
       attempts: state.attempts,
       ...(dueAt.length > 0 && { dueAt: Object.fromEntries(dueAt) }),
       ...(state.waiting !== undefined && { waiting: state.waiting }),

@@ -1,9 +1,20 @@
+import {
+  agendaWith,
+  agendaWithout,
+  deadlineActs,
+  directionOf,
+  dueNow,
+  EMPTY_AGENDA,
+  isAttempted,
+  isAwaited,
+  overdue,
+} from './agenda.ts'
 import { stepOf } from './compensation.ts'
-import { cutShort, type Given, giveUp, goOn, onward, settle, stuckAt, turn } from './course.ts'
+import { again, crashLooped, cutShort, type Given, giveUp, goOn, onward, settle, turn } from './course.ts'
 import { type Act, isAct, isWait, type ResolvedDefinition } from './definition.ts'
 import type { AttemptId, ChildReport, Event } from './event.ts'
 import { type Change, change, type Entry, note } from './history.ts'
-import { sanitizeText } from './json.ts'
+import { byteLength, sanitizeText } from './json.ts'
 import {
   INLINE_BYTES,
   MAX_CONTEXT_BYTES,
@@ -13,22 +24,12 @@ import {
   MAX_REASON_BYTES,
 } from './limits.ts'
 import { retryDelayMs } from './retry.ts'
-import {
-  deadlineActs,
-  directionOf,
-  dueNow,
-  isAwaited,
-  NOTHING_SCHEDULED,
-  overdue,
-  scheduleWith,
-  scheduleWithout,
-} from './schedule.ts'
 import { entryOf, isMoving, isTerminal, type SagaState } from './state.ts'
 
 /**
  * The rules. `decide` says what one event makes of a saga; it does nothing, knows no clock and draws no random number.
  *
- * Invariants, proven in decide.laws.test.ts:
+ * Invariants, proven in decide.laws.test.ts and, for what runs at once, in groups.laws.test.ts:
  *  1. terminal is absorbing (S22)
  *  2. what is compensated is the reverse of what completed, with uncertain steps that ask for it in their place (S8, S9)
  *  3. nothing is compensated twice (S10)
@@ -42,8 +43,9 @@ export type Decision = { is: 'transition'; entry: Entry; state: SagaState } | { 
 
 const MAX_CODE_BYTES = 128
 
-export function decide(state: SagaState, event: Event, given: Given): Decision {
+export function decide(state: SagaState, event: Event, known: Given): Decision {
   if (isTerminal(state.status)) return ignored(`the saga is ${state.status}`)
+  const given = { ...known, underWay: known.underWay?.filter((step) => !isAbout(event, step)) }
   const at = new Date(given.now).toISOString()
   const record = recorder(state, given)
 
@@ -53,7 +55,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       const { type: _, ...facts } = event
       const succeeded = { kind: 'attemptSucceeded', at, ...facts, outcome: 'succeeded' } as const
       if (event.direction === 'compensation') return record(succeeded, (mid) => goOn(mid, event.step, given))
-      if (state.bytes.total + event.resultBytes > MAX_CONTEXT_BYTES) {
+      if (!fits(state, event.resultBytes)) {
         const { step, direction, attempt } = event
         const error = { code: 'CONTEXT_TOO_LARGE', message: tooLarge(state, event.resultBytes) }
         // What a participant did stays done; a delay did nothing.
@@ -67,7 +69,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
     }
 
     case 'attemptPending': {
-      if (!isAwaited(state, event)) return ignored(notAwaited(event))
+      if (!isAttempted(state, event)) return ignored(notAwaited(event))
       const { type: _, ...facts } = event
       const { callbackMs } = actOf(given.definition, event)
       if (callbackMs === undefined) return ignored('no callback is waited for')
@@ -79,17 +81,16 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
         }
         const dueAt = new Date(given.now + callbackMs).toISOString()
         const slot = { attempt: event.attempt, dueAt, waiting: { for: 'callback' as const } }
-        return settle(mid, scheduleWith(mid, event.step, slot), given, undefined, event.step)
+        return settle(mid, agendaWith(mid, event.step, slot), given)
       })
     }
 
     case 'childStarted': {
-      if (!isAwaited(state, event)) return ignored(notAwaited(event))
-      if (state.cause !== undefined && event.direction === 'action') return ignored('the saga turns round')
+      if (!isAttempted(state, event)) return ignored(notAwaited(event))
       const { type: _, ...facts } = event
       return record({ kind: 'childStarted', at, ...facts }, (mid) => {
         const waiting = { for: 'saga' as const, sagaId: event.child.sagaId }
-        return settle(mid, scheduleWith(mid, event.step, { attempt: event.attempt, waiting }), given)
+        return settle(mid, agendaWith(mid, event.step, { attempt: event.attempt, waiting }), given)
       })
     }
 
@@ -99,7 +100,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
     case 'conditionDue': {
       if (overdue(state, given.now)?.type !== 'conditionDue') return ignored('no condition is waited for')
       return record({ kind: 'conditionChecked', at }, (mid) =>
-        onward(change(mid, NOTHING_SCHEDULED), mid.currentStepIndex, given),
+        onward(change(mid, EMPTY_AGENDA), mid.currentStepIndex, given),
       )
     }
 
@@ -108,7 +109,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       const step = waitingFor(state, signal)
       const [oldest = letter] = entryOf(state.signals, signal) ?? []
       if (step === undefined || oldest !== letter) return keepSignal(state, event, given, record)
-      if (state.bytes.total + resultBytes > MAX_CONTEXT_BYTES) {
+      if (!fits(state, resultBytes)) {
         const why = tooLarge(state, resultBytes)
         return record({ kind: 'signalDropped', at, signal, letter, why }, () => ({}))
       }
@@ -129,11 +130,11 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       const facts = { ...told, error }
       const { step, direction, attempt } = event
       const maxAttempts = attemptsOf(given.definition, event)
-      const again = event.outcome !== 'rejected' && attempt < maxAttempts
+      const isLast = event.outcome === 'rejected' || attempt >= maxAttempts
       return record({ kind: 'attemptFailed', at, ...facts }, (mid) => {
         const isForward = direction === 'action'
         if (isForward && mid.cause !== undefined) return goOn(mid, step, given)
-        if (again) return retry(mid, event, given)
+        if (!isLast) return retry(mid, event, given)
         if (!isForward) {
           const message = undoFailed(facts)
           return giveUp(mid, step, { reason: 'compensationFailed', message }, given)
@@ -144,7 +145,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
           return giveUp(mid, step, { reason: 'retriesExhausted', message: failureReason }, given)
         const pivot = mid.pivot === undefined ? {} : { pivot: 'failed' as const }
         const why = { ...pivot, cause: 'failure', failedStep: step, failureReason } as const
-        return turn(change(mid, scheduleWithout(mid, [step])), why, given)
+        return turn(change(mid, agendaWithout(mid, [step])), why, given)
       })
     }
 
@@ -157,20 +158,19 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       if (!isMoving(state.status) || event.leasesLost <= (state.leasesLost ?? 0))
         return ignored('already recorded')
       const dispatched = dueNow(state, given.now)
-      const { steps, again } = cutShort(given.definition, state, dispatched)
+      const { steps, left } = cutShort(given.definition, state, dispatched)
       return record({ kind: 'leaseLost', at, leasesLost: event.leasesLost, steps }, (mid) => {
-        if (event.leasesLost < MAX_LEASES_LOST) return again
+        if (event.leasesLost < MAX_LEASES_LOST) return left
         const suspect = dispatched[0] ?? Object.keys(mid.attempts)[0]
         const message = `${MAX_LEASES_LOST} workers in a row died while they held this saga at step "${suspect ?? '?'}", without progress between`
-        const left = scheduleWithout(change(mid, again), suspect === undefined ? [] : [suspect])
-        return stuckAt(mid, suspect, { reason: 'crashLoop', message }, left, given)
+        return crashLooped(change(mid, left), suspect, message, given)
       })
     }
 
     case 'interrupted': {
       if (!isMoving(state.status)) return ignored('nothing was under way')
-      const { steps, again } = cutShort(given.definition, state, dueNow(state, given.now))
-      return record({ kind: 'interrupted', at, steps }, () => again)
+      const { steps, left } = cutShort(given.definition, state, dueNow(state, given.now))
+      return record({ kind: 'interrupted', at, steps }, () => left)
     }
 
     case 'deadlinePassed': {
@@ -213,11 +213,7 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
       })
       if (verb === 'retry') {
         return record({ kind: 'retried', at, actor, reason, step }, (mid) =>
-          resume(mid, (moving) =>
-            direction === 'action'
-              ? onward(moving, moving.currentStepIndex, given)
-              : scheduleWith(moving, step, { attempt: 1 }),
-          ),
+          resume(mid, (moving) => again(moving, step, given)),
         )
       }
       const over = (mid: SagaState) => resume(mid, (moving) => goOn(moving, step, given))
@@ -229,9 +225,14 @@ export function decide(state: SagaState, event: Event, given: Given): Decision {
   }
 }
 
+/** What an event tells of is running no more. */
+function isAbout(event: Event, step: string): boolean {
+  return 'step' in event && event.step === step
+}
+
 /** Why a verb is not possible, or undefined. */
 export function refusal(
-  state: Pick<SagaState, 'status' | 'stuck'>,
+  state: Pick<SagaState, 'status' | 'stuck' | 'waiting' | 'completedSteps' | 'compensatedSteps'>,
   {
     verb,
     step,
@@ -255,6 +256,13 @@ export function refusal(
   if (verb === 'markCompensated' && stuck.direction === 'action') {
     return `step "${stuck.step}" is stuck going forward; there is no compensation to mark as done`
   }
+  if (verb === 'retry') return undefined
+  // What workers died of while it was waited for may still be ended by others.
+  if (entryOf(state.waiting, stuck.step) !== undefined)
+    return `step "${stuck.step}" is still waited for; it can only be retried, which waits on`
+  const { completedSteps, compensatedSteps } = state
+  if ((stuck.direction === 'action' ? completedSteps : compensatedSteps).includes(stuck.step))
+    return `step "${stuck.step}" has been done meanwhile; it can only be retried, which goes on from there`
   return undefined
 }
 
@@ -272,7 +280,12 @@ function hearOfChild(
   const attempt = entryOf(state.attempts, step) ?? 1
   const id = { step, direction, attempt, by: 'child' as const }
   if (status === 'completed') {
-    return decide(state, { type: 'attemptSucceeded', ...id, result, resultBytes }, given)
+    // It has happened and can be undone, whether or not there is room for what it has to say.
+    const less = { sagaId: child, results: null }
+    const told = fits(state, resultBytes)
+      ? { result, resultBytes }
+      : { result: less, resultBytes: byteLength(JSON.stringify(less)) }
+    return decide(state, { type: 'attemptSucceeded', ...id, ...told }, given)
   }
   if (isTerminal(status)) {
     const why = reason === undefined ? '' : `: ${reason}`
@@ -285,7 +298,7 @@ function hearOfChild(
   const at = new Date(given.now).toISOString()
   return record({ kind: 'childReported', at, step, child, status }, (mid) => {
     const { stuck: _, ...rest } = waiting
-    return scheduleWith(mid, step, {
+    return agendaWith(mid, step, {
       attempt,
       waiting: status === 'stuck' ? { ...rest, stuck: true } : rest,
     })
@@ -300,8 +313,8 @@ function retry(
   const act = actOf(given.definition, failed)
   const delayMs = retryDelayMs(act.retry, failed.attempt, given.random, failed.retryAfterMs)
   const dueAt = new Date(given.now + delayMs).toISOString()
-  const left = scheduleWith(state, failed.step, { attempt: failed.attempt + 1, dueAt })
-  return settle(state, left, given, undefined, failed.step)
+  const left = agendaWith(state, failed.step, { attempt: failed.attempt + 1, dueAt })
+  return settle(state, left, given)
 }
 
 /** What is carried out in this direction of a step. */
@@ -323,6 +336,10 @@ function attemptsOf(definition: ResolvedDefinition, { step, direction }: Attempt
 
 function notAwaited({ step, direction, attempt }: AttemptId): string {
   return `attempt ${attempt} of the ${direction} of step "${step}" is not awaited`
+}
+
+function fits(state: SagaState, bytes: number): boolean {
+  return state.bytes.total + bytes <= MAX_CONTEXT_BYTES
 }
 
 function tooLarge(state: SagaState, bytes: number): string {

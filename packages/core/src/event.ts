@@ -1,3 +1,4 @@
+import type { Probed } from './history.ts'
 import type { Json } from './json.ts'
 import type { Direction, Status } from './state.ts'
 
@@ -30,15 +31,22 @@ export type ChildReport = {
 export type Verb = 'retry' | 'skip' | 'markCompensated'
 
 export type Event =
-  | ({ type: 'attemptSucceeded'; result: Json; resultBytes: number; by?: Teller } & AttemptId)
+  | ({
+      type: 'attemptSucceeded'
+      result: Json
+      resultBytes: number
+      by?: Teller
+      probes?: Probed[] | undefined
+    } & AttemptId)
   /** The participant has taken it on, and tells later how it ended (M3). */
-  | ({ type: 'attemptPending' } & AttemptId)
+  | ({ type: 'attemptPending'; probes?: Probed[] | undefined } & AttemptId)
   | ({
       type: 'attemptFailed'
       outcome: Exclude<Outcome, 'succeeded'>
       error: AttemptError
       retryAfterMs?: number | undefined
       by?: Teller
+      probes?: Probed[] | undefined
     } & AttemptId)
   /** A saga has been started to carry the step out, or to undo it (M4, M5). */
   | ({ type: 'childStarted'; child: StartedChild } & AttemptId)

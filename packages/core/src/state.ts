@@ -90,7 +90,7 @@ export const SagaState = z.object({
   cause: Cause.optional(),
   /** Steps one of whose attempts was uncertain and none succeeded. */
   uncertainSteps: Steps,
-  /** Steps whose action an operator skipped. */
+  /** Steps that were passed over: an operator skipped their action, or their condition was false. */
   skippedSteps: Steps,
   /** Steps whose compensation an operator skipped: the saga ends `abandoned`. */
   skippedCompensations: Steps.optional(),

@@ -1,9 +1,9 @@
+import { dueNow, keptSignal, next, overdue, type Scheduled } from './agenda.ts'
 import { type Decision, decide } from './decide.ts'
 import { Definition, type ResolvedDefinition, resolveDefinition } from './definition.ts'
 import type { AttemptId, Event, Outcome } from './event.ts'
-import { apply, begin, type Entry } from './history.ts'
+import { apply, begin, type Entry, type Started } from './history.ts'
 import { byteLength, type Json, parseJson } from './json.ts'
-import { dueNow, keptSignal, next, overdue, type Scheduled } from './schedule.ts'
 import { startedEntry } from './start.ts'
 import type { SagaState, Waiting } from './state.ts'
 
@@ -11,11 +11,11 @@ import type { SagaState, Waiting } from './state.ts'
 
 export const START = Date.parse('2026-01-01T00:00:00.000Z')
 
-type Fields = { readonly [field: string]: Json | undefined }
-type StepSketch =
+export type Fields = { readonly [field: string]: Json | undefined }
+export type StepSketch =
   | string
-  | ({ readonly name: string } & Fields)
-  | ({ readonly parallel: readonly Fields[] } & Fields)
+  | ({ readonly name: string; readonly parallel?: undefined } & Fields)
+  | { readonly parallel: readonly Fields[]; readonly compensate?: string }
 
 /** A step given by its name alone has a handler in both directions; `compensation: undefined` takes one away. */
 export function define(steps: readonly StepSketch[], rest: Record<string, Json> = {}): ResolvedDefinition {
@@ -27,7 +27,7 @@ export function sketch(steps: readonly StepSketch[], rest: Record<string, Json> 
   const both = { action: { type: 'handler' }, compensation: { type: 'handler' } }
   const written = steps.map((step) => {
     if (typeof step === 'string') return { ...both, name: step }
-    return 'parallel' in step ? step : { ...both, ...step }
+    return step.parallel === undefined ? { ...both, ...step } : step
   })
   const verdict = parseJson(JSON.stringify({ name: 'order', ...rest, steps: written }))
   if (!verdict.ok) throw new Error(verdict.problem.detail)
@@ -65,12 +65,17 @@ export class Play {
   now = START
   random = 0.5
 
-  constructor(definition: ResolvedDefinition, input: Json = null) {
+  /** `started`: how it began, if not by a plain start. */
+  constructor(definition: ResolvedDefinition, input: Json = null, started = start(definition, input)) {
     this.definition = definition
-    const inputBytes = byteLength(JSON.stringify(input))
-    const started = startedEntry({ sagaId: 'saga-1', definition, input, inputBytes, now: START })
     this.entries = [started]
     this.state = begin(started)
+  }
+
+  /** What the worker keeps beside the state: values that stand in the history alone (S33). */
+  get spilled(): Map<string, Json> {
+    const names = Object.entries(this.state.spilled ?? {})
+    return new Map(names.map(([name, seq]) => [name, valueIn(this.entries[seq - 1], name)]))
   }
 
   /** The sequence number of the last entry (S17a). */
@@ -92,8 +97,9 @@ export class Play {
   /** `underWay`: what is running at this moment, beside what the event is about. */
   tell(event: Event, underWay: readonly string[] = []): Decision {
     const before = freeze(this.state)
-    const { definition, now, random, version } = this
-    const decision = decide(before, freeze(event), { definition, now, random, version, underWay })
+    const { definition, now, random, version, spilled } = this
+    const given = { definition, now, random, version, spilled, underWay }
+    const decision = decide(before, freeze(event), given)
     if (decision.is === 'transition') this.#record(decision.entry, decision.state)
     this.moments.push({ before, event, decision, after: this.state, now, underWay })
     return decision
@@ -222,6 +228,17 @@ export class Play {
     this.entries.push(entry)
     this.state = state
   }
+}
+
+function start(definition: ResolvedDefinition, input: Json): Started {
+  const inputBytes = byteLength(JSON.stringify(input))
+  return startedEntry({ sagaId: 'saga-1', definition, input, inputBytes, now: START })
+}
+
+function valueIn(entry: Entry | undefined, name: string): Json {
+  if (entry?.kind === 'sagaStarted')
+    return name === 'input' ? entry.input : (entry.undo?.results[name] ?? null)
+  return entry !== undefined && 'result' in entry ? entry.result : null
 }
 
 function settled({ step, direction, attempt }: AttemptId, outcome: Outcome, more: Details): Event {

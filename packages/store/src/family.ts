@@ -64,13 +64,12 @@ export const RELATIVES = `l AS (
   FROM unnest($19::int8[], $20::int2[], $21::uuid[], $22::jsonb[]) WITH ORDINALITY AS l(n, bucket, saga_id, body, place)
   JOIN u ON u.n = l.n
 ), r AS (
-  SELECT s.bucket, s.saga_id FROM sagas s
-  WHERE s.ended_at IS NULL AND EXISTS (SELECT 1 FROM l WHERE l.bucket = s.bucket AND l.saga_id = s.saga_id)
+  SELECT s.bucket, s.saga_id, d.total FROM (SELECT DISTINCT bucket, saga_id, total FROM l) d
+  JOIN sagas s ON s.bucket = d.bucket AND s.saga_id = d.saga_id AND s.ended_at IS NULL
   ORDER BY s.bucket, s.saga_id FOR UPDATE OF s
 ), p AS (
-  UPDATE sagas s SET mail_seq = s.mail_seq + t.total, due_at = CASE WHEN s.owner IS NULL THEN now() END
-  FROM (SELECT DISTINCT l.bucket, l.saga_id, l.total FROM l JOIN r ON r.bucket = l.bucket AND r.saga_id = l.saga_id) t
-  WHERE s.bucket = t.bucket AND s.saga_id = t.saga_id AND s.ended_at IS NULL
+  UPDATE sagas s SET mail_seq = s.mail_seq + r.total, due_at = CASE WHEN s.owner IS NULL THEN now() END
+  FROM r WHERE s.bucket = r.bucket AND s.saga_id = r.saga_id AND s.ended_at IS NULL
   RETURNING s.bucket, s.saga_id, s.mail_seq
 ), m AS (
   INSERT INTO saga_mail AS m (bucket, saga_id, seq, body)

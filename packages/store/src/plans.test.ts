@@ -5,7 +5,7 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { CLAIM, CLAIM_SUSPECT, NEXT_DUE, TAKE_AGAIN } from './claims.ts'
-import { COMMIT, PARK, RELEASE, WHERE_NOW } from './commits.ts'
+import { COMMIT, COMMIT_WITH_FAMILY, PARK, RELEASE, WHERE_NOW } from './commits.ts'
 import { createDefinitions } from './definitions.ts'
 import { createHistory } from './history.ts'
 import { newSagaId } from './ids.ts'
@@ -15,7 +15,7 @@ import { createQueries } from './queries.ts'
 import { HOLDERS, INSERT } from './starts.ts'
 import type { Tables } from './tables.ts'
 import { createStage, eventually, heldAs, success, transitionOf } from './testing.ts'
-import { LEASES, PULSE, SESSION_SETTINGS, SWEEP } from './workers.ts'
+import { LEASES, OFFER, PULSE, SESSION_SETTINGS, SWEEP } from './workers.ts'
 
 /**
  * How the database carries the statements out, on twenty thousand sagas that have ended and one thousand that are due: by
@@ -164,6 +164,12 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
     expect(indexes.filter((index) => !index.startsWith('workers_'))).toEqual(wanted)
   })
 
+  test.runIf(canExplainLanes)('on the lanes: a commit that tells other sagas', async () => {
+    const { text } = COMMIT_WITH_FAMILY
+    const plan = await explain(text, { settings: [...SETTINGS, JOIN_SETTINGS.index] })
+    expect(plan).toMatchObject({ scans: [], whole: [], indexes: ['sagas_pk'] })
+  })
+
   test.runIf(canExplainLanes).each<[Statement, string[]]>([
     [INSERT, []],
     [HOLDERS, ['sagas_start_key_once']],
@@ -177,6 +183,7 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
     ['pulse', PULSE, [newSagaId(0), 0, true, '{}'], ['sagas_unread_idx']],
     ['leases', LEASES, [newSagaId(0)], ['sagas_owner_idx']],
     ['sweep', SWEEP, [1_000], ['sagas_owner_idx']],
+    ['offer', OFFER, [['order'], ['order'], 30_000], ['sagas_ready_idx']],
   ])('in the session: %s', async (_, text, values, wanted) => {
     const { indexes, scans } = await explain(text, { settings: SESSION_SETTINGS, values })
     expect(scans).toEqual([])

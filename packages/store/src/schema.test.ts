@@ -44,6 +44,7 @@ const good: Record<string, Values> = {
   saga_history: { bucket: 7, saga_id: sagaId, seq: 1, at, kind: 'sagaStarted', epoch: 0, body: '{}' },
   saga_mail: { bucket: 7, saga_id: sagaId, seq: 1, body: '{}', dedup_key: 'd' },
   installation: { single: true, callback_key: Buffer.alloc(32) },
+  schedules: { name: 'nightly', schedule_id: sagaId, spec: '{}', input: 'null' },
 }
 const ended = { status: 'failed', state: '{"status":"failed"}', ended_at: at, due_at: null }
 const resting = { status: 'stuck', state: '{"status":"stuck"}', due_at: null }
@@ -57,6 +58,16 @@ const bad: [constraint: string, sqlState: string, changes: Values[]][] = [
     'definitions_document_is_object',
     '23514',
     ['[]', '"{}"', 'null'].map((document) => ({ document, version: 2, hash: 'other' })),
+  ],
+
+  ['schedules_pk', '23505', [{}]],
+  ['schedules_version_positive', '23514', [{ name: 'other', version: 0 }]],
+  ['schedules_paused_is_not_due', '23514', [{ name: 'other', paused: true, next_at: at }]],
+  ['schedules_spec_is_object', '23514', ['[]', 'null'].map((spec) => ({ name: 'other', spec }))],
+  [
+    'schedules_lists_are_arrays',
+    '23514',
+    [{ runs: '{}' }, { changes: 'null' }].map((change) => ({ name: 'other', ...change })),
   ],
 
   ['workers_pk', '23505', [{}]],

@@ -12,6 +12,7 @@ import { createLane } from './lane.ts'
 import { createMailbox, type Mailbox } from './mailbox.ts'
 import { missingMigrations } from './migrate.ts'
 import { createQueries, type Queries } from './queries.ts'
+import { createSchedules, type Schedules } from './schedules.ts'
 import { createStarts, type Starts } from './starts.ts'
 import { createWakeups, type Wakeups } from './wakeups.ts'
 import { createSession, type Session } from './workers.ts'
@@ -24,6 +25,7 @@ export type ApiStore = {
   callbacks: Pick<Callbacks, 'post'>
   history: History
   queries: Queries
+  schedules: Schedules
   wakeups: Wakeups
   /** Throws if the database does not answer; names the migrations it lacks. */
   check(): Promise<{ missingMigrations: string[] }>
@@ -41,6 +43,8 @@ export type WorkerStore = {
   sagaState(sagaId: string): Promise<SagaState | undefined>
   /** What makes callback tokens. */
   callbackTokens(): Promise<TokenMaker>
+  schedules: Pick<Schedules, 'takeDue' | 'nextDueMs'>
+  starts: Starts
   wakeups: Wakeups
   session: Session
   clock: DatabaseClock
@@ -71,6 +75,7 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
     callbacks: createCallbacks(database),
     history,
     queries: createQueries(database, definitions, history),
+    schedules: createSchedules(database),
     wakeups,
     check,
     async close() {
@@ -97,6 +102,8 @@ export async function openWorkerStore(
   const claims = createClaims({ ...lane, workerId }, clock)
   const commits = createCommits({ ...lane, workerId, leaseMs }, clock)
   const session = createSession(lane, clock, options.onDue)
+  // These connect when they are first used: where there are no schedules, never.
+  const starts = createStarts(lane, clock)
   const wakeups = createWakeups(lane)
   const versions = createLane(lane)
   return {
@@ -107,6 +114,8 @@ export async function openWorkerStore(
     history: createHistory(database),
     sagaState: (sagaId) => readState(database, sagaId),
     callbackTokens: createCallbacks(database).tokens,
+    schedules: createSchedules(database),
+    starts,
     wakeups,
     session,
     clock,
@@ -115,6 +124,7 @@ export async function openWorkerStore(
       await Promise.all([
         claims.close(),
         commits.close(),
+        starts.close(),
         wakeups.close(),
         versions.close(),
         session.close(),
