@@ -77,7 +77,7 @@ export const RELATIVES = `l AS (
   FROM l JOIN p ON p.bucket = l.bucket AND p.saga_id = l.saga_id
 ), c AS (
   SELECT c.* FROM unnest($23::int8[], $24::int2[], $25::uuid[], $26::text[], $27::int4[], $28::text[], $29::text[], $30::jsonb[],
-                         $31::text[], $32::text[], $33::bool[], $34::uuid[], $35::timestamptz[], $36::jsonb[])
+                         $31::text[], $32::text[], $33::bool[], $34::uuid[], $35::timestamptz[], $36::json[])
     AS c(n, bucket, saga_id, definition_name, definition_version, queue, status, state,
          start_key, correlation_id, past_pivot, parent_saga_id, at, entry)
   JOIN u ON u.n = c.n
@@ -116,7 +116,7 @@ export function familyArrays(linked: readonly Linked[]): Buffer[] {
     binary.boolArray(starts.map(({ state }) => state.pivot !== undefined)),
     binary.uuidArray(starts.map(({ parentSagaId }) => parentSagaId)),
     binary.timestamptzArray(starts.map(({ entry }) => Date.parse(entry.at))),
-    binary.jsonbArray(
+    binary.jsonArray(
       starts.map(({ entry }) => {
         const { kind: _, at: __, ...body } = entry
         return JSON.stringify(body)

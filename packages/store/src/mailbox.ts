@@ -163,7 +163,7 @@ export function createMailbox(database: Database): Mailbox {
         ), ${sql.raw(tellParent('abandoned'))}, h AS (
           INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
           SELECT bucket, saga_id, version, updated_at, 'abandoned', epoch, NULL,
-                 ${JSON.stringify({ actor, reason, to: { status: 'abandoned', attempts: {} } })}::jsonb FROM u
+                 ${JSON.stringify({ actor, reason, to: { status: 'abandoned', attempts: {} } })}::json FROM u
         )
         SELECT version, queue FROM u`.execute(database)
       const [row] = rows

@@ -9,7 +9,7 @@ import { COMMIT, COMMIT_WITH_FAMILY, PARK, RELEASE, WHERE_NOW } from './commits.
 import { createDefinitions } from './definitions.ts'
 import { createHistory } from './history.ts'
 import { newSagaId } from './ids.ts'
-import { JOIN_SETTINGS, SETTINGS, type Statement } from './lane.ts'
+import { createLane, JOIN_SETTINGS, SETTINGS, type Statement } from './lane.ts'
 import { createMailbox } from './mailbox.ts'
 import { createQueries } from './queries.ts'
 import { HOLDERS, INSERT } from './starts.ts'
@@ -122,6 +122,30 @@ const onIndexLane: [Statement, string[]][] = [
   [PARK, ['sagas_pk']],
 ]
 
+/** What a lane plans on its first day it keeps: on empty tables every index costs the same, and only one is right. */
+test.runIf(canExplainLanes)('on the lanes, planned before there is a single saga', async () => {
+  const empty = await createTestDatabase()
+  const client = new pg.Client(empty.url)
+  await client.connect()
+  const settings = [...SETTINGS, JOIN_SETTINGS.index].map((setting) => `SET ${setting}`)
+  await client.query(settings.join('; '))
+  for (const [{ name, text }, wanted] of onIndexLane) {
+    const { rows } = await client.query<{ 'QUERY PLAN': unknown }>(
+      `EXPLAIN (FORMAT JSON, GENERIC_PLAN) ${text}`,
+    )
+    const [
+      {
+        'QUERY PLAN': [{ Plan: plan }],
+      },
+    ] = Explained.parse(rows)
+    const indexes = new Set(nodesOf(plan).flatMap((node) => node['Index Name'] ?? []))
+    const ours = [...indexes].filter((index) => !index.startsWith('workers_')).toSorted(byName)
+    expect({ name, indexes: ours }).toEqual({ name, indexes: wanted })
+  }
+  await client.end()
+  await empty.drop()
+})
+
 const filters: [string, SagaFilter, string[]][] = [
   ['all', {}, ['sagas_created_idx']],
   ['what needs attention', { status: ['stuck', 'failed'] }, ['sagas_attention_idx']],
@@ -177,8 +201,10 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
     return Promise.all(ours.map(({ text, values }) => explain(text, { values })))
   }
 
-  const queriesOf = (database: Kysely<Tables>) =>
-    createQueries(database, createDefinitions(database), createHistory(database))
+  const queriesOf = (database: Kysely<Tables>) => {
+    const lane = createLane({ databaseUrl: url, applicationName: 'test' })
+    return createQueries(database, createDefinitions(database, lane), createHistory(database))
+  }
 
   test.each(filters)('a page of %s', async (_, filter, wanted) => {
     const before = { createdAt: new Date().toISOString(), sagaId: newSagaId(0) }

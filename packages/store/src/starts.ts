@@ -153,7 +153,7 @@ export const INSERT: Statement = {
   text: `
 WITH i AS (
   SELECT * FROM unnest($1::int2[], $2::uuid[], $3::text[], $4::int4[], $5::text[], $6::jsonb[], $7::text[], $8::text[],
-                       $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::bool[], $14::timestamptz[], $15::jsonb[])
+                       $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::bool[], $14::timestamptz[], $15::json[])
     AS i(bucket, saga_id, definition_name, definition_version, queue, state, start_key, request_hash,
          saga_key, idempotency_key, correlation_id, tags, past_pivot, at, entry)
 ), s AS (
@@ -201,7 +201,7 @@ async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<S
     binary.jsonbArray(ordered.map(({ request }) => JSON.stringify(request.tags ?? {}))),
     binary.boolArray(ordered.map(({ state }) => state.pivot !== undefined)),
     binary.timestamptzArray(ordered.map(({ at }) => at)),
-    binary.jsonbArray(ordered.map(({ entryJson }) => entryJson)),
+    binary.jsonArray(ordered.map(({ entryJson }) => entryJson)),
   ])
   const started = new Set(inserted.map(([sagaId]) => sagaId))
   const now = inserted[0]?.[1]

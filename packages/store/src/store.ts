@@ -8,6 +8,7 @@ import { type Database, openDatabase } from './database.ts'
 import { createDefinitions, type Definitions } from './definitions.ts'
 import { createHistory, type History } from './history.ts'
 import { bucketOf } from './ids.ts'
+import { createLane } from './lane.ts'
 import { createMailbox, type Mailbox } from './mailbox.ts'
 import { missingMigrations } from './migrate.ts'
 import { createQueries, type Queries } from './queries.ts'
@@ -62,7 +63,8 @@ type Options = {
 /** Connects and reads the database's clock; rejects if it cannot be reached. */
 export async function openApiStore(options: Options): Promise<ApiStore> {
   const { database, clock, lane, check } = await open(options, 'backstitch/api', options.poolSize ?? 8)
-  const definitions = createDefinitions(database)
+  const versions = createLane(lane)
+  const definitions = createDefinitions(database, versions)
   const history = createHistory(database)
   const starts = createStarts(lane, clock)
   const wakeups = createWakeups(lane)
@@ -77,7 +79,7 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
     wakeups,
     check,
     async close() {
-      await Promise.all([starts.close(), wakeups.close()])
+      await Promise.all([starts.close(), wakeups.close(), versions.close()])
       await within(CLOSE_MS, database.destroy())
     },
   }
@@ -103,8 +105,9 @@ export async function openWorkerStore(
   // These connect when they are first used: where there are no schedules, never.
   const starts = createStarts(lane, clock)
   const wakeups = createWakeups(lane)
+  const versions = createLane(lane)
   return {
-    definitions: createDefinitions(database),
+    definitions: createDefinitions(database, versions),
     claims,
     commits,
     mailbox: createMailbox(database),
@@ -123,6 +126,7 @@ export async function openWorkerStore(
         commits.close(),
         starts.close(),
         wakeups.close(),
+        versions.close(),
         session.close(),
         within(CLOSE_MS, database.destroy()),
       ])
