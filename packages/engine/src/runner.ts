@@ -40,7 +40,7 @@ import { createComplaints } from './complaints.ts'
 import type { Counters } from './counters.ts'
 import { eventOf, eventOfLetter } from './events.ts'
 import type { GroupCommit } from './group-commit.ts'
-import { abandonAttempts, callOff, type Held, isRunning, type News, nextNews, notify } from './held.ts'
+import { abandonAttempts, callOff, type Held, isRunning, isUnderWay, type News, nextNews, notify } from './held.ts'
 
 /**
  * Runs one claimed saga until its lease is given up: read the mail, dispatch what is due, wait for an outcome, decide,
@@ -303,7 +303,7 @@ export function createRunner(parts: RunnerParts): Runner {
         abandonAttempts(saga)
         return transition(saga, { type: 'interrupted' })
       case 'notMade':
-        saga.underWay.delete(news.id.step)
+        if (isUnderWay(saga, news.id)) saga.underWay.delete(news.id.step)
         return
       case 'late': {
         const { id, end } = news
@@ -312,14 +312,14 @@ export function createRunner(parts: RunnerParts): Runner {
       }
       case 'ended': {
         const { id, end } = news
-        if (saga.underWay.get(id.step)?.id.attempt !== id.attempt) return
+        if (!isUnderWay(saga, id)) return
         counters.attempt(id.direction, end.outcome)
         await readMail(saga)
         if (saga.ours && isPastDeadline(saga.state, clock.now())) {
           await transition(saga, { type: 'deadlinePassed' })
         }
         // A callback may have come before the answer, and decided the step.
-        if (!saga.underWay.has(id.step)) return
+        if (!isUnderWay(saga, id)) return
         await transition(saga, eventOf(id, end), { ended: id.step })
         saga.underWay.delete(id.step)
       }
