@@ -348,3 +348,52 @@ describe('a dead service (S37)', () => {
     expect(await stage.ended(sagaId)).toMatchObject({ status: 'failed', cause: 'deadline' })
   })
 })
+
+describe('a service that is not to be called, beside other members of a group', () => {
+  const OPEN = { minCalls: 1, openMs: 60_000 }
+  const NO_RETRY = { retry: { maxAttempts: 1 } }
+  const call = (name: string, action: { [field: string]: Json }, more: { [field: string]: Json } = {}) => ({
+    name,
+    action: { type: 'http', ...action },
+    ...more,
+  })
+  const group = (name: string, ...parallel: Json[]): Json => ({ name, steps: [{ parallel }] })
+
+  /** A worker whose service `down` has been found to be down. */
+  async function withServiceDown(stage: Stage) {
+    const { url } = await participant((_, response) => json(response, 503, {}))
+    const worker = await stage.worker({ services: { down: { baseUrl: url, breaker: OPEN } } })
+    await stage.ended(await stage.start(definition('first', { service: 'down', path: '/' }, NO_RETRY)))
+    expect(worker.services().down?.breaker).toBe('open')
+  }
+
+  test("does not put off the saga's deadline", async () => {
+    const stage = await createStage()
+    await withServiceDown(stage)
+    const slow = await participant((_, response) => void setTimeout(() => json(response, 200, {}), 3_000))
+    const sagaId = await stage.start(
+      group('both', call('down', { service: 'down', path: '/' }), call('slow', { url: slow.url })),
+      null,
+      { deadlineMs: 500 },
+    )
+    await stage.eventually(sagaId, ({ cause }) => cause === 'deadline')
+    expect((await stage.saga(sagaId)).completedSteps).toEqual([])
+  })
+
+  test('puts off nothing but its own step', async () => {
+    const stage = await createStage()
+    await withServiceDown(stage)
+    const flaky = await participant((_, response) => json(response, flaky.seen.length < 3 ? 500 : 200, {}))
+    const retry = { maxAttempts: 3, initialDelayMs: 100, maxDelayMs: 100 }
+    const sagaId = await stage.start(
+      group(
+        'others',
+        call('down', { service: 'down', path: '/' }),
+        { name: 'delay', action: { type: 'delay', delayMs: 300 } },
+        call('flaky', { url: flaky.url }, { retry }),
+      ),
+    )
+    await stage.eventually(sagaId, ({ completedSteps }) => completedSteps.length === 2)
+    expect((await stage.saga(sagaId)).next.attempts).toMatchObject([{ step: 'down', attempt: 1 }])
+  })
+})
