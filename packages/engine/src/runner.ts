@@ -34,6 +34,7 @@ import type { Logger } from 'pino'
 import type { Admission, Permit } from './attempt/admission.ts'
 import type { AttemptEnd } from './attempt/attempt.ts'
 import type { Participants } from './attempt/participants.ts'
+import { CALLED_OFF } from './attempt/probing.ts'
 import { attemptRequest, type CallbackMaker } from './attempt/request.ts'
 import { childOf, familyOf, queuesMadeDue, startChild } from './children.ts'
 import { createComplaints } from './complaints.ts'
@@ -304,7 +305,10 @@ export function createRunner(parts: RunnerParts): Runner {
         abandonAttempts(saga)
         return transition(saga, { type: 'interrupted' })
       case 'notMade':
-        if (isUnderWay(saga, news.id)) saga.underWay.delete(news.id.step)
+        if (!isUnderWay(saga, news.id)) return
+        saga.underWay.delete(news.id.step)
+        // It has turned round meanwhile and would have let it end; it begins nothing more.
+        if (isTurning(saga.state)) await transition(saga, eventOf(news.id, CALLED_OFF))
         return
       case 'late': {
         const { id, end } = news
@@ -573,6 +577,11 @@ export function createRunner(parts: RunnerParts): Runner {
       }
     },
   }
+}
+
+/** It goes forward only to let end what is running (S25). */
+function isTurning({ status, cause }: SagaState): boolean {
+  return status === 'running' && cause !== undefined
 }
 
 function keyOf({ sagaId, epoch }: Lease): string {

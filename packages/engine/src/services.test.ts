@@ -367,6 +367,38 @@ describe('a service that is not to be called, beside other members of a group', 
     expect(worker.services().down?.breaker).toBe('open')
   }
 
+  test('what waited at its gate is begun no more when the saga turns round meanwhile', async () => {
+    const stage = await createStage()
+    let [fail, refuse]: (() => void)[] = []
+    const narrow = await participant((_, response) => {
+      fail = () => json(response, 503, {})
+    })
+    const other = await participant((_, response) => {
+      refuse = () => json(response, 422, {})
+    })
+    const one = { baseUrl: narrow.url, concurrency: 1, maxWaitMs: 5_000, breaker: OPEN }
+    const worker = await stage.worker({ services: { narrow: one } })
+    const sagaId = await stage.start(
+      group(
+        'turning',
+        call('holds', { service: 'narrow', path: '/holds' }),
+        call('waits', { service: 'narrow', path: '/waits' }),
+        call('refused', { url: other.url }),
+      ),
+    )
+    await expect.poll(() => worker.services().narrow).toMatchObject({ inFlight: 1, waiting: 1 })
+    await expect.poll(() => refuse).toBeDefined()
+    refuse?.()
+    await stage.eventually(sagaId, ({ cause }) => cause === 'failure')
+    fail?.()
+
+    const ended = await stage.ended(sagaId)
+
+    expect(ended).toMatchObject({ status: 'failed', failedStep: 'refused', uncertainSteps: ['holds'] })
+    expect(narrow.seen.map((seen) => seen.url)).toEqual(['/holds'])
+    expect(worker.services().narrow).toMatchObject({ inFlight: 0, waiting: 0 })
+  })
+
   test("does not put off the saga's deadline", async () => {
     const stage = await createStage()
     await withServiceDown(stage)
