@@ -297,6 +297,18 @@ describe('a child that is stuck', () => {
   })
 })
 
+test('a child whose parent is abandoned goes on, and ends by itself (S30b)', async () => {
+  const stage = await createStage()
+  const gate = createGate()
+  const sagaId = await begin(stage, family([], { child: { stamp: { action: () => gate.wait() } } }))
+  await gate.reached
+  const child = await childOf(stage, sagaId)
+  await stage.store.mailbox.abandon(sagaId, { actor: 'ada', reason: 'by hand from here' })
+  gate.open()
+  expect(await stage.ended(child)).toMatchObject({ status: 'completed' })
+  expect(await stage.saga(sagaId)).toMatchObject({ status: 'abandoned', completedSteps: ['before'] })
+})
+
 describe('a child that ended with something left behind, and is to be undone even so', () => {
   const parentOptions = { defaults: { compensateWhen: 'uncertain' } }
   const nobodyKnows = () => {
