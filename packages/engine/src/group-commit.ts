@@ -37,7 +37,9 @@ function roughBytes({ state, entry, family }: Transition): number {
 /** A saga that undoes another one begins with all the results of that; one that has completed tells its own. */
 function familyBytes({ bytes }: SagaState, { letters = [], starts = [] }: Family): number {
   const told = letters.map(({ letter }) =>
-    letter.kind === 'childReport' && letter.result !== undefined ? Math.min(bytes.total, MAX_VALUE_BYTES) : 500,
+    letter.kind === 'childReport' && letter.result !== undefined
+      ? Math.min(bytes.total, MAX_VALUE_BYTES)
+      : 500,
   )
   const begun = starts.map(({ entry }) => 1_000 + 2 * entry.inputBytes + (entry.undo?.resultsBytes ?? 0))
   return [...told, ...begun].reduce((sum, one) => sum + one, 0)

@@ -41,7 +41,16 @@ import { createComplaints } from './complaints.ts'
 import type { Counters } from './counters.ts'
 import { eventOf, eventOfLetter } from './events.ts'
 import type { GroupCommit } from './group-commit.ts'
-import { abandonAttempts, callOff, type Held, isRunning, isUnderWay, type News, nextNews, notify } from './held.ts'
+import {
+  abandonAttempts,
+  callOff,
+  type Held,
+  isRunning,
+  isUnderWay,
+  type News,
+  nextNews,
+  notify,
+} from './held.ts'
 
 /**
  * Runs one claimed saga until its lease is given up: read the mail, dispatch what is due, wait for an outcome, decide,
@@ -443,7 +452,7 @@ export function createRunner(parts: RunnerParts): Runner {
   async function letGo(saga: Held, putOff: PutOff): Promise<void> {
     saga.ours = false
     const again = await Promise.all(
-      [...putOff.values()].map((one) => (one.is === 'later' ? one.delayMs : one.delayMs())),
+      [...putOff.values()].map(async (one) => (one.is === 'later' ? one.delayMs : one.delayMs())),
     )
     const now = clock.now()
     const at = wakeAt(saga.state, now, [...putOff.keys()]) ?? now

@@ -369,12 +369,12 @@ describe('a service that is not to be called, beside other members of a group', 
 
   test('what waited at its gate is begun no more when the saga turns round meanwhile', async () => {
     const stage = await createStage()
-    let [fail, refuse]: (() => void)[] = []
+    const answer: { fail?: () => void; refuse?: () => void } = {}
     const narrow = await participant((_, response) => {
-      fail = () => json(response, 503, {})
+      answer.fail = () => json(response, 503, {})
     })
     const other = await participant((_, response) => {
-      refuse = () => json(response, 422, {})
+      answer.refuse = () => json(response, 422, {})
     })
     const one = { baseUrl: narrow.url, concurrency: 1, maxWaitMs: 5_000, breaker: OPEN }
     const worker = await stage.worker({ services: { narrow: one } })
@@ -387,10 +387,10 @@ describe('a service that is not to be called, beside other members of a group', 
       ),
     )
     await expect.poll(() => worker.services().narrow).toMatchObject({ inFlight: 1, waiting: 1 })
-    await expect.poll(() => refuse).toBeDefined()
-    refuse?.()
+    await expect.poll(() => answer.refuse).toBeDefined()
+    answer.refuse?.()
     await stage.eventually(sagaId, ({ cause }) => cause === 'failure')
-    fail?.()
+    answer.fail?.()
 
     const ended = await stage.ended(sagaId)
 
