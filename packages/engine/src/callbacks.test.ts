@@ -115,6 +115,27 @@ describe('a step that ends by a callback', () => {
     expect(await stage.ended(sagaId)).toMatchObject({ status: 'completed', context: { ship: 'quick' } })
   })
 
+  test('and was called back before its answer, and cancelled in the same breath, is undone once', async () => {
+    const stage = await createStage()
+    const { seen, url } = await participant(async ({ path, token }) => {
+      if (path === '/ship') {
+        await stage.store.callbacks.post(token, { result: 'quick' })
+        await stage.store.mailbox.post(token.slice(0, 36), { kind: 'cancel', actor: 'ada', reason: 'no' })
+        // Never answered: it is called off.
+        await new Promise(() => undefined)
+      }
+      if (path === '/recall') await new Promise((resolve) => setTimeout(resolve, 300))
+      return 200
+    })
+    await stage.worker()
+    const sagaId = await stage.start(ship(url))
+    expect(await stage.ended(sagaId)).toMatchObject({
+      status: 'cancelled',
+      compensatedSteps: ['ship', 'pack'],
+    })
+    expect(seen.map(({ path }) => path)).toEqual(['/pack', '/ship', '/recall', '/unpack'])
+  })
+
   test('may also be answered at once, like any other', async () => {
     const stage = await createStage()
     const { url } = await participant(() => 200)

@@ -297,6 +297,74 @@ describe('a child that is stuck', () => {
   })
 })
 
+test('a child whose parent is abandoned goes on, and ends by itself (S30b)', async () => {
+  const stage = await createStage()
+  const gate = createGate()
+  const sagaId = await begin(stage, family([], { child: { stamp: { action: () => gate.wait() } } }))
+  await gate.reached
+  const child = await childOf(stage, sagaId)
+  await stage.store.mailbox.abandon(sagaId, { actor: 'ada', reason: 'by hand from here' })
+  gate.open()
+  expect(await stage.ended(child)).toMatchObject({ status: 'completed' })
+  expect(await stage.saga(sagaId)).toMatchObject({ status: 'abandoned', completedSteps: ['before'] })
+})
+
+describe('a child that ended with something left behind, and is to be undone even so', () => {
+  const parentOptions = { defaults: { compensateWhen: 'uncertain' } }
+  const nobodyKnows = () => {
+    throw Object.assign(new Error('no answer'), { [Symbol.for('backstitch.outcome')]: 'uncertain' })
+  }
+  const cannotBeUndone = async (stage: Stage, sagaId: string) => {
+    const { stuck } = await stage.eventually(
+      sagaId,
+      ({ status, endedAt }) => status === 'stuck' || endedAt !== undefined,
+    )
+    expect(stuck).toMatchObject({ step: 'inner', direction: 'compensation', reason: 'compensationFailed' })
+    expect(stuck?.message).toContain('CHILD_NOT_COMPLETED')
+  }
+
+  test('goes to a person: what it left uncertain is not undone by undoing nothing (S9)', async () => {
+    const stage = await createStage()
+    const options = { retry: { maxAttempts: 1 } }
+    const made = family([], { parentOptions, child: { stamp: { action: nobodyKnows, options } } })
+    const sagaId = await begin(stage, made)
+    const child = await stage.ended(await childOf(stage, sagaId))
+    expect(child).toMatchObject({ status: 'failed', uncertainSteps: ['stamp'] })
+    await cannotBeUndone(stage, sagaId)
+  })
+
+  test('and was abandoned half undone is not undone a second time (S10)', async () => {
+    const stage = await createStage()
+    const log: string[] = []
+    const options = { compensation: { type: 'handler', retry: { maxAttempts: 1 } } }
+    const broken = () => {
+      throw new Error('the shredder is broken')
+    }
+    const made = family(log, {
+      parentOptions,
+      child: {
+        paper: { compensation: broken, options },
+        stamp: {},
+      },
+    })
+    if (!isObject(made.child.document) || !Array.isArray(made.child.document.steps)) throw new Error()
+    const wait = { name: 'wait', action: { type: 'signal', signal: 'never' }, timeoutMs: 3_600_000 }
+    await stage.register(made.document)
+    await stage.worker({ sagas: made.sagas, queues: ['parent', 'child'] })
+    await stage.register({ name: 'child', steps: [...made.child.document.steps, wait] })
+    const sagaId = await stage.start(made.document)
+    const child = await childOf(stage, sagaId)
+    await stage.eventually(child, ({ next }) => next.attempts?.[0]?.waiting?.for === 'signal')
+    await stage.store.mailbox.post(child, { kind: 'cancel', actor: 'ada', reason: 'no more' })
+    await stage.eventually(child, ({ status }) => status === 'stuck')
+    await stage.store.mailbox.abandon(child, { actor: 'ada', reason: 'enough' })
+
+    await cannotBeUndone(stage, sagaId)
+
+    expect(log.filter((entry) => entry === 'undo stamp')).toHaveLength(1)
+  })
+})
+
 test('a child past its pivot cannot be undone: the parent goes to a person, who is told (S14, M5)', async () => {
   const stage = await createStage()
   const made = family([], {

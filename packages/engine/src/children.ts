@@ -138,6 +138,13 @@ async function startUndo(
     const detail = `saga ${childId ?? '?'}, which carried this step out, cannot be read`
     return refused(id, 'CHILD_UNREADABLE', detail)
   }
+  // What it could undo it has undone by itself; the rest is what made this step uncertain.
+  if (child.status !== 'completed') {
+    const left =
+      child.uncertainSteps.length > 0 ? `, with steps in doubt: ${child.uncertainSteps.join(', ')}` : ''
+    const detail = `saga ${child.sagaId} is ${child.status}${left}; only a completed saga is undone`
+    return refused(id, 'CHILD_NOT_COMPLETED', detail)
+  }
   if (child.pivot === 'completed') {
     return refused(id, 'CHILD_PAST_PIVOT', `saga ${child.sagaId} has passed its pivot and cannot be undone`)
   }

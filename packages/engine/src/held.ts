@@ -73,6 +73,11 @@ export function isRunning(state: SagaState, id: AttemptId): boolean {
   return isAwaited(state, id) && entryOf(state.waiting, id.step) === undefined
 }
 
+/** Is it this very attempt? One that was called off may still have its say when its step is being undone already. */
+export function isUnderWay(saga: Held, id: AttemptId): boolean {
+  return saga.underWay.get(id.step)?.id === id
+}
+
 /** Attempts that nobody waits for any more: their step was decided otherwise. */
 export function callOff(saga: Held, ended: string | undefined): void {
   for (const { id, controller } of saga.underWay.values()) {

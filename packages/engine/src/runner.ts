@@ -34,13 +34,23 @@ import type { Logger } from 'pino'
 import type { Admission, Permit } from './attempt/admission.ts'
 import type { AttemptEnd } from './attempt/attempt.ts'
 import type { Participants } from './attempt/participants.ts'
+import { CALLED_OFF } from './attempt/probing.ts'
 import { attemptRequest, type CallbackMaker } from './attempt/request.ts'
 import { childOf, familyOf, queuesMadeDue, startChild } from './children.ts'
 import { createComplaints } from './complaints.ts'
 import type { Counters } from './counters.ts'
 import { eventOf, eventOfLetter } from './events.ts'
 import type { GroupCommit } from './group-commit.ts'
-import { abandonAttempts, callOff, type Held, isRunning, type News, nextNews, notify } from './held.ts'
+import {
+  abandonAttempts,
+  callOff,
+  type Held,
+  isRunning,
+  isUnderWay,
+  type News,
+  nextNews,
+  notify,
+} from './held.ts'
 
 /**
  * Runs one claimed saga until its lease is given up: read the mail, dispatch what is due, wait for an outcome, decide,
@@ -100,7 +110,8 @@ const LOOK_AGAIN_MS = 1_000
 /** What could not be read because the database was away is asked for again after this long. */
 const READ_AGAIN_MS = 200
 
-type PutOff = Exclude<Admission, { is: 'now' }>
+/** What is due and not admitted, by step. It puts off nothing but itself. */
+type PutOff = ReadonlyMap<string, Exclude<Admission, { is: 'now' }>>
 
 export function createRunner(parts: RunnerParts): Runner {
   const { clock, commit, counters, log, participants } = parts
@@ -226,31 +237,31 @@ export function createRunner(parts: RunnerParts): Runner {
       .map(({ step, direction, attempt }) => ({ step, direction, attempt }))
   }
 
-  /** Starts the attempts that are due and admitted. The answer says when to ask again about one that was not. */
-  function dispatch(saga: Held): PutOff | undefined {
-    let putOff: PutOff | undefined
+  /** Starts the attempts that are due and admitted. The answer says when to ask again about those that were not. */
+  function dispatch(saga: Held): PutOff {
+    const putOff = new Map<string, Exclude<Admission, { is: 'now' }>>()
     for (const id of readyIn(saga)) {
       const act = actOf(saga.definition, id)
       const admission = participants.admit(saga.definition.name, id, act)
       if (admission.is === 'now') {
         begin(saga, id, act, admission.permit)
       } else {
-        putOff ??= admission
+        putOff.set(id.step, admission)
       }
     }
     return putOff
   }
 
   /** How long to listen for news of what is under way before something else has its time; undefined if nothing has. */
-  function idleMs(saga: Held, putOff: PutOff | undefined): number | undefined {
+  function idleMs(saga: Held, putOff: PutOff): number | undefined {
     const { state, underWay } = saga
     if (state.deadlineAt === undefined && Object.keys(state.attempts).length <= underWay.size)
       return undefined
-    const at = wakeAt(state, clock.now(), [...underWay.keys()])
+    const now = clock.now()
+    const at = wakeAt(state, now, [...underWay.keys(), ...putOff.keys()])
     if (at === undefined) return undefined
-    const ms = at - clock.now()
-    if (ms > 0) return Math.min(ms, MAX_TIMER_MS)
-    return putOff?.is === 'later' ? Math.max(1, putOff.delayMs) : LOOK_AGAIN_MS
+    const again = [...putOff.values()].map((one) => (one.is === 'later' ? one.delayMs : LOOK_AGAIN_MS))
+    return Math.min(at > now ? at - now : LOOK_AGAIN_MS, ...again, MAX_TIMER_MS)
   }
 
   function begin(saga: Held, id: AttemptId, act: Act, permit: Permit): void {
@@ -303,7 +314,10 @@ export function createRunner(parts: RunnerParts): Runner {
         abandonAttempts(saga)
         return transition(saga, { type: 'interrupted' })
       case 'notMade':
+        if (!isUnderWay(saga, news.id)) return
         saga.underWay.delete(news.id.step)
+        // It has turned round meanwhile and would have let it end; it begins nothing more.
+        if (isTurning(saga.state)) await transition(saga, eventOf(news.id, CALLED_OFF))
         return
       case 'late': {
         const { id, end } = news
@@ -312,14 +326,14 @@ export function createRunner(parts: RunnerParts): Runner {
       }
       case 'ended': {
         const { id, end } = news
-        if (saga.underWay.get(id.step)?.id.attempt !== id.attempt) return
+        if (!isUnderWay(saga, id)) return
         counters.attempt(id.direction, end.outcome)
         await readMail(saga)
         if (saga.ours && isPastDeadline(saga.state, clock.now())) {
           await transition(saga, { type: 'deadlinePassed' })
         }
         // A callback may have come before the answer, and decided the step.
-        if (!saga.underWay.has(id.step)) return
+        if (!isUnderWay(saga, id)) return
         await transition(saga, eventOf(id, end), { ended: id.step })
         saga.underWay.delete(id.step)
       }
@@ -434,20 +448,15 @@ export function createRunner(parts: RunnerParts): Runner {
     }
   }
 
-  /** Nothing to dispatch, and no transition that would have said so. A deadline is not put off with an attempt. */
-  async function letGo(saga: Held, putOff: PutOff | undefined): Promise<void> {
+  /** Nothing to dispatch, and no transition that would have said so. */
+  async function letGo(saga: Held, putOff: PutOff): Promise<void> {
     saga.ours = false
-    const delayMs = putOff?.is === 'notHere' ? await putOff.delayMs() : putOff?.delayMs
-    const now = clock.now()
-    const { state } = saga
-    const at = wakeAt(state, now) ?? now
-    const deadlineMs = isPastDeadline(state, Number.POSITIVE_INFINITY)
-      ? Date.parse(state.deadlineAt ?? '') - now
-      : Number.POSITIVE_INFINITY
-    await parts.release(
-      saga.lease,
-      Math.max(0, delayMs === undefined ? at - now : Math.min(delayMs, deadlineMs)),
+    const again = await Promise.all(
+      [...putOff.values()].map(async (one) => (one.is === 'later' ? one.delayMs : one.delayMs())),
     )
+    const now = clock.now()
+    const at = wakeAt(saga.state, now, [...putOff.keys()]) ?? now
+    await parts.release(saga.lease, Math.max(0, Math.min(at - now, ...again)))
   }
 
   function hearLate(saga: Held, id: AttemptId, end: AttemptEnd): void {
@@ -577,6 +586,11 @@ export function createRunner(parts: RunnerParts): Runner {
       }
     },
   }
+}
+
+/** It goes forward only to let end what is running (S25). */
+function isTurning({ status, cause }: SagaState): boolean {
+  return status === 'running' && cause !== undefined
 }
 
 function keyOf({ sagaId, epoch }: Lease): string {

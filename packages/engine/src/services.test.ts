@@ -382,3 +382,84 @@ describe('a dead service (S37)', () => {
     expect(await stage.ended(sagaId)).toMatchObject({ status: 'failed', cause: 'deadline' })
   })
 })
+
+describe('a service that is not to be called, beside other members of a group', () => {
+  const OPEN = { minCalls: 1, openMs: 60_000 }
+  const NO_RETRY = { retry: { maxAttempts: 1 } }
+  const call = (name: string, action: { [field: string]: Json }, more: { [field: string]: Json } = {}) => ({
+    name,
+    action: { type: 'http', ...action },
+    ...more,
+  })
+  const group = (name: string, ...parallel: Json[]): Json => ({ name, steps: [{ parallel }] })
+
+  /** A worker whose service `down` has been found to be down. */
+  async function withServiceDown(stage: Stage) {
+    const { url } = await participant((_, response) => json(response, 503, {}))
+    const worker = await stage.worker({ services: { down: { baseUrl: url, breaker: OPEN } } })
+    await stage.ended(await stage.start(definition('first', { service: 'down', path: '/' }, NO_RETRY)))
+    expect(worker.services().down?.breaker).toBe('open')
+  }
+
+  test('what waited at its gate is begun no more when the saga turns round meanwhile', async () => {
+    const stage = await createStage()
+    const answer: { fail?: () => void; refuse?: () => void } = {}
+    const narrow = await participant((_, response) => {
+      answer.fail = () => json(response, 503, {})
+    })
+    const other = await participant((_, response) => {
+      answer.refuse = () => json(response, 422, {})
+    })
+    const one = { baseUrl: narrow.url, concurrency: 1, maxWaitMs: 5_000, breaker: OPEN }
+    const worker = await stage.worker({ services: { narrow: one } })
+    const sagaId = await stage.start(
+      group(
+        'turning',
+        call('holds', { service: 'narrow', path: '/holds' }),
+        call('waits', { service: 'narrow', path: '/waits' }),
+        call('refused', { url: other.url }),
+      ),
+    )
+    await expect.poll(() => worker.services().narrow).toMatchObject({ inFlight: 1, waiting: 1 })
+    await expect.poll(() => answer.refuse).toBeDefined()
+    answer.refuse?.()
+    await stage.eventually(sagaId, ({ cause }) => cause === 'failure')
+    answer.fail?.()
+
+    const ended = await stage.ended(sagaId)
+
+    expect(ended).toMatchObject({ status: 'failed', failedStep: 'refused', uncertainSteps: ['holds'] })
+    expect(narrow.seen.map((seen) => seen.url)).toEqual(['/holds'])
+    expect(worker.services().narrow).toMatchObject({ inFlight: 0, waiting: 0 })
+  })
+
+  test("does not put off the saga's deadline", async () => {
+    const stage = await createStage()
+    await withServiceDown(stage)
+    const slow = await participant((_, response) => void setTimeout(() => json(response, 200, {}), 3_000))
+    const sagaId = await stage.start(
+      group('both', call('down', { service: 'down', path: '/' }), call('slow', { url: slow.url })),
+      null,
+      { deadlineMs: 500 },
+    )
+    await stage.eventually(sagaId, ({ cause }) => cause === 'deadline')
+    expect((await stage.saga(sagaId)).completedSteps).toEqual([])
+  })
+
+  test('puts off nothing but its own step', async () => {
+    const stage = await createStage()
+    await withServiceDown(stage)
+    const flaky = await participant((_, response) => json(response, flaky.seen.length < 3 ? 500 : 200, {}))
+    const retry = { maxAttempts: 3, initialDelayMs: 100, maxDelayMs: 100 }
+    const sagaId = await stage.start(
+      group(
+        'others',
+        call('down', { service: 'down', path: '/' }),
+        { name: 'delay', action: { type: 'delay', delayMs: 300 } },
+        call('flaky', { url: flaky.url }, { retry }),
+      ),
+    )
+    await stage.eventually(sagaId, ({ completedSteps }) => completedSteps.length === 2)
+    expect((await stage.saga(sagaId)).next.attempts).toMatchObject([{ step: 'down', attempt: 1 }])
+  })
+})

@@ -50,6 +50,16 @@ test('said again it is taken again and changes nothing, also when its step has l
   expect((await post(token, { result: 2 })).status).toBe(404)
 })
 
+test('said again it is known by its token and its words: no letter is opened, so that a forged token costs nothing', async () => {
+  const sagaId = await stage.start(await stage.define())
+  const token = tokenOf(sagaId, 'one')
+  await post(token, { result: 1 })
+  await stage.query("UPDATE saga_mail SET body = '{}' WHERE saga_id = $1", [sagaId])
+  await stage.end(sagaId, 'completed')
+  expect((await post(token, { result: 1 })).status).toBe(202)
+  expect((await post(`${sagaId}.${'A'.repeat(43)}`, { result: 1 })).status).toBe(404)
+})
+
 test('with an Idempotency-Key it is one callback, whatever it says', async () => {
   const sagaId = await stage.start(await stage.define())
   const token = tokenOf(sagaId, 'one')
