@@ -1019,7 +1019,7 @@ test('the plan is what happens (S28)', () => {
 
 /** What begins a saga, what is written without a decision, and what groups.laws.test.ts drives. */
 const NOT_DRIVEN: ReadonlySet<string> = new Set(
-  'sagaStarted parked conditionChecked attemptPending childStarted childReported'.split(' '),
+  'sagaStarted parked conditionChecked attemptPending childStarted childReported waitedNoLonger'.split(' '),
 )
 
 test('the driver gets everywhere: every kind of entry but those it has no part in, every status, every reason to be stuck', () => {

@@ -104,6 +104,11 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
       )
     }
 
+    case 'nothingRuns': {
+      if (state.gaveUp === undefined || !isMoving(state.status)) return ignored('nothing has given up')
+      return record({ kind: 'waitedNoLonger', at }, (mid) => settle(mid, agendaWithout(mid, []), given))
+    }
+
     case 'signalReceived': {
       const { signal, letter, payload: result, payloadBytes: resultBytes } = event
       const step = waitingFor(state, signal)

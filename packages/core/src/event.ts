@@ -54,6 +54,8 @@ export type Event =
   | ({ type: 'childReported' } & ChildReport)
   /** Somebody has sent a signal; `letter` is its number in the saga's mail (M2). */
   | { type: 'signalReceived'; signal: string; letter: number; payload: Json; payloadBytes: number }
+  /** Nothing of it is running, and nothing can be begun at the moment: what gave up need not wait any longer (S12a). */
+  | { type: 'nothingRuns' }
   /** The first step's condition is to be looked at. */
   | { type: 'conditionDue' }
   /** An attempt's result came after its time-out: recorded, never applied (S4). */

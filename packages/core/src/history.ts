@@ -155,6 +155,8 @@ const facts = [
   }),
   z.object({ kind: z.literal('interrupted'), at: z.string(), steps: z.array(z.string()), to: Change }),
   z.object({ kind: z.literal('conditionChecked'), at: z.string(), to: Change }),
+  /** What had given up while others were under way waited for them no longer. */
+  z.object({ kind: z.literal('waitedNoLonger'), at: z.string(), to: Change }),
   z.object({ kind: z.literal('deadlinePassed'), at: z.string(), to: Change }),
   z.object({ kind: z.literal('cancelRequested'), at: z.string(), ...Act, to: Change }),
   z.object({ kind: z.literal('retried'), at: z.string(), ...Act, step: z.string(), to: Change }),
@@ -305,6 +307,7 @@ export function note(before: SagaState, entry: Entry, seq: number): SagaState {
       return state
     case 'childReported':
     case 'conditionChecked':
+    case 'waitedNoLonger':
     case 'deadlinePassed':
     case 'lateResult':
     case 'verbRefused':

@@ -138,15 +138,8 @@ async function startUndo(
     const detail = `saga ${childId ?? '?'}, which carried this step out, cannot be read`
     return refused(id, 'CHILD_UNREADABLE', detail)
   }
-  // What it could undo it has undone by itself; the rest is what made this step uncertain.
-  if (child.status !== 'completed') {
-    const left =
-      child.uncertainSteps.length > 0 ? `, with steps in doubt: ${child.uncertainSteps.join(', ')}` : ''
-    const detail = `saga ${child.sagaId} is ${child.status}${left}; only a completed saga is undone`
-    return refused(id, 'CHILD_NOT_COMPLETED', detail)
-  }
   if (child.pivot === 'completed') {
-    return refused(id, 'CHILD_PAST_PIVOT', `saga ${child.sagaId} has passed its pivot and cannot be undone`)
+    return refused(id, 'CHILD_PAST_PIVOT', `saga ${child.sagaId} has passed its pivot`)
   }
   if (nextOwed(child, found.resolved).length === 0) {
     return { event: { type: 'attemptSucceeded', ...only(id), by: 'child', result: null, resultBytes: 4 } }
@@ -191,7 +184,8 @@ function started(
 
 /** Nothing was started, and no retry would start it. */
 function refused(id: AttemptId, code: string, detail: string): Beginning {
-  const error = { code, message: `no saga can be started: ${detail}` }
+  const what = id.direction === 'action' ? 'no saga can be started' : 'it cannot be undone'
+  const error = { code, message: `${what}: ${detail}` }
   return { event: { type: 'attemptFailed', ...only(id), outcome: 'rejected', error } }
 }
 

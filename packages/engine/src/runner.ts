@@ -191,7 +191,13 @@ export function createRunner(parts: RunnerParts): Runner {
       if ((await endWait(saga)) || (await beginChild(saga))) continue
       if (!saga.ours) return
       const putOff = dispatch(saga)
-      if (saga.underWay.size === 0) return letGo(saga, putOff)
+      if (saga.underWay.size === 0) {
+        // Whoever is to be told need not wait for what is put off.
+        const { gaveUp, status } = saga.state
+        if (gaveUp === undefined || !isMoving(status) || draining) return letGo(saga, putOff)
+        await transition(saga, { type: 'nothingRuns' })
+        continue
+      }
       await settle(saga, await nextNews(saga, idleMs(saga, putOff)))
     }
   }
