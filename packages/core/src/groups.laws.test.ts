@@ -223,6 +223,7 @@ const moves = fc.oneof(
     }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('interrupt') }) },
+  { weight: 12, arbitrary: fc.record({ do: fc.constant('beginNothing') }) },
   {
     weight: 6,
     arbitrary: fc.record({
@@ -518,6 +519,12 @@ function make(world: World, move: Move): void {
     case 'interrupt':
       world.lose()
       world.tell({ type: 'interrupted' })
+      return
+    case 'beginNothing':
+      // Another worker takes over, and what is due is put off there.
+      world.lose()
+      world.tell({ type: 'interrupted' })
+      world.tell({ type: 'nothingRuns' })
       return
     case 'operate':
       world.tell({ type: 'verbRequested', verb: move.verb, actor: 'ada', reason: 'looked into it' })
@@ -1326,7 +1333,7 @@ test('the plan is what happens, round by round (S28)', () => {
 
 test('the driver gets everywhere', () => {
   const seen = new Set<string>()
-  for (const recipe of fc.sample(recipes, { numRuns: 2 * runs, seed: 7 })) {
+  for (const recipe of fc.sample(recipes, { numRuns: 4 * runs, seed: 7 })) {
     const { play } = drive(recipe)
     for (const { decision, before, after } of play.moments) {
       if (decision.is === 'ignored') continue
