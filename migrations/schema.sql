@@ -29,9 +29,9 @@ CREATE TABLE saga_history (
   kind text NOT NULL,
   epoch bigint NOT NULL,
   worker uuid,
-  body jsonb NOT NULL,
+  body json NOT NULL,
   CONSTRAINT saga_history_pk PRIMARY KEY (bucket, saga_id, seq),
-  CONSTRAINT saga_history_body_is_object CHECK ((jsonb_typeof(body) = 'object'::text)),
+  CONSTRAINT saga_history_body_is_object CHECK ((json_typeof(body) = 'object'::text)),
   CONSTRAINT saga_history_seq_positive CHECK ((seq >= 1))
 );
 ALTER TABLE saga_history ALTER COLUMN body SET STORAGE EXTERNAL;
@@ -78,7 +78,6 @@ CREATE TABLE sagas (
   updated_at timestamp with time zone NOT NULL,
   ended_at timestamp with time zone,
   CONSTRAINT sagas_pk PRIMARY KEY (bucket, saga_id),
-  CONSTRAINT sagas_start_key_once UNIQUE (bucket, start_key),
   CONSTRAINT sagas_bucket_in_id CHECK ((get_byte(uuid_send(saga_id), 15) = bucket)),
   CONSTRAINT sagas_due_or_leased CHECK (
 CASE
@@ -101,9 +100,32 @@ CREATE INDEX sagas_created_idx ON sagas USING btree (created_at DESC, saga_id DE
 CREATE INDEX sagas_key_idx ON sagas USING btree (saga_key) WHERE (saga_key IS NOT NULL);
 CREATE INDEX sagas_owner_idx ON sagas USING btree (owner) WHERE (owner IS NOT NULL);
 CREATE INDEX sagas_ready_idx ON sagas USING btree (queue, due_at) WHERE (due_at IS NOT NULL);
+CREATE UNIQUE INDEX sagas_start_key_once ON sagas USING btree (bucket, start_key) WHERE (start_key IS NOT NULL);
 CREATE INDEX sagas_suspect_idx ON sagas USING btree (due_at) WHERE ((leases_lost >= 2) AND (due_at IS NOT NULL));
 CREATE INDEX sagas_tags_idx ON sagas USING gin (tags jsonb_path_ops) WHERE (tags <> '{}'::jsonb);
 CREATE INDEX sagas_unread_idx ON sagas USING btree (due_at, owner) WHERE (mail_seq > mail_seen);
+
+CREATE TABLE schedules (
+  name text NOT NULL,
+  schedule_id uuid NOT NULL,
+  version bigint NOT NULL DEFAULT 1,
+  spec jsonb NOT NULL,
+  input jsonb NOT NULL,
+  paused boolean NOT NULL DEFAULT false,
+  next_at timestamp with time zone,
+  last_saga_id uuid,
+  last_error jsonb,
+  runs jsonb NOT NULL DEFAULT '[]'::jsonb,
+  changes jsonb NOT NULL DEFAULT '[]'::jsonb,
+  created_at timestamp with time zone NOT NULL DEFAULT now(),
+  updated_at timestamp with time zone NOT NULL DEFAULT now(),
+  CONSTRAINT schedules_pk PRIMARY KEY (name),
+  CONSTRAINT schedules_lists_are_arrays CHECK (((jsonb_typeof(runs) = 'array'::text) AND (jsonb_typeof(changes) = 'array'::text))),
+  CONSTRAINT schedules_paused_is_not_due CHECK (((NOT paused) OR (next_at IS NULL))),
+  CONSTRAINT schedules_spec_is_object CHECK ((jsonb_typeof(spec) = 'object'::text)),
+  CONSTRAINT schedules_version_positive CHECK ((version >= 1))
+) WITH (fillfactor=50);
+CREATE INDEX schedules_due_idx ON schedules USING btree (next_at) WHERE (next_at IS NOT NULL);
 
 CREATE TABLE workers (
   worker_id uuid NOT NULL,

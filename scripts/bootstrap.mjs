@@ -2,6 +2,7 @@
 // From a fresh clone to a running command, on any machine with Node 18 or newer and npm.
 //
 //   node scripts/bootstrap.mjs start [args]    the demo: Postgres, API, workers, the order saga
+//   node scripts/bootstrap.mjs trip  [args]    the same with the trip saga: all that a definition can say
 //   node scripts/bootstrap.mjs test  [args]    every test, or those whose path contains an argument
 //   node scripts/bootstrap.mjs check           format, lint, types, dead code, architecture
 //   node scripts/bootstrap.mjs fix             what can be repaired by machine
@@ -254,6 +255,7 @@ async function main([command, ...args]) {
   const env = cleanEnvironment()
   const commands = {
     start: (node) => [node, [path.join(root, 'apps/cli/src/main.ts'), 'demo', ...args]],
+    trip: (node) => [node, [path.join(root, 'apps/cli/src/main.ts'), 'demo', 'trip', ...args]],
     test: (node) => [node, [tool('vitest', 'vitest.mjs'), 'run', ...args]],
     check: (node) => [node, [path.join(root, 'scripts/check.mjs'), ...args]],
     fix: (node) => [node, [path.join(root, 'scripts/check.mjs'), '--fix', ...args]],

@@ -1,25 +1,6 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import { createClient } from '@backstitch/sdk'
-import { expect, onTestFinished, test } from 'vitest'
-import { openTheatre } from './processes.ts'
-
-const MAIN = fileURLToPath(new URL('../../apps/api/src/main.ts', import.meta.url))
-
-async function startApi(databaseUrl: string) {
-  const child = spawn(process.execPath, [MAIN], {
-    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-    env: { PATH: process.env.PATH, DATABASE_URL: databaseUrl, PORT: '0', LOG_LEVEL: 'silent' },
-  })
-  onTestFinished(() => void child.kill('SIGKILL'))
-  const [message] = await once(child, 'message')
-  const url: unknown =
-    typeof message === 'object' && message !== null && 'url' in message ? message.url : undefined
-  if (typeof url !== 'string')
-    throw new Error(`not the message of an API that is ready: ${JSON.stringify(message)}`)
-  return { child, url }
-}
+import { expect, test } from 'vitest'
+import { openTheatre, startApi } from './processes.ts'
 
 test('an API killed in the middle of many starts has lost none that it acknowledged, and a repetition starts none twice (S23, S24)', async () => {
   const theatre = await openTheatre()

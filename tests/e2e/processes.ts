@@ -31,6 +31,7 @@ export type WorkerProcess = {
 }
 
 const MAIN = fileURLToPath(new URL('../../apps/worker/src/main.ts', import.meta.url))
+const API = fileURLToPath(new URL('../../apps/api/src/main.ts', import.meta.url))
 const SAGAS = fileURLToPath(new URL('./ledger-sagas.ts', import.meta.url))
 
 export async function openTheatre(): Promise<Theatre> {
@@ -123,4 +124,19 @@ function readyOf(message: unknown): string {
   if (typeof message === 'object' && message !== null && 'workerId' in message)
     return String(message.workerId)
   throw new Error(`not the message of a worker that is ready: ${JSON.stringify(message)}`)
+}
+
+/** Starts an API process and waits until it listens. */
+export async function startApi(databaseUrl: string): Promise<{ child: ChildProcess; url: string }> {
+  const child = spawn(process.execPath, [API], {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    env: { PATH: process.env.PATH, DATABASE_URL: databaseUrl, PORT: '0', LOG_LEVEL: 'silent' },
+  })
+  onTestFinished(() => void child.kill('SIGKILL'))
+  const [message] = await once(child, 'message')
+  const url: unknown =
+    typeof message === 'object' && message !== null && 'url' in message ? message.url : undefined
+  if (typeof url !== 'string')
+    throw new Error(`not the message of an API that is ready: ${JSON.stringify(message)}`)
+  return { child, url }
 }

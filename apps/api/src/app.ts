@@ -1,3 +1,4 @@
+import { createInputSchemas, type InputSchemas } from '@backstitch/input-schema'
 import type { ApiStore } from '@backstitch/store'
 import fastify, {
   type FastifyBaseLogger,
@@ -8,7 +9,6 @@ import fastify, {
   type RawServerDefault,
 } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
-import { createInputSchemas, type InputSchemas } from './input-schema.ts'
 import { speakJson } from './plugins/json.ts'
 import { refuseOtherMethods } from './plugins/methods.ts'
 import { createMetrics, type Metrics } from './plugins/metrics.ts'
@@ -17,10 +17,12 @@ import { DEFAULT_LIMITS, type Limits, refuseOverload } from './plugins/overload.
 import { answerBrokenHttp, answerProblems, answerWithoutRoute } from './plugins/problems.ts'
 import { logRequests, requestIdOf } from './plugins/requests.ts'
 import { secureHeaders } from './plugins/security.ts'
+import { callbackRoutes } from './routes/callbacks.ts'
 import { definitionRoutes } from './routes/definitions.ts'
 import { installationRoutes } from './routes/installation.ts'
 import { probeRoutes } from './routes/probes.ts'
 import { sagaRoutes } from './routes/sagas.ts'
+import { scheduleRoutes } from './routes/schedules.ts'
 import { signalRoutes } from './routes/signals.ts'
 import { verbRoutes } from './routes/verbs.ts'
 import { createStarting, type Starting } from './starting.ts'
@@ -91,6 +93,8 @@ export async function buildApp(options: {
   definitionRoutes(app, door)
   sagaRoutes(app, door)
   signalRoutes(app, door)
+  callbackRoutes(app, door)
+  scheduleRoutes(app, door)
   verbRoutes(app, door)
   installationRoutes(app, door)
   probeRoutes(app, door)

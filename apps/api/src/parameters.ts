@@ -108,6 +108,21 @@ export function noSuchSaga(sagaId: string): Problem {
   return new Problem('SAGA_NOT_FOUND', `there is no saga "${sagaId}"`)
 }
 
+export const SchedulePath = z.object({ name: z.string() })
+
+/** Whatever is no name names no schedule. */
+export function scheduleNameOf({ name }: { name: string }): string {
+  if (!Name.safeParse(name).success) throw noSuchSchedule(name)
+  return name
+}
+
+export function noSuchSchedule(name: string): Problem {
+  return new Problem(
+    'SCHEDULE_NOT_FOUND',
+    `there is no schedule "${name}"; PUT /v1/schedules/{name} creates one`,
+  )
+}
+
 export const StartHeaders = z.object({
   'idempotency-key': CallerKey.optional().meta({ description: 'starts with the same key are one start' }),
   'x-correlation-id': CallerKey.optional().meta({ description: 'where the body has no correlationId' }),
@@ -115,7 +130,7 @@ export const StartHeaders = z.object({
 })
 
 export const VerbHeaders = z.object({
-  'if-match': z.string().optional().meta({ description: 'the ETag of the saga this was decided on' }),
+  'if-match': z.string().optional().meta({ description: 'the ETag of what this was decided on' }),
   'x-actor': z.string().optional().meta({ description: 'who acts, for the history; "anonymous" if absent' }),
 })
 
@@ -134,6 +149,6 @@ export function matchedVersion(header: string | undefined): number | undefined {
   if (digits !== undefined) return Number(digits)
   throw new Problem(
     'BAD_REQUEST',
-    'If-Match is not the ETag of a saga; send it as it was received, such as "7"',
+    'If-Match is not an ETag of this API; send it as it was received, such as "7"',
   )
 }

@@ -4,6 +4,7 @@ import {
   canonicalJson,
   type Json,
   type JsonProblem,
+  MAX_SCHEDULE_INPUT_BYTES,
   MAX_VALUE_BYTES,
   nextAct,
   Problem,
@@ -11,21 +12,27 @@ import {
   type SagaState,
   type StartSaga,
 } from '@backstitch/core'
+import type { InputSchemas } from '@backstitch/input-schema'
 import type { ApiStore, Registered, StartRequest } from '@backstitch/store'
 import { definitionOf } from './definition-of.ts'
-import type { InputSchemas } from './input-schema.ts'
 import type { Metrics } from './plugins/metrics.ts'
 
 /** From a request to a saga: one start, whether it came alone or in a batch (S23, S24). */
 export type Starting = {
-  start(start: { sent: Json; asked: StartSaga; caller: Caller }): Promise<Started>
+  start(start: { sent: Json; asked: Asked; caller: Caller }): Promise<Started>
+  /** The same checks of a start that is to be made later. Throws what the start would be refused with. */
+  check(asked: Pick<Asked, 'definition' | 'version' | 'input'>): Promise<void>
 }
+
+type Asked = Omit<StartSaga, 'version'> & { version?: number | undefined }
 
 /** What a start owes to the headers of its request. */
 export type Caller = {
   idempotencyKey?: string | undefined
   correlationId?: string | undefined
   traceparent?: string | undefined
+  /** The key of a schedule's run, in the place of the caller's own. */
+  scheduleKey?: string | undefined
 }
 
 export type Started =
@@ -55,11 +62,7 @@ export function createStarting(options: {
     }
     refuseNamelessTag(sent)
     const { input, sagaKey, tags, deadlineMs } = asked
-    const inputBytes = byteLength(JSON.stringify(input))
-    if (inputBytes > MAX_VALUE_BYTES) {
-      const detail = `the input has ${inputBytes} bytes as JSON; the most is ${MAX_VALUE_BYTES}: pass a reference to what is large`
-      throw new Problem('INPUT_TOO_LARGE', detail, { errors: [{ pointer: '/input', detail }] })
-    }
+    const inputBytes = bytesOf(input, MAX_VALUE_BYTES)
     const definition = await definitionOf(store, asked.definition, asked.version)
     const request: StartRequest = {
       definition,
@@ -67,6 +70,7 @@ export function createStarting(options: {
       inputBytes,
       sagaKey,
       idempotencyKey: caller.idempotencyKey,
+      scheduleKey: caller.scheduleKey,
       requestHash: hash('sha256', canonicalJson(sent)),
       correlationId: asked.correlationId ?? caller.correlationId,
       traceparent: caller.traceparent,
@@ -76,13 +80,7 @@ export function createStarting(options: {
     const errors = misfits(definition, input, inputBytes)
     // What was started under an older schema stays started: a repetition finds it whatever the newest schema says (S23).
     const answer = errors.length === 0 ? await store.starts.start(request) : await store.starts.find(request)
-    if (answer === undefined) {
-      const [first] = errors
-      const detail = `${first?.pointer ?? '/input'}: ${first?.detail ?? 'does not fit'}`
-      throw new Problem('INVALID_INPUT', `${definition.name} version ${definition.version}: ${detail}`, {
-        errors,
-      })
-    }
+    if (answer === undefined) throw misfit(definition, errors)
     switch (answer.is) {
       case 'started':
         store.wakeups.due(definition.queue)
@@ -99,6 +97,13 @@ export function createStarting(options: {
   }
 
   return {
+    async check({ definition: name, version, input }) {
+      const inputBytes = bytesOf(input, MAX_SCHEDULE_INPUT_BYTES)
+      const definition = await definitionOf(options.store(), name, version)
+      const errors = misfits(definition, input, inputBytes)
+      if (errors.length > 0) throw misfit(definition, errors)
+    },
+
     async start(request) {
       try {
         const started = await start(request)
@@ -110,6 +115,19 @@ export function createStarting(options: {
       }
     },
   }
+}
+
+function bytesOf(input: Json, most: number): number {
+  const bytes = byteLength(JSON.stringify(input))
+  if (bytes <= most) return bytes
+  const detail = `the input has ${bytes} bytes as JSON; the most is ${most}: pass a reference to what is large`
+  throw new Problem('INPUT_TOO_LARGE', detail, { errors: [{ pointer: '/input', detail }] })
+}
+
+function misfit({ name, version }: Registered, errors: JsonProblem[]): Problem {
+  const [first] = errors
+  const detail = `${first?.pointer ?? '/input'}: ${first?.detail ?? 'does not fit'}`
+  return new Problem('INVALID_INPUT', `${name} version ${version}: ${detail}`, { errors })
 }
 
 /** What reading it back would give, without reading it. */
@@ -126,7 +144,7 @@ function justStarted(state: SagaState, { input, sagaKey, tags }: StartRequest): 
 }
 
 /** zod leaves a key of this name out without a word, and nothing that is sent may be lost in silence (S31). */
-function refuseNamelessTag(sent: Json): void {
+export function refuseNamelessTag(sent: Json): void {
   const tags = typeof sent === 'object' && sent !== null && 'tags' in sent ? sent.tags : undefined
   if (typeof tags !== 'object' || tags === null || !Object.hasOwn(tags, '__proto__')) return
   const detail = 'no tag can be named "__proto__"'

@@ -62,6 +62,17 @@ test('--once tells three stories that end as they should, and leaves nothing run
   expect(alive(said.text)).toEqual([])
 }, 60_000)
 
+test('trip --once tells of all that a definition can say', async () => {
+  const { said, ended } = demo('trip', '--once')
+  const [status] = await ended
+  expect(said.text).toMatch(
+    /✓ Completed in .*✓ Failed and clean in .*✓ Cancelled and clean in .*✓ Failed and clean in .*✓ Completed in/s,
+  )
+  expect(said.text).not.toContain('This did not end')
+  expect(status).toBe(0)
+  expect(alive(said.text)).toEqual([])
+}, 60_000)
+
 test('stays up, brings back a worker that dies, and stops on Ctrl-C', async () => {
   const { child, said, ended } = demo()
   await expect.poll(() => said.text, { timeout: 40_000 }).toContain('Ctrl-C stops everything.')

@@ -5,22 +5,23 @@ import { z } from 'zod'
 import type { Child, ChildEvent } from './child.ts'
 import type { Config } from './config.ts'
 import { type Database, openDatabase } from './database.ts'
-import { freshLogs, install, ownEnvironment, programs, root } from './installation.ts'
+import { freshLogs, install, ownEnvironment, programs } from './installation.ts'
 import { listenForInterrupt } from './interrupt.ts'
 import { migrate } from './migrate.ts'
 import { type Narrator, seconds } from './narrator.ts'
+import type { Play } from './play.ts'
 import { pointOut } from './pointers.ts'
 import { ensureFree } from './port.ts'
 import { type Slot, takeSlot } from './slot.ts'
 import { tellStories } from './stories/index.ts'
 import { Supervisor } from './supervisor.ts'
 
-export type DemoOptions = { config: Config; once: boolean; narrator: Narrator }
+export type DemoOptions = { config: Config; play: Play; once: boolean; narrator: Narrator }
 
-/** Everything on this machine: built, shown in three stories, and then it stays. Returns the status to exit with. */
-export async function demo({ config, once, narrator }: DemoOptions): Promise<number> {
+/** Everything on this machine: built, shown in some stories, and then it stays. Returns the status to exit with. */
+export async function demo({ config, play, once, narrator }: DemoOptions): Promise<number> {
   await ensureFree(config.host, config.port)
-  const slot = takeSlot(path.join(root, '.backstitch'))
+  const slot = takeSlot(play.home)
   /** A worker's id changes with every start; its name does not. */
   const names = new Map<string, string>()
   const learn = ({ name, ready }: Child) => ready?.workerId !== undefined && names.set(ready.workerId, name)
@@ -42,21 +43,22 @@ export async function demo({ config, once, narrator }: DemoOptions): Promise<num
     freshLogs(slot.logs)
     database = await openDatabase(config.databaseUrl, slot.postgres)
     await raiseSchema(database, slot, narrator, signal)
-    const site = { config, slot, databaseUrl: database.url, up: narrator.up.bind(narrator) }
+    const site = { config, play, slot, databaseUrl: database.url, up: narrator.up.bind(narrator) }
     const { apiUrl, participantsUrl, workers } = await unlessAborted(signal, install(supervisor, site))
     workers.forEach(learn)
 
     const client = createClient({ url: apiUrl })
-    const version = await unlessAborted(signal, registerOrder(client, participantsUrl))
+    const version = await unlessAborted(signal, register(client, play, participantsUrl))
     const nameOf = (workerId: string) => names.get(workerId) ?? workerId.slice(0, 8)
     const stage = { client, version, participantsUrl, workers, narrator, nameOf, signal }
-    const { allRight, lastSagaId } = await unlessAborted(signal, tellStories(stage))
+    const { allRight, lastSagaId } = await unlessAborted(signal, tellStories(play.stories, stage))
     if (once) return allRight ? 0 : 1
 
     const logs = path.relative(process.cwd(), slot.logs)
-    const highest = await unlessAborted(signal, client.definitions.get('order', { signal }))
+    const highest = await unlessAborted(signal, client.definitions.get(play.name, { signal }))
     const named = version === highest.version ? undefined : version
-    pointOut(narrator, { apiUrl, participantsUrl, version: named, sagaId: lastSagaId, logs, workers })
+    const sights = { play, apiUrl, participantsUrl, version: named, sagaId: lastSagaId, logs, workers }
+    pointOut(narrator, sights)
     await aborted(signal)
     return 0
   } catch (error) {
@@ -95,13 +97,12 @@ async function raiseSchema(
   signal.throwIfAborted()
 }
 
-/** The document as it stands in examples/order, with the participants' address put in. Returns its version. */
-async function registerOrder(client: Client, participantsUrl: string): Promise<number> {
-  const text = fs.readFileSync(path.join(root, 'examples/order/order.json'), 'utf8')
-  const document = z
-    .record(z.string(), z.json())
-    .parse(JSON.parse(text.replaceAll('http://participants:9000', participantsUrl)))
-  const { version } = await client.definitions.register(document)
+/** The document as it stands in the example, with the participants' address put in. Returns its version. */
+async function register(client: Client, { document }: Play, participantsUrl: string): Promise<number> {
+  const text = fs.readFileSync(document, 'utf8').replaceAll('http://participants:9000', participantsUrl)
+  const { version } = await client.definitions.register(
+    z.record(z.string(), z.json()).parse(JSON.parse(text)),
+  )
   return version
 }
 

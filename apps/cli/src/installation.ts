@@ -2,36 +2,34 @@ import fs from 'node:fs'
 import path from 'node:path'
 import type { Child } from './child.ts'
 import type { Config } from './config.ts'
+import type { Play } from './play.ts'
 import { isFree } from './port.ts'
+import { root } from './root.ts'
 import type { Slot } from './slot.ts'
 import type { Layer, Supervisor } from './supervisor.ts'
 
-/** The processes of a whole Backstitch: API, two workers, and the participants of the example. */
+/** The processes of a whole Backstitch: API, two workers, and the participants of an example. */
 export type Installation = { apiUrl: string; participantsUrl: string; workers: Child[] }
-
-export const root = path.resolve(import.meta.dirname, '../../..')
 
 export const programs = {
   migrate: path.join(root, 'packages/store/src/migrate-main.ts'),
   api: path.join(root, 'apps/api/src/main.ts'),
   worker: path.join(root, 'apps/worker/src/main.ts'),
-  participants: path.join(root, 'examples/order/src/participants-main.ts'),
-  sagas: path.join(root, 'examples/order/src/saga.ts'),
 }
 
-export type Site = { config: Config; slot: Slot; databaseUrl: string; up: Up }
+export type Site = { config: Config; play: Play; slot: Slot; databaseUrl: string; up: Up }
 /** Told of each part that is up. */
 export type Up = (what: string, where: string, tookMs: number) => void
 
 export async function install(
   supervisor: Supervisor,
-  { config, slot, databaseUrl, up }: Site,
+  { config, play, slot, databaseUrl, up }: Site,
 ): Promise<Installation> {
   const common = { ...ownEnvironment(), LOG_LEVEL: config.logLevel }
   const add = (layer: Layer, name: string, env: () => NodeJS.ProcessEnv) =>
     supervisor.add(layer, {
       name,
-      program: programs[layer],
+      program: layer === 'participants' ? play.participants : programs[layer],
       logFile: path.join(slot.logs, `${name.replace(' ', '-')}.log`),
       env: () => ({ ...common, ...env() }),
     })
@@ -65,8 +63,10 @@ export async function install(
   const workers = [1, 2].map((number) =>
     add('worker', `worker ${number}`, () => ({
       DATABASE_URL: databaseUrl,
-      SAGAS: programs.sagas,
+      SAGAS: play.sagas,
       PARTICIPANTS_URL: participantsUrl,
+      // Where participants call back.
+      PUBLIC_URL: apiUrl,
       // Less than the supervisor allows, so that it has not to insist.
       GRACE_MS: '5000',
     })),

@@ -16,16 +16,16 @@ function backstitch(args: string[], env: NodeJS.ProcessEnv = {}) {
 test('says what it can do', () => {
   expect(backstitch(['--help'])).toMatchObject({
     status: 0,
-    stdout: expect.stringMatching(/^backstitch demo \[--once\]/),
+    stdout: expect.stringMatching(/^backstitch demo \[order \| trip\] \[--once\]/),
   })
 })
 
 test('a command or an option that does not exist is an error, with the usage', () => {
-  for (const args of [['dmeo'], ['demo', '--onec']]) {
+  for (const args of [['dmeo'], ['demo', '--onec'], ['demo', 'tripp']]) {
     const { status, stderr } = backstitch(args)
     expect(status).toBe(1)
     expect(stderr).toContain(args.at(-1))
-    expect(stderr).toContain('backstitch demo [--once]')
+    expect(stderr).toContain('backstitch demo [order | trip] [--once]')
   }
 })
 

@@ -6,12 +6,16 @@ import { ConfigError, loadConfig } from './config.ts'
 import { demo } from './demo.ts'
 import { MigrationFailed } from './migrate.ts'
 import { Narrator } from './narrator.ts'
+import { order, type Play, plays } from './play.ts'
 import { PortError } from './port.ts'
 
-const USAGE = `backstitch demo [--once]
+const USAGE = `backstitch demo [order | trip] [--once]
 
-  Runs a whole Backstitch on this machine: Postgres, the API, two workers and the services of an order. Then tells
-  three stories, and stays up. With --once it ends after them, with status 0 only if all three ended as they should.
+  Runs a whole Backstitch on this machine: Postgres, the API, two workers and the services of an example. Then tells
+  some stories, and stays up. With --once it ends after them, with status 0 only if all ended as they should.
+
+  order              four steps, and a worker that is killed; this one if none is named
+  trip               all that a definition can say: parallel steps, callbacks, an approval, a saga in a saga, a pivot
 
   HOST, PORT         where the API listens; 127.0.0.1 and 8080. Port 0 is any free one
   DATABASE_URL       a Postgres of yours; an embedded one if it is not set
@@ -24,18 +28,19 @@ class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
-function readArguments(): { help: boolean; once: boolean } {
+function readArguments(): { help: boolean; once: boolean; play: Play } {
   const options = {
     once: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
   } as const
   try {
     const { values, positionals } = parseArgs({ options, allowPositionals: true })
-    const [command = 'help', ...more] = positionals
-    if ((command !== 'demo' && command !== 'help') || more.length > 0) {
+    const [command = 'help', name = order.name, ...more] = positionals
+    const play = plays.find((one) => one.name === name)
+    if ((command !== 'demo' && command !== 'help') || play === undefined || more.length > 0) {
       throw new UsageError(`there is no command "${positionals.join(' ')}"`)
     }
-    return { help: values.help || command === 'help', once: values.once }
+    return { help: values.help || command === 'help', once: values.once, play }
   } catch (error) {
     if (error instanceof TypeError) throw new UsageError(error.message)
     throw error
@@ -43,7 +48,7 @@ function readArguments(): { help: boolean; once: boolean } {
 }
 
 async function main(): Promise<number> {
-  const { help, once } = readArguments()
+  const { help, once, play } = readArguments()
   if (help) {
     process.stdout.write(USAGE)
     return 0
@@ -52,7 +57,7 @@ async function main(): Promise<number> {
   // In a pipe it is not false but missing, whatever its type says.
   const colour = Boolean(process.stdout.isTTY) && !config.noColour && process.env.TERM !== 'dumb'
   const narrator = new Narrator((text) => process.stdout.write(text), colour)
-  return await demo({ config, once, narrator })
+  return await demo({ config, play, once, narrator })
 }
 
 /** Errors with a sentence for whoever started us. Of any other the stack is shown: it is a bug. */

@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest'
 import { Narrator } from './narrator.ts'
+import { order, trip } from './play.ts'
 import { pointOut } from './pointers.ts'
 
 const sights = {
+  play: order,
   apiUrl: 'http://127.0.0.1:8080',
   participantsUrl: 'http://127.0.0.1:40425',
   version: undefined,
@@ -21,11 +23,13 @@ function told(changes: Partial<typeof sights> | { version: number }): string {
 }
 
 test('reads as it should', () => {
-  expect(told({})).toMatchSnapshot()
+  expect(told({})).toMatchSnapshot('order')
+  expect(told({ play: trip })).toMatchSnapshot('trip')
 })
 
 test('the body of the curl line is JSON, also over its line breaks', () => {
   const body = (text: string) => JSON.parse(/-d '([^']*)'/.exec(text)?.[1] ?? '')
   expect(body(told({}))).toMatchObject({ definition: 'order', input: { orderId: 'o-4' } })
+  expect(body(told({ play: trip }))).toMatchObject({ definition: 'trip', input: { hotel: 'Casa Azul' } })
   expect(body(told({ version: 3 }))).toMatchObject({ definition: 'order', version: 3 })
 })

@@ -1,6 +1,8 @@
 import type { Narrator } from './narrator.ts'
+import type { Play } from './play.ts'
 
 export type Sights = {
+  play: Pick<Play, 'name' | 'folder' | 'tries'>
   apiUrl: string
   participantsUrl: string
   /** The version to name in a start; undefined if it is the highest, which is what a start without one takes. */
@@ -13,17 +15,20 @@ export type Sights = {
 
 /** Where to look next; every line of it works as it is. */
 export function pointOut(narrator: Narrator, sights: Sights): void {
-  const { apiUrl, participantsUrl, version, sagaId, logs, workers } = sights
-  const definition = `"definition":"order"${version === undefined ? '' : `,"version":${version}`}`
+  const { play, apiUrl, participantsUrl, version, sagaId, logs, workers } = sights
+  const { label, input, after } = play.tries
+  const definition = `"definition":"${play.name}"${version === undefined ? '' : `,"version":${version}`}`
   narrator.pointers('All of it is running now. Where to look next:', [
     ['The API, to read and to try', `  ${apiUrl}/docs`],
     [
-      'Start a saga and wait for its end ("order-ts" is the same one in TypeScript)',
-      `  curl '${apiUrl}/v1/sagas?waitMs=10000' \\`,
+      label,
+      `  curl '${apiUrl}/v1/sagas${after === undefined ? '?waitMs=10000' : ''}' \\`,
       "    -H 'content-type: application/json' \\",
-      `    -d '{${definition},"input":{"orderId":"o-4","sku":"thread",`,
-      `         "quantity":3,"card":"4000-0000-0000-0000"}}'`,
+      `    -d '{${definition},"input":{${input[0]}`,
+      ...input.slice(1, -1).map((line) => `         ${line}`),
+      `         ${input.at(-1)}}}'`,
     ],
+    ...(after === undefined ? [] : [after(apiUrl)]),
     ...(sagaId === undefined
       ? []
       : ([
@@ -34,7 +39,7 @@ export function pointOut(narrator: Narrator, sights: Sights): void {
       `Kill ${workers.map(({ name }) => name).join(' or ')} and see it come back`,
       ...workers.map(({ pid }) => `  kill -9 ${pid}`),
     ],
-    ['Read the logs, the saga, its participants', `  ${logs}`, '  examples/order'],
+    ['Read the logs, the saga, its participants', `  ${logs}`, `  ${play.folder}`],
   ])
   narrator.say('Ctrl-C stops everything.')
 }

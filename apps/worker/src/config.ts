@@ -7,10 +7,17 @@ const Environment = z.object({
   SAGAS: list(),
   /** Queues to serve beside those of SAGAS, separated by commas. */
   QUEUES: list('default'),
+  /** A JSON file that says where services are, and what they are to be called with. */
+  SERVICES: z.string().optional(),
   CONCURRENCY: z.coerce.number().int().min(1).max(100_000).default(200),
   LEASE_MS: z.coerce.number().int().min(1_000).max(3_600_000).default(30_000),
   POLL_MS: z.coerce.number().int().min(10).max(60_000).default(500),
   GRACE_MS: z.coerce.number().int().min(0).max(3_600_000).default(25_000),
+  /** Where participants reach the API, for the address of a callback; none is sent if absent. */
+  PUBLIC_URL: z
+    .string()
+    .regex(/^https?:\/\/[^/?#@]+(\/[^?#]*)?$/, 'must be an http or https address, without user name or query')
+    .optional(),
   HOST: z.string().min(1).default('127.0.0.1'),
   /** Where /livez, /readyz and /metrics are served; none if absent, any free port if 0. */
   HEALTH_PORT: z.coerce.number().int().min(0).max(65_535).optional(),

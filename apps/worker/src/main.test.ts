@@ -1,6 +1,9 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createTestDatabase } from '@backstitch/local-postgres/testing'
 import { expect, onTestFinished, test } from 'vitest'
@@ -36,7 +39,9 @@ test('a worker says that it is ready, shows its health and its metrics, and stop
   const database = await createTestDatabase()
   onTestFinished(database.drop)
   const port = await freePort()
-  const worker = startWorker({ DATABASE_URL: database.url, HEALTH_PORT: String(port) })
+  const services = join(mkdtempSync(join(tmpdir(), 'backstitch-')), 'services.json')
+  writeFileSync(services, '{"payments": {"baseUrl": "http://payments", "concurrency": 7}}')
+  const worker = startWorker({ DATABASE_URL: database.url, HEALTH_PORT: String(port), SERVICES: services })
   const [message] = await once(worker.child, 'message')
   const get = (path: string) => fetch(`http://127.0.0.1:${port}${path}`)
 
@@ -46,7 +51,10 @@ test('a worker says that it is ready, shows its health and its metrics, and stop
     status: 'ok',
     checks: { database: 'ok', migrations: 'ok' },
   })
-  expect(await (await get('/metrics')).text()).toContain('backstitch_sagas_held 0')
+  const metrics = await (await get('/metrics')).text()
+  expect(metrics).toContain('backstitch_sagas_held 0')
+  expect(metrics).toContain('backstitch_service_limit{service="payments"} 7')
+  expect(metrics).toContain('backstitch_service_breaker{service="payments"} 0')
   expect((await get('/')).status).toBe(404)
 
   worker.child.disconnect()
@@ -58,6 +66,39 @@ test('a wrong configuration is told in full and ends the process with 1', async 
 
   expect(await worker.exited).toBe(1)
   await expect.poll(worker.output).toMatch(/DATABASE_URL: .*\nLEASE_MS: /)
+})
+
+test('the services come from a file; what is wrong with them is told in full, without a secret, and ends the process with 1', async () => {
+  const file = join(mkdtempSync(join(tmpdir(), 'backstitch-')), 'services.json')
+  writeFileSync(
+    file,
+    JSON.stringify({
+      payments: {
+        baseUrl: 'http://payments',
+        headers: { authorization: { env: 'PAYMENTS_TOKEN' }, 'x-key': 'hunter22' },
+        sign: { secret: { file: '/no/such/file' } },
+      },
+    }),
+  )
+  const worker = startWorker({ DATABASE_URL: 'postgres://127.0.0.1:1/none', SERVICES: file })
+
+  expect(await worker.exited).toBe(1)
+  await expect
+    .poll(worker.output)
+    .toBe(
+      [
+        'SERVICES: /payments/headers/authorization: the environment variable PAYMENTS_TOKEN is not set',
+        'SERVICES: /payments/sign/secret: the file /no/such/file cannot be read (ENOENT)',
+        '',
+      ].join('\n'),
+    )
+})
+
+test('a file of services that is not there is named', async () => {
+  const worker = startWorker({ DATABASE_URL: 'postgres://127.0.0.1:1/none', SERVICES: '/no/such.json' })
+
+  expect(await worker.exited).toBe(1)
+  await expect.poll(worker.output).toContain('SERVICES: /no/such.json cannot be read')
 })
 
 test('a module without sagas is named', async () => {

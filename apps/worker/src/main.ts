@@ -3,6 +3,7 @@ import { pino } from 'pino'
 import { readConfig } from './config.ts'
 import { serveHealth } from './health.ts'
 import { loadSagas } from './load-sagas.ts'
+import { loadServices } from './load-services.ts'
 import { createMetrics } from './metrics.ts'
 
 /** A process around the engine: configuration, saga modules, a health port, shutdown. */
@@ -15,6 +16,12 @@ if (!read.ok) {
   process.exit(1)
 }
 const { config } = read
+const loaded = await loadServices(config.SERVICES)
+if (!loaded.ok) {
+  for (const problem of loaded.problems) console.error(problem)
+  process.exit(1)
+}
+const { services } = loaded
 const log = pino({ level: config.LOG_LEVEL, base: { app: 'worker', pid: process.pid } })
 
 const sagas = await loadSagas(config.SAGAS).catch((error: unknown) => {
@@ -26,10 +33,12 @@ function newWorker() {
   return createWorker({
     databaseUrl: config.DATABASE_URL,
     sagas,
+    services,
     queues: config.QUEUES,
     concurrency: config.CONCURRENCY,
     leaseMs: config.LEASE_MS,
     pollMs: config.POLL_MS,
+    publicUrl: config.PUBLIC_URL,
     log,
   })
 }

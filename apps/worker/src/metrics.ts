@@ -1,6 +1,24 @@
 import type { Worker } from '@backstitch/engine'
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 
+type State = ReturnType<Worker['services']>[string]
+
+/** By the name of the service, or the origin of a plain URL. */
+const SERVICE_GAUGES: [name: string, help: string, value: (state: State) => number][] = [
+  ['backstitch_service_in_flight', 'Calls to a service under way', ({ inFlight }) => inFlight],
+  [
+    'backstitch_service_waiting',
+    'Attempts that wait here for their turn at a service',
+    ({ waiting }) => waiting,
+  ],
+  ['backstitch_service_limit', 'Calls to a service that may be under way at once', ({ limit }) => limit],
+  [
+    'backstitch_service_breaker',
+    'The circuit breaker of a service: 0 closed, 1 half-open, 2 open',
+    ({ breaker }) => ({ closed: 0, halfOpen: 1, open: 2 })[breaker],
+  ],
+]
+
 /** The worker's counters as Prometheus shows them: read when asked, nothing kept twice. */
 export function createMetrics(worker: Worker): Registry {
   const registry = new Registry()
@@ -44,6 +62,29 @@ export function createMetrics(worker: Worker): Registry {
     collect() {
       this.reset()
       this.inc(worker.counters().leasesLost)
+    },
+  })
+  for (const [name, help, value] of SERVICE_GAUGES) {
+    new Gauge({
+      name,
+      help,
+      labelNames: ['service'],
+      registers,
+      collect() {
+        this.reset()
+        for (const [service, state] of Object.entries(worker.services())) this.set({ service }, value(state))
+      },
+    })
+  }
+  new Counter({
+    name: 'backstitch_schedule_runs_total',
+    help: 'Instants of schedules this worker has answered, by outcome: started, skipped, failed',
+    labelNames: ['outcome'],
+    registers,
+    collect() {
+      this.reset()
+      for (const [outcome, count] of Object.entries(worker.counters().scheduleRuns))
+        this.inc({ outcome }, count)
     },
   })
   return registry

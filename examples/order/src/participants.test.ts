@@ -1,11 +1,11 @@
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { Ledger } from '@backstitch/example-participants'
 import type { FastifyInstance } from 'fastify'
 import { afterEach, describe, expect, test } from 'vitest'
-import { Ledger } from './ledger.ts'
 import type { Order } from './order.ts'
-import { buildParticipants } from './participants.ts'
+import { orderParticipants } from './participants.ts'
 import { DECLINED_CARD } from './services.ts'
 
 const order: Order = {
@@ -21,7 +21,7 @@ const running: Service[] = []
 function participants(options: { directory?: string; needles?: number; slowCarrierMs?: number } = {}) {
   const ledger = new Ledger(options.directory)
   const catalogue = { needle: { priceCents: 90, stock: options.needles ?? 100 } }
-  const service = { ledger, app: buildParticipants({ ...options, catalogue, ledger }) }
+  const service = { ledger, app: orderParticipants({ ...options, catalogue, ledger }) }
   running.push(service)
   return service
 }
@@ -177,7 +177,7 @@ describe('the order decides', () => {
       status: 402,
       type: expect.stringContaining('application/problem+json'),
       body: {
-        type: 'urn:order:card-declined',
+        type: 'urn:problem:card-declined',
         title: 'Card declined',
         status: 402,
         detail: 'the bank declined the card ending in 0002',

@@ -1,8 +1,8 @@
+import { Ledger } from '@backstitch/example-participants'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { orderDefinition } from './definition.ts'
-import { Ledger } from './ledger.ts'
-import { buildParticipants } from './participants.ts'
+import { orderParticipants } from './participants.ts'
 import { DECLINED_CARD } from './services.ts'
 
 const order = {
@@ -12,7 +12,7 @@ const order = {
   card: '4000-0000-0000-0000',
 }
 const ledger = new Ledger()
-const participants = buildParticipants({ ledger })
+const participants = orderParticipants({ ledger })
 const others: FastifyInstance[] = []
 
 beforeAll(async () => {
@@ -88,7 +88,7 @@ test('goes through the same services, forward and backward', async () => {
 })
 
 test('tells a definite no, what never happened, and what nobody knows apart', async () => {
-  const declining = buildParticipants({ ledger: new Ledger() })
+  const declining = orderParticipants({ ledger: new Ledger() })
   const broken = Fastify().post('/payments/charges', async (_, reply) => await reply.code(503).send('down'))
   const babbling = Fastify().post('/payments/charges', () => 'charged, I think')
   others.push(declining, broken, babbling)

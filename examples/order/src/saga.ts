@@ -1,4 +1,5 @@
-import { defineSaga, StepFailed, StepRejected, StepUncertain } from '@backstitch/sdk'
+import { callParticipant } from '@backstitch/example-participants'
+import { defineSaga } from '@backstitch/sdk'
 import { z } from 'zod'
 import { Order } from './order.ts'
 
@@ -54,68 +55,11 @@ const orderTs = defineSaga({
 /** What a worker takes from this module. */
 export const sagas = [orderTs]
 
-type Call = {
-  sagaId: string
-  step: string
-  direction: 'action' | 'compensation'
-  attempt: number
-  idempotencyKey: string
-  input: Order
-  signal: AbortSignal
-}
-
-/**
- * One call to a participant, with the key that makes it safe to repeat. The three ways it can go wrong are told apart,
- * because the saga goes on differently after each: never happened, a definite no, or nobody knows.
- */
-async function post<Answer>(path: string, call: Call, Answer: z.ZodType<Answer>): Promise<Answer> {
-  const { sagaId, step, direction, attempt, idempotencyKey, input, signal } = call
-  let response: Response
-  try {
-    response = await fetch(`${participantsUrl}${path}`, {
-      method: 'POST',
-      headers: {
-        'content-type': 'application/json',
-        'Idempotency-Key': idempotencyKey,
-        'Saga-Id': sagaId,
-        'Saga-Step': step,
-        'Saga-Direction': direction,
-        'Saga-Attempt': String(attempt),
-      },
-      body: JSON.stringify({ sagaId, step, direction, input }),
-      signal,
-    })
-  } catch (error) {
-    const neverLeft = error instanceof TypeError && codeOf(error.cause) === 'ECONNREFUSED'
-    const message = `no answer from ${path}`
-    throw neverLeft ? new StepFailed(message, { cause: error }) : new StepUncertain(message, { cause: error })
-  }
-  const text = await response.text().catch(() => '')
-  if (response.ok) {
-    const answer = Answer.safeParse(parse(text))
-    if (answer.success) return answer.data
-    throw new StepUncertain(`${path} answered ${response.status}, but not what was expected`)
-  }
-  const said = `${path} answered ${response.status}: ${detailOf(text)}`
-  if (response.status === 429) throw new StepFailed(said)
-  if (response.status >= 500 || response.status === 408) throw new StepUncertain(said)
-  throw new StepRejected(said, { code: `HTTP_${response.status}` })
-}
-
-/** The sentence in a problem (RFC 9457). */
-function detailOf(text: string): string {
-  const problem = z.object({ detail: z.string() }).safeParse(parse(text))
-  return problem.success ? problem.data.detail : text.slice(0, 200)
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
-function codeOf(cause: unknown): unknown {
-  return typeof cause === 'object' && cause !== null && 'code' in cause ? cause.code : undefined
+/** One call to a participant: its key, and the three ways it can go wrong, are in examples/participants/src/call.ts. */
+async function post<Answer>(
+  path: string,
+  call: Parameters<typeof callParticipant>[1],
+  Answer: z.ZodType<Answer>,
+): Promise<Answer> {
+  return await callParticipant(`${participantsUrl}${path}`, call, Answer)
 }

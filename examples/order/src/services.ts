@@ -1,18 +1,14 @@
-import type { Answer, Happening, Ledger, LedgerEntry } from './ledger.ts'
+import {
+  type Answer,
+  type Ledger,
+  type LedgerEntry,
+  type Operation,
+  ok,
+  refusal,
+} from '@backstitch/example-participants'
 import { Order } from './order.ts'
 
 /** What the four services do. They decide by the order alone: by its SKUs, its card, its shipping. */
-
-export type Operation = {
-  service: 'inventory' | 'payments' | 'shipping' | 'mail'
-  operation: string
-  path: string
-  direction: Happening['direction']
-  /** How long the work takes before there is anything to decide. */
-  takesMs?: (order: Order) => number
-  /** Decides and answers; `id` is the new thing's. In one go, so that two orders cannot both get the last piece. */
-  decide: (order: Order, id: string) => Answer
-}
 
 /** Declined, as the test cards of a payment provider are. */
 export const DECLINED_CARD = '4000-0000-0000-0002'
@@ -37,7 +33,7 @@ export function orderServices({
   ledger,
   catalogue = CATALOGUE,
   slowCarrierMs = 3000,
-}: Surroundings): Operation[] {
+}: Surroundings): Operation<Order>[] {
   const shelf = new Shelf(catalogue, ledger)
   const amountOf = ({ sku, quantity }: Order) => (catalogue[sku]?.priceCents ?? 0) * quantity
   return [
@@ -139,14 +135,4 @@ class Shelf {
   #move({ sku, quantity }: Pick<Order, 'sku' | 'quantity'>, sign: 1 | -1): void {
     this.#left.set(sku, (this.#left.get(sku) ?? 0) + sign * quantity)
   }
-}
-
-export function ok(body: Answer['body']): Answer {
-  return { status: 200, body }
-}
-
-/** A definite no, as problem JSON (RFC 9457). */
-export function refusal(status: number, kind: string, detail: string): Answer {
-  const title = kind.charAt(0).toUpperCase() + kind.slice(1).replaceAll('-', ' ')
-  return { status, body: { type: `urn:order:${kind}`, title, status, detail } }
 }

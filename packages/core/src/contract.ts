@@ -6,7 +6,9 @@ import { Direction, SagaState, Status, Stuck, Waiting } from './state.ts'
 
 /** The shapes of the REST API, shared by the server that validates them, the client that sends them and the OpenAPI page. */
 
-const JsonValue = z.custom<Json>((value) => value !== undefined).meta({ description: 'any JSON value' })
+export const JsonValue = z
+  .custom<Json>((value) => value !== undefined)
+  .meta({ description: 'any JSON value' })
 export const Instant = z.iso.datetime({ offset: true })
 
 /** A key the caller chose: visible text without control characters. */
@@ -153,6 +155,31 @@ export const Accepted = z
   .meta({ id: 'Accepted' })
 export type Accepted = z.infer<typeof Accepted>
 
+/** How an asynchronous step has ended, as its participant tells it (M3). */
+export const CallbackEnd = z
+  .union([
+    z.strictObject({ result: JsonValue.optional() }).meta({ description: 'it succeeded' }),
+    z
+      .strictObject({
+        error: z.strictObject({
+          code: z
+            .string()
+            .regex(/^[A-Za-z][A-Za-z0-9_.-]{0,63}$/, 'letters, digits, "_", "." or "-", at most 64'),
+          message: z.string().max(8192),
+          retryable: z.boolean().meta({
+            description:
+              'true: another attempt may succeed; false: a definite no. In either case nothing has happened',
+          }),
+        }),
+      })
+      .meta({ description: 'it failed, and had no effect' }),
+  ])
+  .meta({ id: 'CallbackEnd' })
+export type CallbackEnd = z.infer<typeof CallbackEnd>
+
+export const CallbackTaken = z.object({ accepted: z.literal(true) }).meta({ id: 'CallbackTaken' })
+export type CallbackTaken = z.infer<typeof CallbackTaken>
+
 export const RegisteredDefinition = z
   .object({
     name: z.string(),
@@ -170,6 +197,7 @@ export const Worker = z
     pid: z.int(),
     queues: z.array(z.string()),
     handlers: z.record(z.string(), z.array(z.string())),
+    services: z.array(z.string()).meta({ description: 'services it is configured for' }),
     concurrency: z.int(),
     holds: z.int(),
     startedAt: z.string(),

@@ -1,10 +1,10 @@
+import { type Agenda, agendaWith, agendaWithout, directionOf, isEmpty } from './agenda.ts'
 import { nextOwed, stepOf } from './compensation.ts'
 import { isChild, isWait, type ResolvedDefinition, type ResolvedStep } from './definition.ts'
 import { evaluate, type Values } from './expression.ts'
 import { type Change, change } from './history.ts'
 import { type Json, sanitizeText } from './json.ts'
 import { MAX_REASON_BYTES } from './limits.ts'
-import { directionOf, isEmpty, type Schedule, scheduleWith, scheduleWithout } from './schedule.ts'
 import { entryOf, type SagaState, type Status, type Stuck, type Waiting } from './state.ts'
 
 /**
@@ -45,14 +45,14 @@ export function beginning(definition: ResolvedDefinition, now: number): Change {
 
 /** What follows when `ended` is over: done, passed over or undone. */
 export function goOn(state: SagaState, ended: string, given: Given, latest?: Latest): Change {
-  return settle(state, scheduleWithout(state, [ended]), given, latest)
+  return settle(state, agendaWithout(state, [ended]), given, latest)
 }
 
 /**
  * What follows when the schedule has become `left`: what is running is let end first; what gave up goes to a person; and
  * when a group is done, the next one comes.
  */
-export function settle(before: SagaState, left: Schedule, given: Given, latest?: Latest): Change {
+export function settle(before: SagaState, left: Agenda, given: Given, latest?: Latest): Change {
   if (before.status === 'stuck' || isRunning(left, given)) return left
   const state = change(before, left)
   const [gaveUp] = Object.entries(state.gaveUp ?? {})
@@ -118,7 +118,7 @@ export function again(state: SagaState, step: string, given: Given): Change {
   const waiting = entryOf(state.waiting, step)
   if (waiting !== undefined) {
     const dueAt = entryOf(state.dueAt, step)
-    return scheduleWith(state, step, { attempt: 1, waiting, ...(dueAt !== undefined && { dueAt }) })
+    return agendaWith(state, step, { attempt: 1, waiting, ...(dueAt !== undefined && { dueAt }) })
   }
   // A saga that is to turn round begins nothing more: a child that it does not wait for has ended.
   if (
@@ -126,8 +126,8 @@ export function again(state: SagaState, step: string, given: Given): Change {
     (isForward && state.cause !== undefined && isChildAction(given.definition, step))
   )
     return goOn(state, step, given)
-  if (!isForward || state.cause !== undefined) return scheduleWith(state, step, { attempt: 1 })
-  return onward(change(state, scheduleWithout(state, [step])), state.currentStepIndex, given)
+  if (!isForward || state.cause !== undefined) return agendaWith(state, step, { attempt: 1 })
+  return onward(change(state, agendaWithout(state, [step])), state.currentStepIndex, given)
 }
 
 /** The next step to undo, or the end (S8). `why` is given by what turned the saga round. */
@@ -155,7 +155,7 @@ export function turn(before: SagaState, why: Change, given: Given): Change {
     ...(before.gaveUp !== undefined && { gaveUp: {} }),
   }
   const kept = new Set([...stepsWaitingFor(before, 'saga'), ...(given.underWay ?? [])])
-  const left = scheduleWithout(
+  const left = agendaWithout(
     before,
     Object.keys(before.attempts).filter((step) => !kept.has(step)),
   )
@@ -172,7 +172,7 @@ export function turn(before: SagaState, why: Change, given: Given): Change {
 
 /** One step has failed for good, and no way leads back from it: once nothing else is running it goes to a person (S12). */
 export function giveUp(state: SagaState, step: string, why: GaveUp, given: Given): Change {
-  const left = scheduleWithout(state, [step])
+  const left = agendaWithout(state, [step])
   const isElsewhere = state.status === 'stuck' && state.stuck?.step !== step
   if (isElsewhere || isRunning(left, given)) return { ...left, gaveUp: { ...state.gaveUp, [step]: why } }
   return stuckAt(state, step, why, left, given)
@@ -183,7 +183,7 @@ function stuckAt(
   state: SagaState,
   step: string | undefined,
   { reason, message }: GaveUp,
-  left: Schedule,
+  left: Agenda,
   given: Given,
 ): Change {
   const direction = directionOf(state)
@@ -200,7 +200,7 @@ export function crashLooped(
 ): Change {
   const waiting = entryOf(state.waiting, step ?? '')?.for
   const isTold = waiting === 'callback' || waiting === 'saga'
-  const left = scheduleWithout(state, step === undefined || isTold ? [] : [step])
+  const left = agendaWithout(state, step === undefined || isTold ? [] : [step])
   return stuckAt(state, step, { reason: 'crashLoop', message }, left, given)
 }
 
@@ -215,7 +215,7 @@ function undecided(state: SagaState, step: string, detail: string, given: Given)
   return turn(state, why, given)
 }
 
-function stuckOver(state: SagaState, [step, why]: [string, GaveUp], left: Schedule, given: Given): Change {
+function stuckOver(state: SagaState, [step, why]: [string, GaveUp], left: Agenda, given: Given): Change {
   const { [step]: _, ...gaveUp } = state.gaveUp ?? {}
   return { ...stuckAt(state, step, why, left, given), gaveUp }
 }
@@ -266,7 +266,7 @@ function scopeOf(state: SagaState, { spilled = new Map() }: Given, step: string,
   }
 }
 
-function isRunning({ attempts }: Schedule, { underWay = [] }: Given): boolean {
+function isRunning({ attempts }: Agenda, { underWay = [] }: Given): boolean {
   return underWay.some((step) => entryOf(attempts, step) !== undefined)
 }
 
@@ -305,7 +305,7 @@ export function cutShort(
   definition: ResolvedDefinition,
   state: SagaState,
   steps: readonly string[],
-): { steps: string[]; left: Schedule } {
+): { steps: string[]; left: Agenda } {
   const lost = steps.filter((step) => !isChildAction(definition, step))
   const dueAt = Object.entries(state.dueAt ?? {}).filter(([step]) => !steps.includes(step))
   return {

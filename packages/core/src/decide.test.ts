@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { dueNow, isPastDeadline, keptSignal, next, nextAct, overdue, wakeAt } from './agenda.ts'
 import type { Outcome } from './event.ts'
 import { MAX_CONTEXT_BYTES, MAX_KEPT_SIGNALS } from './limits.ts'
-import { dueNow, isPastDeadline, keptSignal, next, nextAct, overdue, wakeAt } from './schedule.ts'
 import { entryOf, isClean } from './state.ts'
 import { define, Play, START } from './testing.ts'
 

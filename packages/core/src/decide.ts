@@ -1,3 +1,14 @@
+import {
+  agendaWith,
+  agendaWithout,
+  deadlineActs,
+  directionOf,
+  dueNow,
+  EMPTY_AGENDA,
+  isAttempted,
+  isAwaited,
+  overdue,
+} from './agenda.ts'
 import { stepOf } from './compensation.ts'
 import { again, crashLooped, cutShort, type Given, giveUp, goOn, onward, settle, turn } from './course.ts'
 import { type Act, isAct, isWait, type ResolvedDefinition } from './definition.ts'
@@ -13,17 +24,6 @@ import {
   MAX_REASON_BYTES,
 } from './limits.ts'
 import { retryDelayMs } from './retry.ts'
-import {
-  deadlineActs,
-  directionOf,
-  dueNow,
-  isAttempted,
-  isAwaited,
-  NOTHING_SCHEDULED,
-  overdue,
-  scheduleWith,
-  scheduleWithout,
-} from './schedule.ts'
 import { entryOf, isMoving, isTerminal, type SagaState } from './state.ts'
 
 /**
@@ -81,7 +81,7 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
         }
         const dueAt = new Date(given.now + callbackMs).toISOString()
         const slot = { attempt: event.attempt, dueAt, waiting: { for: 'callback' as const } }
-        return settle(mid, scheduleWith(mid, event.step, slot), given)
+        return settle(mid, agendaWith(mid, event.step, slot), given)
       })
     }
 
@@ -90,7 +90,7 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
       const { type: _, ...facts } = event
       return record({ kind: 'childStarted', at, ...facts }, (mid) => {
         const waiting = { for: 'saga' as const, sagaId: event.child.sagaId }
-        return settle(mid, scheduleWith(mid, event.step, { attempt: event.attempt, waiting }), given)
+        return settle(mid, agendaWith(mid, event.step, { attempt: event.attempt, waiting }), given)
       })
     }
 
@@ -100,8 +100,13 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
     case 'conditionDue': {
       if (overdue(state, given.now)?.type !== 'conditionDue') return ignored('no condition is waited for')
       return record({ kind: 'conditionChecked', at }, (mid) =>
-        onward(change(mid, NOTHING_SCHEDULED), mid.currentStepIndex, given),
+        onward(change(mid, EMPTY_AGENDA), mid.currentStepIndex, given),
       )
+    }
+
+    case 'nothingRuns': {
+      if (state.gaveUp === undefined || !isMoving(state.status)) return ignored('nothing has given up')
+      return record({ kind: 'waitedNoLonger', at }, (mid) => settle(mid, agendaWithout(mid, []), given))
     }
 
     case 'signalReceived': {
@@ -145,7 +150,7 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
           return giveUp(mid, step, { reason: 'retriesExhausted', message: failureReason }, given)
         const pivot = mid.pivot === undefined ? {} : { pivot: 'failed' as const }
         const why = { ...pivot, cause: 'failure', failedStep: step, failureReason } as const
-        return turn(change(mid, scheduleWithout(mid, [step])), why, given)
+        return turn(change(mid, agendaWithout(mid, [step])), why, given)
       })
     }
 
@@ -232,7 +237,7 @@ function isAbout(event: Event, step: string): boolean {
 
 /** Why a verb is not possible, or undefined. */
 export function refusal(
-  state: Pick<SagaState, 'status' | 'stuck' | 'attempts' | 'completedSteps' | 'compensatedSteps'>,
+  state: Pick<SagaState, 'status' | 'stuck' | 'waiting' | 'completedSteps' | 'compensatedSteps'>,
   {
     verb,
     step,
@@ -258,7 +263,7 @@ export function refusal(
   }
   if (verb === 'retry') return undefined
   // What workers died of while it was waited for may still be ended by others.
-  if (entryOf(state.attempts, stuck.step) !== undefined)
+  if (entryOf(state.waiting, stuck.step) !== undefined)
     return `step "${stuck.step}" is still waited for; it can only be retried, which waits on`
   const { completedSteps, compensatedSteps } = state
   if ((stuck.direction === 'action' ? completedSteps : compensatedSteps).includes(stuck.step))
@@ -298,7 +303,7 @@ function hearOfChild(
   const at = new Date(given.now).toISOString()
   return record({ kind: 'childReported', at, step, child, status }, (mid) => {
     const { stuck: _, ...rest } = waiting
-    return scheduleWith(mid, step, {
+    return agendaWith(mid, step, {
       attempt,
       waiting: status === 'stuck' ? { ...rest, stuck: true } : rest,
     })
@@ -313,7 +318,7 @@ function retry(
   const act = actOf(given.definition, failed)
   const delayMs = retryDelayMs(act.retry, failed.attempt, given.random, failed.retryAfterMs)
   const dueAt = new Date(given.now + delayMs).toISOString()
-  const left = scheduleWith(state, failed.step, { attempt: failed.attempt + 1, dueAt })
+  const left = agendaWith(state, failed.step, { attempt: failed.attempt + 1, dueAt })
   return settle(state, left, given)
 }
 

@@ -8,6 +8,7 @@ import {
   WHEN_SCOPE,
 } from './expression.ts'
 import type { Json } from './json.ts'
+import { compileProbe, type Probe } from './probe.ts'
 import { compileRequest, type RequestTemplate } from './request.ts'
 import { compileTemplate, type Template } from './template.ts'
 
@@ -77,19 +78,85 @@ const Headers = z.record(z.string(), z.string().max(4096)).superRefine((headers,
   }
 })
 
+const ServicePath = z
+  .string()
+  .max(2048)
+  .refine((text) => pathProblem(text) === undefined, {
+    error: (issue) => pathProblem(String(issue.input)) ?? '',
+  })
+  .meta({ description: "below the service's base path: it begins with /, and leads nowhere else" })
+
+/** Where a call goes: to an address, or to a service whose address each worker knows. */
+const Target = {
+  url: HttpUrl.optional(),
+  service: Name.optional().meta({
+    description: "a service of the worker's configuration; with path, in place of url",
+  }),
+  path: ServicePath.optional(),
+}
+
+function refuseOtherThanOneTarget(
+  {
+    url,
+    service,
+    path,
+  }: { url?: string | undefined; service?: string | undefined; path?: string | undefined },
+  context: { addIssue(issue: { code: 'custom'; path: string[]; message: string }): void },
+): void {
+  const refuse = (at: string, message: string) => context.addIssue({ code: 'custom', path: [at], message })
+  if (url !== undefined) {
+    if (service !== undefined) refuse('service', 'stands beside url; write url, or service and path')
+    if (path !== undefined) refuse('path', 'stands beside url; write url, or service and path')
+  } else if (service === undefined) {
+    refuse('url', 'missing; write url, or service and path')
+  } else if (path === undefined) {
+    refuse('path', `missing; say where at "${service}", such as "/charges"`)
+  }
+}
+
+const Condition = z.string().max(4096)
+
+/** How a participant is asked what became of an attempt whose outcome is uncertain. */
+export const HttpProbe = z
+  .strictObject({
+    type: z.literal('http'),
+    method: z.enum(['GET', 'POST']).default('GET'),
+    ...Target,
+    headers: Headers.optional(),
+    body: JsonValue.optional(),
+    timeoutMs: DurationMs.optional(),
+    happened: Condition.optional().meta({
+      description: 'an expression over `answer` ({status, body}): true if the step has happened',
+    }),
+    result: JsonValue.optional().meta({
+      description: 'what it gave, if it happened; `answer.body` if absent',
+    }),
+    willNotHappen: Condition.optional().meta({
+      description:
+        'an expression over `answer`: true only if the participant promises that nothing sent so far has happened or ever will',
+    }),
+  })
+  .superRefine(refuseOtherThanOneTarget)
+  .meta({
+    description:
+      'asks what became of an attempt whose outcome is uncertain. Without expressions the answer is 2xx and {"outcome": "happened", "result": …}, {"outcome": "willNotHappen"} or {"outcome": "unknown"}',
+  })
+
 export const HttpAction = z
   .strictObject({
     type: z.literal('http'),
     method: z.enum(['GET', 'POST', 'PUT', 'PATCH', 'DELETE']).default('POST'),
-    url: HttpUrl,
+    ...Target,
     headers: Headers.optional(),
     body: JsonValue.optional(),
     completion: z.enum(['answer', 'callback']).optional().meta({
       description:
         'callback: an answer 202 means that it is under way, and that its end comes to POST /v1/callbacks/{token}',
     }),
+    probe: HttpProbe.optional(),
   })
-  .meta({ description: 'a call to an HTTP service' })
+  .superRefine(refuseOtherThanOneTarget)
+  .meta({ description: 'a call to an HTTP service: by url, or by service and path' })
 
 export const HandlerAction = z.strictObject({ type: z.literal('handler') }).meta({
   description: 'a TypeScript function registered in a worker under the definition and the name of the step',
@@ -140,7 +207,7 @@ export const RetryPolicy = z
   .meta({ description: 'attempts and back-off: exponential with full jitter, never under 100 ms' })
 
 const Compensation = z.discriminatedUnion('type', [
-  HttpAction.extend({ timeoutMs: DurationMs.optional(), retry: RetryPolicy.optional() }),
+  HttpAction.safeExtend({ timeoutMs: DurationMs.optional(), retry: RetryPolicy.optional() }),
   HandlerAction.extend({ timeoutMs: DurationMs.optional(), retry: RetryPolicy.optional() }),
 ])
 
@@ -255,6 +322,7 @@ export function placedSteps({ steps }: { readonly steps: readonly (Step | Parall
   })
 }
 export type HttpAction = z.infer<typeof HttpAction>
+export type HttpProbe = z.infer<typeof HttpProbe>
 export type HandlerAction = z.infer<typeof HandlerAction>
 export type SagaAction = z.infer<typeof SagaAction>
 export type CompensateWhen = z.infer<typeof CompensateWhen>
@@ -275,6 +343,10 @@ export type Act = {
   /** How long its callback may take, if it ends by one. Then `timeoutMs` is that of the request which begins it (M3). */
   callbackMs: number | undefined
   retry: Retry
+  /** How to ask what became of it. */
+  probe?: Probe | undefined
+  /** Of a compensation: how to ask what became of the action it undoes. */
+  actionProbe?: Probe | undefined
 }
 
 /** A step that nobody carries out: it ends by itself, or when it is told to (S7a). */
@@ -372,18 +444,20 @@ function resolveAction(step: Step, defaultMs: number, retry: Retry): ResolvedSte
 function resolveCompensation(step: Step, defaultMs: number, retry: Retry): Act | Undo | undefined {
   const { compensation } = step
   if (compensation === undefined) return step.action.type === 'saga' ? { undoes: 'child' } : undefined
-  return resolveAct(compensation, COMPENSATION_SCOPE, compensation.timeoutMs ?? defaultMs, {
+  const act = resolveAct(compensation, COMPENSATION_SCOPE, compensation.timeoutMs ?? defaultMs, {
     ...retry,
     maxAttempts: COMPENSATION_ATTEMPTS,
     ...present(compensation.retry),
   })
+  return { ...act, actionProbe: resolveProbe(step.action, ACTION_SCOPE) }
 }
 
 /** A request is not waited for as long as its callback may be: it only has to be taken on. */
 function resolveAct(call: HttpAction | HandlerAction, scope: Scope, ownMs: number, retry: Retry): Act {
   const callbackMs = call.type === 'http' && call.completion === 'callback' ? ownMs : undefined
   const timeoutMs = callbackMs === undefined ? ownMs : Math.min(callbackMs, DEFAULT_TIMEOUT_MS)
-  return { call, request: compiledRequest(call, scope), timeoutMs, callbackMs, retry }
+  const request = compiledRequest(call, scope)
+  return { call, request, probe: resolveProbe(call, scope), timeoutMs, callbackMs, retry }
 }
 
 /** `checkDefinition` has refused what does not compile: here it is a bug, or a definition that nobody has checked. */
@@ -391,6 +465,13 @@ function compiledRequest(action: HttpAction | HandlerAction, scope: Scope): Requ
   if (action.type !== 'http') return undefined
   const compiled = compileRequest(action, scope, '')
   if (compiled.ok) return compiled.request
+  throw new Error(compiled.problems.map(({ pointer, detail }) => `${pointer}: ${detail}`).join('; '))
+}
+
+function resolveProbe(action: Step['action'], scope: Scope): Probe | undefined {
+  if (action.type !== 'http' || action.probe === undefined) return undefined
+  const compiled = compileProbe(action.probe, scope, '')
+  if (compiled.ok) return compiled.probe
   throw new Error(compiled.problems.map(({ pointer, detail }) => `${pointer}: ${detail}`).join('; '))
 }
 
@@ -404,6 +485,12 @@ function compiledInput(source: Json): Template {
   const compiled = compileTemplate(source, ACTION_SCOPE, '')
   if (compiled.ok) return compiled.template
   throw new Error(compiled.problems.map(({ pointer, detail }) => `${pointer}: ${detail}`).join('; '))
+}
+
+/** The services a worker must know to carry it out: its own, and those its probes ask. */
+export function servicesOf(act: Act): string[] {
+  const calls = [act.call, act.probe?.call, act.actionProbe?.call]
+  return calls.flatMap((call) => (call?.type === 'http' && call.service !== undefined ? [call.service] : []))
 }
 
 /** Something that a participant carries out. */
@@ -437,6 +524,20 @@ function present(policy: z.infer<typeof RetryPolicy> | undefined): Partial<Retry
   if (policy?.factor !== undefined) given.factor = policy.factor
   if (policy?.maxDelayMs !== undefined) given.maxDelayMs = policy.maxDelayMs
   return given
+}
+
+/** What is wrong with a path below a service's base path, or undefined. */
+function pathProblem(text: string): string | undefined {
+  const written = text.replaceAll(/\$\{\{.*?\}\}/gs, 'x')
+  if (!written.startsWith('/')) return 'does not begin with "/"'
+  if (written.startsWith('//')) return 'begins with "//", which would name another host'
+  if (/[#\\]/.test(written)) return 'has a "#" or a "\\"; remove it'
+  if (!/^[\x21-\x7e]*$/.test(written))
+    return 'has a space, a control character or a letter outside ASCII; percent-encode it'
+  const [path = ''] = written.split('?')
+  if (path.split('/').some((segment) => /^(\.|%2e){1,2}$/i.test(segment)))
+    return 'has a segment "." or "..", which leads elsewhere'
+  return undefined
 }
 
 /** What is wrong with a participant's URL, or undefined. Written without `URL`, which core does not have. */

@@ -1,3 +1,4 @@
+import type { Probed } from './history.ts'
 import type { Json } from './json.ts'
 import type { Direction, Status } from './state.ts'
 
@@ -30,15 +31,22 @@ export type ChildReport = {
 export type Verb = 'retry' | 'skip' | 'markCompensated'
 
 export type Event =
-  | ({ type: 'attemptSucceeded'; result: Json; resultBytes: number; by?: Teller } & AttemptId)
+  | ({
+      type: 'attemptSucceeded'
+      result: Json
+      resultBytes: number
+      by?: Teller
+      probes?: Probed[] | undefined
+    } & AttemptId)
   /** The participant has taken it on, and tells later how it ended (M3). */
-  | ({ type: 'attemptPending' } & AttemptId)
+  | ({ type: 'attemptPending'; probes?: Probed[] | undefined } & AttemptId)
   | ({
       type: 'attemptFailed'
       outcome: Exclude<Outcome, 'succeeded'>
       error: AttemptError
       retryAfterMs?: number | undefined
       by?: Teller
+      probes?: Probed[] | undefined
     } & AttemptId)
   /** A saga has been started to carry the step out, or to undo it (M4, M5). */
   | ({ type: 'childStarted'; child: StartedChild } & AttemptId)
@@ -46,6 +54,8 @@ export type Event =
   | ({ type: 'childReported' } & ChildReport)
   /** Somebody has sent a signal; `letter` is its number in the saga's mail (M2). */
   | { type: 'signalReceived'; signal: string; letter: number; payload: Json; payloadBytes: number }
+  /** Nothing of it is running, and nothing can be begun at the moment: what gave up need not wait any longer (S12a). */
+  | { type: 'nothingRuns' }
   /** The first step's condition is to be looked at. */
   | { type: 'conditionDue' }
   /** An attempt's result came after its time-out: recorded, never applied (S4). */

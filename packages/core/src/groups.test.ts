@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { wakeAt } from './agenda.ts'
 import { checkDefinition } from './lint.ts'
 import { plan } from './plan.ts'
-import { wakeAt } from './schedule.ts'
 import { undoEntry } from './start.ts'
 import { define, Play, START, sketch } from './testing.ts'
 
@@ -178,6 +178,17 @@ test('a compensation that fails beside others goes to a person once they have en
   expect(play.state).toMatchObject({ status: 'stuck', stuck: { step: 'flight', direction: 'compensation' } })
   play.operator('markCompensated')
   expect(play.state).toMatchObject({ status: 'compensating', attempts: { quote: 1 } })
+})
+
+test('who has given up is put before a person as soon as nothing runs, whatever the others are put off for (S12a)', () => {
+  const play = new Play(together).settleAll('succeeded', 'succeeded', 'succeeded', 'rejected')
+  expect(play.tell({ type: 'nothingRuns' }).is).toBe('ignored')
+  play.end('flight', 'rejected', ['hotel'])
+  play.tell({ type: 'nothingRuns' })
+  expect(play.state).toMatchObject({ status: 'stuck', stuck: { step: 'flight' }, attempts: { hotel: 1 } })
+  expect(play.tell({ type: 'nothingRuns' }).is).toBe('ignored')
+  play.operator('markCompensated')
+  expect(play.state).toMatchObject({ status: 'compensating', attempts: { hotel: 1 } })
 })
 
 test('a group whose workers keep dying is stuck over one member and keeps the others (S19)', () => {

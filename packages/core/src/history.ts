@@ -21,6 +21,14 @@ import {
 
 const JsonValue = z.custom<Json>((value) => value !== undefined)
 const Attempt = { step: z.string(), direction: Direction, attempt: z.int().min(1) }
+/** A participant was asked what became of an attempt, and this is what came of it. In the order of asking. */
+const Probed = z.object({
+  of: Direction,
+  answer: z.enum(['happened', 'willNotHappen', 'unknown']),
+  why: z.string().optional(),
+})
+export type Probed = z.infer<typeof Probed>
+const Probes = { probes: z.array(Probed).optional() }
 const Letter = { signal: z.string(), letter: z.int().min(1) }
 const Act = { actor: z.string(), reason: z.string() }
 const by = z.enum(['callback', 'child']).optional()
@@ -80,6 +88,7 @@ const facts = [
     at: z.string(),
     ...Attempt,
     outcome: z.literal('succeeded'),
+    ...Probes,
     result: JsonValue,
     resultBytes: z.int(),
     spilled: z.boolean().optional(),
@@ -87,7 +96,7 @@ const facts = [
     to: Change,
   }),
   /** The participant has taken it on; its callback is waited for (M3). */
-  z.object({ kind: z.literal('attemptPending'), at: z.string(), ...Attempt, to: Change }),
+  z.object({ kind: z.literal('attemptPending'), at: z.string(), ...Attempt, ...Probes, to: Change }),
   z.object({
     kind: z.literal('childStarted'),
     at: z.string(),
@@ -127,6 +136,7 @@ const facts = [
     outcome: z.enum(['rejected', 'failed', 'uncertain']),
     error: z.object({ code: z.string(), message: z.string() }),
     by,
+    ...Probes,
     to: Change,
   }),
   z.object({
@@ -145,6 +155,8 @@ const facts = [
   }),
   z.object({ kind: z.literal('interrupted'), at: z.string(), steps: z.array(z.string()), to: Change }),
   z.object({ kind: z.literal('conditionChecked'), at: z.string(), to: Change }),
+  /** What had given up while others were under way waited for them no longer. */
+  z.object({ kind: z.literal('waitedNoLonger'), at: z.string(), to: Change }),
   z.object({ kind: z.literal('deadlinePassed'), at: z.string(), to: Change }),
   z.object({ kind: z.literal('cancelRequested'), at: z.string(), ...Act, to: Change }),
   z.object({ kind: z.literal('retried'), at: z.string(), ...Act, step: z.string(), to: Change }),
@@ -258,7 +270,11 @@ export function note(before: SagaState, entry: Entry, seq: number): SagaState {
       return state
     case 'attemptFailed':
       delete state.leasesLost
-      if (entry.outcome === 'uncertain' && entry.direction === 'action') addUncertain(state, [entry.step])
+      if (entry.direction === 'compensation') return state
+      if (entry.outcome === 'uncertain') addUncertain(state, [entry.step])
+      else if (isWithdrawn(entry.probes)) {
+        state.uncertainSteps = state.uncertainSteps.filter((name) => name !== entry.step)
+      }
       return state
     case 'leaseLost':
       state.leasesLost = entry.leasesLost
@@ -291,6 +307,7 @@ export function note(before: SagaState, entry: Entry, seq: number): SagaState {
       return state
     case 'childReported':
     case 'conditionChecked':
+    case 'waitedNoLonger':
     case 'deadlinePassed':
     case 'lateResult':
     case 'verbRefused':
@@ -366,6 +383,11 @@ function dropLetter(state: SagaState, signal: string, letter: number): void {
   const signals = left.length > 0 ? { ...others, [signal]: left } : others
   if (Object.keys(signals).length > 0) state.signals = signals
   else delete state.signals
+}
+
+/** One promise covers every attempt before it, since all have one key; what this attempt itself left open is its outcome. */
+function isWithdrawn(probes: readonly Probed[] = []): boolean {
+  return probes.some(({ of, answer }) => of === 'action' && answer === 'willNotHappen')
 }
 
 function addUncertain(state: SagaState, steps: readonly string[]): void {

@@ -425,3 +425,117 @@ function at(document: Json, pointer: string): unknown {
     return inside.get(key)
   }, document)
 }
+
+describe('a service and a path in place of a URL', () => {
+  const service = (more: Record<string, Json>) =>
+    withStep({ action: { type: 'http', service: 'payments', ...more } })
+
+  test.each(['/', '/charges', '/charges/${{ input.id }}?at=${{ input.at }}', '/a//b/', '/...', '/?x=..'])(
+    '%s is accepted',
+    (path) => {
+      expect(problemsIn(service({ path }))).toEqual([])
+    },
+  )
+
+  test.each([
+    ['', 'does not begin with "/"'],
+    ['charges', 'does not begin with "/"'],
+    ['https://evil/', 'does not begin with "/"'],
+    ['${{ input.path }}', 'does not begin with "/"'],
+    ['//evil/charges', 'another host'],
+    ['/\\evil', 'remove it'],
+    ['/a#b', 'remove it'],
+    ['/a b', 'percent-encode it'],
+    ['/ä', 'percent-encode it'],
+    ['/a/../../b', 'leads elsewhere'],
+    ['/a/.', 'leads elsewhere'],
+    ['/%2e%2E/b', 'leads elsewhere'],
+    ['/.%2e/b', 'leads elsewhere'],
+  ])('%j is refused', (path, detail) => {
+    expect(problemsIn(service({ path }))).toEqual([
+      { pointer: '/steps/0/action/path', detail: expect.stringContaining(detail) },
+    ])
+  })
+
+  test.each<[string, Record<string, Json>, string]>([
+    ['neither', { type: 'http' }, '/steps/0/action/url'],
+    ['a service without a path', { type: 'http', service: 'payments' }, '/steps/0/action/path'],
+    ['a path without a service', { type: 'http', path: '/' }, '/steps/0/action/url'],
+    ['a URL and a service', { ...post, service: 'payments' }, '/steps/0/action/service'],
+    ['a URL and a path', { ...post, path: '/' }, '/steps/0/action/path'],
+    ['a name that is none', { type: 'http', service: 'pay ments', path: '/' }, '/steps/0/action/service'],
+  ])('%s is refused', (_, action, pointer) => {
+    expect(problemsIn(withStep({ action })).map((problem) => problem.pointer)).toEqual([pointer])
+  })
+
+  test('holds for compensations, too', () => {
+    expect(
+      problemsIn(withStep({ compensation: { type: 'http', service: 'a', path: '/..', timeoutMs: 5 } })),
+    ).toMatchObject([{ pointer: '/steps/0/compensation/path' }])
+    expect(
+      problemsIn(withStep({ compensation: { type: 'http', service: 'a', path: '/', timeoutMs: 5 } })),
+    ).toEqual([])
+  })
+
+  test('the same service and path for both directions is a warning at the path', () => {
+    const same = { type: 'http', service: 'a', path: '/' }
+    expect(warningsFor(withStep({ action: same, compensation: same }))).toMatchObject([
+      { pointer: '/steps/0/compensation/path' },
+    ])
+    expect(warningsFor(withStep({ action: same, compensation: { ...same, path: '/undo' } }))).toEqual([])
+  })
+})
+
+describe('a probe', () => {
+  const probed = (probe: Json) => withStep({ action: { ...post, probe } })
+  const undoProbed = (probe: Json) =>
+    withStep({ compensation: { ...post, url: 'https://pay.example/refund', probe } })
+  const get = { type: 'http', url: 'https://pay.example/charges/${{ saga.idempotencyKey }}' }
+
+  test('is accepted in both directions, with expressions over the answer', () => {
+    const probe = {
+      ...get,
+      timeoutMs: 5_000,
+      happened: 'answer.status == 200',
+      result: '${{ answer.body.charge }}',
+    }
+    expect(problemsIn(probed({ ...probe, willNotHappen: 'answer.body.fenced' }))).toEqual([])
+    expect(problemsIn(undoProbed({ ...get, url: 'https://pay.example/${{ result.id }}' }))).toEqual([])
+  })
+
+  test.each<[string, Record<string, Json>, string]>([
+    ['another method', { method: 'DELETE' }, '/method'],
+    ['an unknown field', { retry: {} }, '/retry'],
+    ['a handler', { type: 'handler' }, '/type'],
+    ['a body in a GET', { body: {} }, '/body'],
+    ['an unknown variable in its URL', { url: 'https://pay.example/${{ result.id }}' }, '/url'],
+    ['an unknown variable in a header', { headers: { 'x-id': '${{ answer.body }}' } }, '/headers/x-id'],
+    ['a number for a condition', { happened: 'answer.status + 1' }, '/happened'],
+    ['an expression that does not parse', { willNotHappen: 'answer.' }, '/willNotHappen'],
+    ['a failure that an action does not know of', { happened: 'failure.step == "a"' }, '/happened'],
+    ['an unknown variable in the result', { result: { id: '${{ reply.id }}' } }, '/result/id'],
+    ['a header of the engine', { headers: { 'Saga-Probe': 'x' } }, '/headers/Saga-Probe'],
+  ])('is refused with the place for %s', (_, more, pointer) => {
+    expect(problemsIn(probed({ ...get, ...more })).map((problem) => problem.pointer)).toEqual([
+      `/steps/0/action/probe${pointer}`,
+    ])
+  })
+
+  test('is refused for reading the result of a step that has not run by then', () => {
+    const document = sketch([
+      { name: 'charge', action: { ...post, probe: { ...get, happened: 'context.ship.ok' } } },
+      { name: 'ship', compensation: { ...post, probe: { ...get, happened: 'context.nowhere.ok' } } },
+    ])
+    expect(problemsIn(document)).toEqual([
+      { pointer: '/steps/0/action/probe', detail: expect.stringContaining('context.ship') },
+      { pointer: '/steps/1/compensation/probe', detail: expect.stringContaining('no step "nowhere"') },
+    ])
+  })
+
+  test.each(['handler', 'delay'])('stands on no %s', (type) => {
+    const action = type === 'delay' ? { type, delayMs: 5, probe: get } : { type, probe: get }
+    expect(problemsIn(withStep({ action, compensation: undefined })).map(({ pointer }) => pointer)).toEqual([
+      '/steps/0/action/probe',
+    ])
+  })
+})

@@ -12,6 +12,7 @@ import {
 } from './definition.ts'
 import { ACTION_SCOPE, COMPENSATION_SCOPE, compileExpression, WHEN_SCOPE } from './expression.ts'
 import { byteLength, type Json, type JsonProblem } from './json.ts'
+import { compileProbe } from './probe.ts'
 import { compileRequest } from './request.ts'
 import { compileTemplate, references } from './template.ts'
 
@@ -94,6 +95,18 @@ function expressionProblems(definition: Definition): JsonProblem[] {
       if (compiled.ok) problems.push(...absent(references(compiled.template).context, before, names, pointer))
       else problems.push(...compiled.problems)
     }
+    for (const direction of ['action', 'compensation'] as const) {
+      const call = step[direction]
+      if (call?.type !== 'http' || call.probe === undefined) continue
+      const place = `${at}/${direction}/probe`
+      const compiled = compileProbe(
+        call.probe,
+        direction === 'action' ? ACTION_SCOPE : COMPENSATION_SCOPE,
+        place,
+      )
+      const there = direction === 'action' ? before : new Set(names)
+      problems.push(...(compiled.ok ? absent(compiled.context, there, names, place) : compiled.problems))
+    }
     if (step.compensation?.type === 'http') {
       const compiled = compileRequest(step.compensation, COMPENSATION_SCOPE, `${at}/compensation`)
       const any = new Set(names)
@@ -161,6 +174,9 @@ function impossible(definition: Definition): JsonProblem[] {
       const call = step[direction]
       if (call?.type === 'http' && call.method === 'GET' && call.body !== undefined) {
         problems.push({ pointer: `${at}/${direction}/body`, detail: 'a GET request has no body' })
+      }
+      if (call?.type === 'http' && call.probe?.method === 'GET' && call.probe.body !== undefined) {
+        problems.push({ pointer: `${at}/${direction}/probe/body`, detail: 'a GET request has no body' })
       }
     }
   })
@@ -242,10 +258,12 @@ function odd(definition: Definition): JsonProblem[] {
       step.action.type === 'http' &&
       step.compensation?.type === 'http' &&
       step.action.url === step.compensation.url &&
+      step.action.service === step.compensation.service &&
+      step.action.path === step.compensation.path &&
       step.action.method === step.compensation.method
     ) {
       warnings.push({
-        pointer: `${at}/compensation/url`,
+        pointer: `${at}/compensation/${step.action.url === undefined ? 'path' : 'url'}`,
         detail: 'the compensation is the same request as the action',
       })
     }

@@ -1,8 +1,8 @@
+import { next } from './agenda.ts'
 import { decide } from './decide.ts'
 import type { ResolvedDefinition, ResolvedStep } from './definition.ts'
 import type { AttemptId } from './event.ts'
 import { begin } from './history.ts'
-import { next } from './schedule.ts'
 import { startedEntry } from './start.ts'
 import type { Direction, SagaState, Status } from './state.ts'
 

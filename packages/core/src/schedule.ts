@@ -1,183 +1,243 @@
-import type { NextAct } from './contract.ts'
-import { MAX_DURATION_MS } from './definition.ts'
-import type { AttemptId, Event } from './event.ts'
-import type { Change } from './history.ts'
-import { type Direction, entryOf, isTerminal, type SagaState, type Waiting, without } from './state.ts'
+import { z } from 'zod'
+import { CallerKey, Instant, JsonValue, Tags } from './contract.ts'
+import { cronProblems, lastInstants, MAX_CRON_LENGTH, nextInstant, type Timing } from './cron.ts'
+import { MAX_DURATION_MS, Name } from './definition.ts'
+import type { Json } from './json.ts'
 
-/** What a saga has under way, and what it waits for: read out of its state. */
+/** Schedules: their shapes in the REST API, and, as a pure function, what is to be done about the instants that have come. */
 
-/** What a saga waits for, as a value: what the worker does, and what the API says will happen next. */
-export type Next = { act: 'nothing' } | { act: 'waitForOperator' } | { act: 'attempt'; attempts: Scheduled[] }
+/** Of a schedule's input, as JSON in UTF-8. It is kept on the row, and read each time. */
+export const MAX_SCHEDULE_INPUT_BYTES = 64 * 1024
+/** With `missed: all`, so many of the last instants are caught up. */
+export const MAX_CAUGHT_UP = 100
+/** An instant that is answered this much later has been missed: no two instants of a cron lie closer together. */
+export const LATE_MS = 60_000
+/** Runs and changes that a schedule remembers; sagas are found by their tags. */
+export const MAX_REMEMBERED = 20
 
-/** `waiting`: no worker carries it out; it ends at `dueAt`, or before that by what it waits for. */
-export type Scheduled = AttemptId & { dueAt: string | undefined; waiting: Waiting | undefined }
+/** Put on every saga that a schedule starts. */
+export const SCHEDULE_TAGS = ['schedule', 'scheduledAt'] as const
+const MAX_OWN_TAGS = 20 - SCHEDULE_TAGS.length
 
-export function next(state: SagaState): Next {
-  if (isTerminal(state.status)) return { act: 'nothing' }
-  if (state.status === 'stuck') return { act: 'waitForOperator' }
-  const direction = directionOf(state)
-  return {
-    act: 'attempt',
-    attempts: Object.entries(state.attempts).map(([step, attempt]) => ({
-      step,
-      direction,
-      attempt,
-      dueAt: entryOf(state.dueAt, step),
-      waiting: entryOf(state.waiting, step),
-    })),
-  }
+const Missed = z.enum(['skip', 'last', 'all'])
+const Overlap = z.enum(['allow', 'skip'])
+
+const what = {
+  definition: Name,
+  version: z
+    .int()
+    .min(1)
+    .optional()
+    .meta({ description: 'the highest at the time of each start, if absent' }),
+  instantAs: Name.optional().meta({
+    description: 'the field of the input, then an object, that is to hold the instant of the run',
+  }),
+  tags: Tags.optional().meta({
+    description: `up to ${MAX_OWN_TAGS}; "schedule" and "scheduledAt" are added`,
+  }),
+  correlationId: CallerKey.optional(),
+  deadlineMs: z.int().min(1).max(MAX_DURATION_MS).optional(),
 }
 
-/** `next` as the API shows it: what is absent is left out. */
-export function nextAct(state: SagaState): NextAct {
-  const due = next(state)
-  if (due.act !== 'attempt') return { act: due.act }
-  const attempts = due.attempts.map(({ dueAt, waiting, ...id }) => ({
-    ...id,
-    ...(dueAt !== undefined && { dueAt }),
-    ...(waiting !== undefined && { waiting }),
-  }))
-  return { act: 'attempt', attempts }
+const when = {
+  at: Instant.optional().meta({ description: 'once, at this time' }),
+  cron: z
+    .string()
+    .max(MAX_CRON_LENGTH)
+    .optional()
+    .meta({ description: 'minute, hour, day of the month, month, day of the week: "0 9 * * MON-FRI"' }),
+  timeZone: z
+    .string()
+    .max(64)
+    .optional()
+    .meta({ description: 'of the cron, a name of the IANA database; UTC, if absent' }),
 }
 
-/** Which way a saga goes; a stuck one, which way it went. */
-export function directionOf(state: SagaState): Direction {
-  if (state.status === 'stuck') return state.stuck?.direction ?? 'action'
-  return state.status === 'compensating' ? 'compensation' : 'action'
+const how = {
+  missed: Missed.default('last').meta({
+    description: `instants answered a minute late or more: skip them, start the last, or start all (the last ${MAX_CAUGHT_UP} at most)`,
+  }),
+  catchUpMs: z.int().min(LATE_MS).max(MAX_DURATION_MS).default(MAX_DURATION_MS).meta({
+    description: 'what has been missed for longer than this is skipped in any case',
+  }),
+  overlap: Overlap.default('allow').meta({
+    description: 'skip: start nothing while the saga started last has not ended',
+  }),
 }
 
-/** What a wait comes to when its time is over (S7a): a delay has done its work, a signal or a callback has not come. */
-export function overdue(state: SagaState, now: number): Event | undefined {
-  const due = next(state)
-  if (due.act !== 'attempt') return undefined
-  for (const { step, direction, attempt, dueAt, waiting } of due.attempts) {
-    if (waiting === undefined || dueAt === undefined || Date.parse(dueAt) > now) continue
-    const failed = { type: 'attemptFailed', step, direction, attempt } as const
-    switch (waiting.for) {
-      case 'condition':
-        return { type: 'conditionDue' }
-      case 'delay':
-        return { type: 'attemptSucceeded', step, direction, attempt, result: null, resultBytes: 4 }
-      case 'callback': {
-        const error = { code: 'CALLBACK_TIMEOUT', message: 'the callback had not come in time' }
-        return { ...failed, outcome: 'uncertain', error }
-      }
-      case 'signal': {
-        // It came in time and lies in its letter, however late the letter is read.
-        if (entryOf(state.signals, waiting.signal) !== undefined) continue
-        const message = `the signal "${waiting.signal}" had not come in time`
-        return { ...failed, outcome: 'failed', error: { code: 'SIGNAL_TIMEOUT', message } }
-      }
-      // A child has its own deadline or none; its end is heard of, and never waited out.
-      case 'saga':
-        continue
-    }
-  }
-  return undefined
-}
+/** What a schedule says, as it is stored and shown. Its input is kept apart. */
+export const ScheduleSpec = z.object({ ...what, ...when, ...how })
+export type ScheduleSpec = z.infer<typeof ScheduleSpec>
 
-/** A letter whose signal came before its step, and whose step now waits for it (M2). */
-export function keptSignal(state: SagaState): { signal: string; letter: number } | undefined {
-  if (state.status !== 'running') return undefined
-  for (const waiting of Object.values(state.waiting ?? {})) {
-    if (waiting.for !== 'signal') continue
-    const [letter] = entryOf(state.signals, waiting.signal) ?? []
-    if (letter !== undefined) return { signal: waiting.signal, letter }
-  }
-  return undefined
-}
-
-/**
- * When a worker must look at the saga again, in milliseconds since the epoch: its earliest attempt or its deadline.
- * `undefined` where no time will change anything: the saga has ended or a person must act. What waits for a child alone
- * hears of its end by mail; its own time is as far off as any may be.
- */
-export function wakeAt(state: SagaState, now: number, underWay: readonly string[] = []): number | undefined {
-  const due = next(state)
-  if (due.act !== 'attempt') return undefined
-  const times = due.attempts
-    .filter(({ step, waiting }) => waiting?.for !== 'saga' && !underWay.includes(step))
-    .map(({ dueAt }) => (dueAt === undefined ? now : Date.parse(dueAt)))
-  if (deadlineActs(state)) times.push(Date.parse(state.deadlineAt))
-  return Math.min(...times, now + MAX_DURATION_MS)
-}
-
-/** Has the deadline passed, with something left for it to stop? */
-export function isPastDeadline(state: SagaState, now: number): boolean {
-  return deadlineActs(state) && Date.parse(state.deadlineAt) <= now
-}
-
-/** A deadline stops what goes forward; it stops no compensation, and nothing once the pivot is under way (S7). */
-export function deadlineActs(state: SagaState): state is SagaState & { deadlineAt: string } {
-  return (
-    state.deadlineAt !== undefined &&
-    state.status === 'running' &&
-    state.cause === undefined &&
-    state.pivot === undefined
-  )
-}
-
-/** The attempts that may have been dispatched: those without a due time, or with one that has come. Nobody dispatches a wait. */
-export function dueNow(state: SagaState, now: number): string[] {
-  return Object.keys(state.attempts).filter((step) => {
-    if (entryOf(state.waiting, step) !== undefined) return false
-    const dueAt = entryOf(state.dueAt, step)
-    return dueAt === undefined || Date.parse(dueAt) <= now
+export const PutSchedule = z
+  .strictObject({
+    ...what,
+    input: JsonValue.default(null).meta({ description: 'any JSON value, checked against the inputSchema' }),
+    ...when,
+    ...how,
+    paused: z.boolean().optional().meta({ description: 'as it is, if absent; false for a new schedule' }),
   })
+  .superRefine((sent, context) => {
+    const { at, cron, timeZone = 'UTC', tags = {}, instantAs, input } = sent
+    const wrong = (field: string, message: string) =>
+      context.addIssue({ code: 'custom', path: [field], message })
+    if ((at === undefined) === (cron === undefined)) {
+      context.addIssue({ code: 'custom', message: 'write either "at", for once, or "cron"' })
+    } else if (cron !== undefined) {
+      for (const { pointer, detail } of cronProblems(cron, timeZone)) wrong(pointer.slice(1), detail)
+    } else {
+      if (Number.isNaN(Date.parse(at ?? ''))) wrong('at', 'is not a time')
+      if (sent.timeZone !== undefined) wrong('timeZone', 'goes with "cron"; an "at" has its own offset')
+    }
+    for (const tag of SCHEDULE_TAGS) {
+      if (Object.hasOwn(tags, tag)) wrong('tags', `the tag "${tag}" is set by the schedule itself`)
+    }
+    const count = Object.keys(tags).length
+    if (count > MAX_OWN_TAGS)
+      wrong('tags', `${count} tags; the most is ${MAX_OWN_TAGS}, beside those of the schedule`)
+    if (instantAs === undefined) return
+    if (!isObject(input)) wrong('instantAs', 'needs an input that is an object')
+    else if (Object.hasOwn(input, instantAs))
+      wrong('instantAs', `the input has a field "${instantAs}" already`)
+  })
+  .meta({ id: 'PutSchedule' })
+export type PutSchedule = z.infer<typeof PutSchedule>
+/** What a caller writes, before defaults. */
+export type PutScheduleInput = z.input<typeof PutSchedule>
+
+/** What became of an instant, or of several in a row that were skipped for the same reason. */
+export const ScheduleRun = z
+  .object({
+    instant: z.string(),
+    until: z.string().optional().meta({ description: 'the last instant, where several were skipped' }),
+    at: z.string().meta({ description: 'when this was decided' }),
+    outcome: z.enum(['started', 'skipped', 'failed']),
+    sagaId: z.string().optional(),
+    why: z.enum(['missed', 'overlap']).optional().meta({ description: 'of what was skipped' }),
+    error: z.object({ code: z.string(), detail: z.string() }).optional(),
+    actor: z.string().optional().meta({ description: 'who asked for it: run-now' }),
+  })
+  .meta({ id: 'ScheduleRun' })
+export type ScheduleRun = z.infer<typeof ScheduleRun>
+
+export const ScheduleChange = z
+  .object({
+    at: z.string(),
+    actor: z.string(),
+    act: z.enum(['created', 'replaced', 'paused', 'resumed', 'ranNow']),
+    reason: z.string().optional(),
+  })
+  .meta({ id: 'ScheduleChange' })
+export type ScheduleChange = z.infer<typeof ScheduleChange>
+
+export const ScheduleSummary = ScheduleSpec.extend({
+  name: z.string(),
+  version: z.int().meta({ description: 'raised by every change, not by runs; the ETag' }),
+  paused: z.boolean(),
+  nextRunAt: z
+    .string()
+    .nullable()
+    .meta({ description: 'null while paused, and when there is nothing more to come' }),
+  lastRun: ScheduleRun.optional(),
+  lastError: ScheduleRun.optional().meta({ description: 'the last run, if its start was refused' }),
+  createdAt: z.string(),
+  updatedAt: z.string().meta({ description: 'of the last change' }),
+}).meta({ id: 'ScheduleSummary' })
+export type ScheduleSummary = z.infer<typeof ScheduleSummary>
+
+export const Schedule = ScheduleSummary.extend({
+  input: JsonValue,
+  nextRuns: z.array(z.string()).meta({ description: 'the next few' }),
+  runs: z.array(ScheduleRun).meta({ description: `newest first, up to ${MAX_REMEMBERED}` }),
+  changes: z.array(ScheduleChange).meta({ description: `newest first, up to ${MAX_REMEMBERED}` }),
+}).meta({ id: 'Schedule' })
+export type Schedule = z.infer<typeof Schedule>
+
+const reason = z.string().min(1).max(2000).meta({ description: 'why, for the record' })
+
+export const ScheduleVerb = z.strictObject({ reason }).meta({ id: 'ScheduleVerb' })
+
+export const ScheduleStarted = z
+  .object({ sagaId: z.string(), instant: z.string() })
+  .meta({ id: 'ScheduleStarted' })
+export type ScheduleStarted = z.infer<typeof ScheduleStarted>
+
+export function timingOf({ at, cron = '', timeZone = 'UTC' }: ScheduleSpec): Timing {
+  return at === undefined ? { cron, timeZone } : { at }
 }
 
-/** Duplicates and results of attempts that are no longer current change nothing. */
-export function isAwaited(state: SagaState, { step, direction, attempt }: AttemptId): boolean {
-  return directionOf(state) === direction && entryOf(state.attempts, step) === attempt
+/** What is to be done about the instants that have come, `nextAt` the first of them. */
+export type DuePlan = {
+  /** Oldest first. */
+  fire: number[]
+  /** Came before those, and are not to be started: from the first to the last. */
+  missed: { from: number; to: number } | undefined
+  /** Undefined if there is nothing more to come. */
+  nextAt: number | undefined
 }
 
-/** Is this the attempt that its step is at, with no word yet that it goes on elsewhere? */
-export function isAttempted(state: SagaState, id: AttemptId): boolean {
-  return isAwaited(state, id) && entryOf(state.waiting, id.step) === undefined
-}
-
-// --- The schedule as a change ------------------------------------------------------------------------------------
-
-/** What replaces the schedule as a whole. */
-export type Schedule = { attempts: Record<string, number> } & Pick<Change, 'dueAt' | 'waiting'>
-
-/** One step's place in the schedule. */
-export type Slot = { attempt: number; dueAt?: string; waiting?: Waiting }
-
-export const NOTHING_SCHEDULED: Schedule = { attempts: {} }
-
-/** The schedule without some of its steps. */
-export function scheduleWithout(state: SagaState, steps: readonly string[]): Schedule {
-  if (Object.keys(state.attempts).every((step) => steps.includes(step))) return NOTHING_SCHEDULED
-  return schedule(
-    without(state.attempts, steps),
-    without(state.dueAt ?? {}, steps),
-    without(state.waiting ?? {}, steps),
-  )
-}
-
-/** The schedule with one more step, or with another place for a step that it has. */
-export function scheduleWith(state: SagaState, step: string, { attempt, dueAt, waiting }: Slot): Schedule {
-  const left = scheduleWithout(state, [step])
-  return schedule(
-    { ...left.attempts, [step]: attempt },
-    { ...left.dueAt, ...(dueAt !== undefined && { [step]: dueAt }) },
-    { ...left.waiting, ...(waiting !== undefined && { [step]: waiting }) },
-  )
-}
-
-export function isEmpty(schedule: Schedule): boolean {
-  return Object.keys(schedule.attempts).length === 0
-}
-
-function schedule(
-  attempts: Record<string, number>,
-  dueAt: Record<string, string>,
-  waiting: Record<string, Waiting>,
-): Schedule {
+/** All times in milliseconds since the epoch. The cost does not grow with what has been missed. */
+export function planDue(spec: ScheduleSpec, nextAt: number, now: number): DuePlan {
+  if (nextAt > now) return { fire: [], missed: undefined, nextAt }
+  const timing = timingOf(spec)
+  const due = dueInstants(timing, nextAt, now, spec.missed === 'all' ? MAX_CAUGHT_UP + 1 : 2)
+  const firing = due.filter((instant, index) => isWanted(spec, instant, index, now))
+  const oldest = firing.at(-1)
+  const before = oldest === undefined ? due[0] : due[due.indexOf(oldest) + 1]
   return {
-    attempts,
-    ...(Object.keys(dueAt).length > 0 && { dueAt }),
-    ...(Object.keys(waiting).length > 0 && { waiting }),
+    fire: firing.toReversed(),
+    missed: before === undefined ? undefined : { from: nextAt, to: before },
+    nextAt: nextInstant(timing, now),
   }
+}
+
+/** Up to `count` instants that have come, the newest first. */
+function dueInstants(timing: Timing, nextAt: number, now: number, count: number): number[] {
+  const second = nextInstant(timing, nextAt)
+  if (second === undefined || second > now) return [nextAt]
+  const found = lastInstants(timing, nextAt + 1, now, count)
+  // An instant once promised is kept, also if another release of the time zones would no longer make it one.
+  return found.length < count ? [...found, nextAt] : found
+}
+
+/** `index`: how many instants have come since. */
+function isWanted({ missed, catchUpMs }: ScheduleSpec, instant: number, index: number, now: number): boolean {
+  const lateMs = now - instant
+  if (lateMs < LATE_MS) return true
+  if (lateMs > catchUpMs) return false
+  return missed === 'all' ? index < MAX_CAUGHT_UP : missed === 'last' && index === 0
+}
+
+/** One start for each (schedule, instant), whoever makes it and however often: the key of it (S23). */
+export function scheduleKey(scheduleId: string, instant: number): string {
+  return `${scheduleId}:${new Date(instant).toISOString()}`
+}
+
+/** What a run hands to its saga. */
+export function startOf(name: string, spec: ScheduleSpec, input: Json, instant: number) {
+  const scheduledAt = new Date(instant).toISOString()
+  const { definition, version, tags, correlationId, deadlineMs, instantAs } = spec
+  const withInstant =
+    instantAs !== undefined && isObject(input) ? { ...input, [instantAs]: scheduledAt } : input
+  return {
+    definition,
+    version,
+    input: withInstant,
+    tags: { ...tags, schedule: name, scheduledAt },
+    correlationId,
+    deadlineMs,
+  }
+}
+
+/** Newest first. Skips in a row for the same reason are one line, or they would push out everything else. */
+export function remember(runs: readonly ScheduleRun[], run: ScheduleRun): ScheduleRun[] {
+  const [last, ...before] = runs
+  const continues =
+    last !== undefined && last.outcome === 'skipped' && run.outcome === 'skipped' && last.why === run.why
+  const line = continues ? { ...run, instant: last.instant, until: run.until ?? run.instant } : run
+  return [line, ...(continues ? before : runs)].slice(0, MAX_REMEMBERED)
+}
+
+function isObject(value: Json): value is { readonly [key: string]: Json } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

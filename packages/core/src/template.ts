@@ -299,15 +299,28 @@ const ORIGIN = /^https?:\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?[/
 
 /** Expressions may stand in the path and in the query, after a literal scheme and host. */
 export function compileUrl(source: string, scope: Scope, pointer: string): CompiledText {
+  const detail = 'scheme, host and port must be literal, and followed by "/" or "?" before the first ${{ … }}'
+  return compileAddress(source, scope, pointer, { beginning: ORIGIN, detail })
+}
+
+/** Below the base path of a service: it begins with one literal "/". Rendered like a URL, and as strictly. */
+export function compilePath(source: string, scope: Scope, pointer: string): CompiledText {
+  return compileAddress(source, scope, pointer, { beginning: /^\//, detail: 'must begin with a literal "/"' })
+}
+
+function compileAddress(
+  source: string,
+  scope: Scope,
+  pointer: string,
+  literal: { beginning: RegExp; detail: string },
+): CompiledText {
   const compiler = new TemplateCompiler(scope)
   const parts = compiler.parts(source, pointer)
   compiler.refuseUnprintable(parts, pointer)
   const { problems, expressions } = compiler
   const [first = ''] = parts
-  if (expressions.length > 0 && !(typeof first === 'string' && ORIGIN.test(first))) {
-    const detail =
-      'scheme, host and port must be literal, and followed by "/" or "?" before the first ${{ … }}'
-    compiler.problem(pointer, detail)
+  if (expressions.length > 0 && !(typeof first === 'string' && literal.beginning.test(first))) {
+    compiler.problem(pointer, literal.detail)
   }
   if (expressions.length > 0) {
     parts.forEach((part, index) => {

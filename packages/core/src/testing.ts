@@ -1,9 +1,9 @@
+import { dueNow, keptSignal, next, overdue, type Scheduled } from './agenda.ts'
 import { type Decision, decide } from './decide.ts'
 import { Definition, type ResolvedDefinition, resolveDefinition } from './definition.ts'
 import type { AttemptId, Event, Outcome } from './event.ts'
 import { apply, begin, type Entry, type Started } from './history.ts'
 import { byteLength, type Json, parseJson } from './json.ts'
-import { dueNow, keptSignal, next, overdue, type Scheduled } from './schedule.ts'
 import { startedEntry } from './start.ts'
 import type { SagaState, Waiting } from './state.ts'
 

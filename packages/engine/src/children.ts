@@ -2,6 +2,7 @@ import {
   type AttemptId,
   byteLength,
   type Child,
+  type Decision,
   type Entry,
   type Event,
   entryOf,
@@ -19,6 +20,7 @@ import {
   type Undo,
   undoEntry,
 } from '@backstitch/core'
+import type { InputSchemas } from '@backstitch/input-schema'
 import {
   bucketOf,
   type ChildStart,
@@ -38,6 +40,7 @@ export type ChildrenParts = {
   history: Pick<History, 'values'>
   /** A saga as it stands in its row. */
   sagaState(sagaId: string): Promise<SagaState | undefined>
+  schemas: InputSchemas
   clock: DatabaseClock
 }
 
@@ -72,7 +75,7 @@ async function startForward(
   holder: Holder,
   id: AttemptId,
   { starts, version, input: template }: Child,
-  { definitions, clock }: ChildrenParts,
+  { definitions, schemas, clock }: ChildrenParts,
 ): Promise<Beginning> {
   const { state } = holder
   const depth = (state.parent?.depth ?? 0) + 1
@@ -98,6 +101,15 @@ async function startForward(
   if (inputBytes > MAX_VALUE_BYTES) {
     const detail = `its input would have ${inputBytes} bytes as JSON; the most is ${MAX_VALUE_BYTES}`
     return refused(id, 'INPUT_TOO_LARGE', detail)
+  }
+  const { inputSchema: schema } = found.document
+  const [misfit] =
+    schema === undefined
+      ? []
+      : schemas.misfits({ name: found.name, version: found.version, schema }, childInput, inputBytes)
+  if (misfit !== undefined) {
+    const detail = `its input does not fit "${found.name}" version ${found.version}: at ${misfit.pointer}: ${misfit.detail}`
+    return refused(id, 'INVALID_INPUT', detail)
   }
   const now = clock.now()
   const entry = startedEntry({
@@ -127,7 +139,7 @@ async function startUndo(
     return refused(id, 'CHILD_UNREADABLE', detail)
   }
   if (child.pivot === 'completed') {
-    return refused(id, 'CHILD_PAST_PIVOT', `saga ${child.sagaId} has passed its pivot and cannot be undone`)
+    return refused(id, 'CHILD_PAST_PIVOT', `saga ${child.sagaId} has passed its pivot`)
   }
   if (nextOwed(child, found.resolved).length === 0) {
     return { event: { type: 'attemptSucceeded', ...only(id), by: 'child', result: null, resultBytes: 4 } }
@@ -172,7 +184,8 @@ function started(
 
 /** Nothing was started, and no retry would start it. */
 function refused(id: AttemptId, code: string, detail: string): Beginning {
-  const error = { code, message: `no saga can be started: ${detail}` }
+  const what = id.direction === 'action' ? 'no saga can be started' : 'it cannot be undone'
+  const error = { code, message: `${what}: ${detail}` }
   return { event: { type: 'attemptFailed', ...only(id), outcome: 'rejected', error } }
 }
 
@@ -183,12 +196,7 @@ function only({ step, direction, attempt }: AttemptId): AttemptId {
 // --- What a transition means to other sagas ----------------------------------------------------------------------
 
 /** The letters that ride in the commit of a transition. */
-export function lettersOf(
-  before: SagaState,
-  after: SagaState,
-  entry: Entry,
-  spilled: ReadonlyMap<string, Json>,
-) {
+function lettersOf(before: SagaState, after: SagaState, entry: Entry, spilled: ReadonlyMap<string, Json>) {
   return [...cancels(after, entry), ...reports(before, after, entry, spilled)]
 }
 
@@ -244,4 +252,16 @@ export function queuesMadeDue(state: SagaState, { letters = [], starts = [] }: F
     ...starts.map(({ definition }) => definition.queue),
     ...(reported && state.parent !== undefined ? [state.parent.queue] : []),
   ]
+}
+
+/** What happens to other sagas in the same commit; undefined for nearly every transition there is. */
+export function familyOf(
+  before: SagaState,
+  { entry, state }: Extract<Decision, { is: 'transition' }>,
+  spilled: ReadonlyMap<string, Json>,
+  start: ChildStart | undefined,
+): Family | undefined {
+  const letters = lettersOf(before, state, entry, spilled)
+  const starts = start !== undefined && entry.kind === 'childStarted' ? [start] : []
+  return letters.length + starts.length === 0 ? undefined : { letters, starts }
 }

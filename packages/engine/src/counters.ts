@@ -1,4 +1,4 @@
-import type { Direction, Kind, Outcome } from '@backstitch/core'
+import type { Direction, Kind, Outcome, ScheduleRun } from '@backstitch/core'
 
 /** What a worker has done since it started. Plain numbers: whoever shows them decides how. */
 export type Counters = {
@@ -6,6 +6,7 @@ export type Counters = {
   transition(kind: Kind): void
   leaseLost(): void
   late(): void
+  scheduleRun(outcome: ScheduleRun['outcome']): void
   snapshot(): CounterSnapshot
 }
 
@@ -16,11 +17,14 @@ export type CounterSnapshot = {
   transitions: Record<string, number>
   leasesLost: number
   lateResults: number
+  /** By outcome: started, skipped, failed. Several skipped at once are one. */
+  scheduleRuns: Record<string, number>
 }
 
 export function createCounters(): Counters {
   const attempts = new Map<string, number>()
   const transitions = new Map<string, number>()
+  const scheduleRuns = new Map<string, number>()
   let leasesLost = 0
   let lateResults = 0
   const add = (counts: Map<string, number>, key: string) => counts.set(key, (counts.get(key) ?? 0) + 1)
@@ -29,11 +33,13 @@ export function createCounters(): Counters {
     transition: (kind) => add(transitions, kind),
     leaseLost: () => leasesLost++,
     late: () => lateResults++,
+    scheduleRun: (outcome) => add(scheduleRuns, outcome),
     snapshot: () => ({
       attempts: Object.fromEntries(attempts),
       transitions: Object.fromEntries(transitions),
       leasesLost,
       lateResults,
+      scheduleRuns: Object.fromEntries(scheduleRuns),
     }),
   }
 }

@@ -1,14 +1,18 @@
 import { checkJson, entryOf, type Json, type SagaModule } from '@backstitch/core'
-import { type Lease, openWorkerStore, type WorkerStore } from '@backstitch/store'
+import { createInputSchemas } from '@backstitch/input-schema'
+import { type Lease, openWorkerStore, type ServiceReport, type WorkerStore } from '@backstitch/store'
 import type { Logger } from 'pino'
 import { type Abilities, createMissing, MOST_MS } from './attempt/missing.ts'
 import { createParticipants } from './attempt/participants.ts'
+import { createServices } from './attempt/services.ts'
 import { type ClaimLoop, createClaimLoop } from './claim-loop.ts'
 import { type Complaints, createComplaints } from './complaints.ts'
 import type { Counters } from './counters.ts'
 import { createGroupCommit } from './group-commit.ts'
 import { createHeartbeat } from './heartbeat.ts'
 import { createRunner, type Runner } from './runner.ts'
+import { createScheduler } from './schedules.ts'
+import type { ServiceSettings } from './service-config.ts'
 
 /**
  * A worker under one id. It lives until it is stopped, or until it finds that it has been declared dead: then it drops
@@ -17,6 +21,7 @@ import { createRunner, type Runner } from './runner.ts'
 export type Incarnation = {
   readonly workerId: string
   readonly holds: number
+  services(): ServiceReport
   readonly store: WorkerStore
   /** Resolves when this incarnation is dead, with the reason; never if it is stopped first. */
   readonly died: Promise<string>
@@ -29,6 +34,7 @@ export type Incarnation = {
 export type IncarnationOptions = {
   databaseUrl: string
   sagas: readonly SagaModule[]
+  services: readonly ServiceSettings[]
   queues: readonly string[]
   concurrency: number
   leaseMs: number
@@ -63,14 +69,17 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     await store.close()
     throw error
   })
+  const schemas = createInputSchemas()
+  const services = createServices(options.services, { concurrency })
   const missing = createMissing({ others: () => store.session.others(workerId), log })
-  const participants = createParticipants({ sagas, missing })
+  const participants = createParticipants({ sagas, services, missing })
   const commit = createGroupCommit(store.commits)
   const runner = createRunner({
     definitions: store.definitions,
     mailbox: store.mailbox,
     history: store.history,
     sagaState: store.sagaState,
+    schemas,
     callbackOf: (sagaId, { step, direction }, generation) => {
       const token = tokenOf(sagaId, step, direction, generation)
       return { token, url: publicUrl === undefined ? undefined : `${publicUrl}/v1/callbacks/${token}` }
@@ -93,7 +102,14 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
   try {
     for (const { definition } of sagas) await store.definitions.register(asSent(definition))
     const { handlers } = participants
-    await store.session.register({ workerId, queues, handlers, concurrency, leaseMs, services: {} })
+    await store.session.register({
+      workerId,
+      queues,
+      handlers,
+      concurrency,
+      leaseMs,
+      services: services.report(),
+    })
   } catch (error) {
     await Promise.all([participants.close(), store.close()])
     throw error
@@ -105,22 +121,28 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     leaseMs,
     log,
     holds: () => runner.holds,
-    services: () => ({}),
+    services: services.report,
     onMail: runner.poke,
     onFreed: () => claimLoop?.wake(),
     onLeases: (leases) => takeAgain(store, runner, leases, log),
   })
   claimLoop = createClaimLoop({ claims: store.claims, runner, queues, concurrency, pollMs, log })
+  const scheduler = createScheduler({ store, schemas, counters, log })
   heartbeat.start()
-  const offering = offerPutOff(store, { workerId, queues, handlers: participants.handlers }, complain)
+  const offering = offerPutOff(
+    store,
+    { workerId, queues, handlers: participants.handlers, services: services.report() },
+    complain,
+  )
   claimLoop.start()
+  scheduler.start()
   log.info({ queues, concurrency, leaseMs }, 'worker ready')
 
   async function drop(): Promise<void> {
     runner.forsake()
     heartbeat.stop()
     offering.stop()
-    const stopped = claimLoop?.stop()
+    const stopped = Promise.all([claimLoop?.stop(), scheduler.stop()])
     await participants.close()
     await store.close()
     await stopped
@@ -132,6 +154,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     get holds() {
       return runner.holds
     },
+    services: services.report,
     died: heartbeat.died,
     drop,
     async stop(graceMs) {
@@ -139,7 +162,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
       const end = performance.now() + graceMs - lastWordsMs
       runner.drain()
       let claiming = true
-      void claimLoop?.stop().then(() => {
+      void Promise.all([claimLoop?.stop(), scheduler.stop()]).then(() => {
         claiming = false
       })
       await until(() => !claiming && runner.holds === 0, end - performance.now())
@@ -166,13 +189,15 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
  */
 function offerPutOff(
   store: WorkerStore,
-  own: { workerId: string; queues: readonly string[]; handlers: Abilities['handlers'] },
+  own: Abilities & { workerId: string; queues: readonly string[] },
   complain: Complaints,
 ): { stop(): void } {
-  const brought = store.session.others(own.workerId).then((others) => whatIsNew(own.handlers, others))
+  const brought = store.session.others(own.workerId).then((others) => whatIsNew(own, others))
   const offer = async () => {
-    const definitions = await brought
-    if (definitions.length > 0) await store.session.offer(own.queues, definitions, MOST_MS)
+    const { definitions, isServices } = await brought
+    // Which definitions name a service is not known here: all of them may.
+    if (isServices) await store.session.offer(own.queues, undefined, MOST_MS)
+    else if (definitions.length > 0) await store.session.offer(own.queues, definitions, MOST_MS)
   }
   const offerOrSay = () =>
     void offer().catch((error: unknown) => complain(error, 'could not offer what was put off'))
@@ -181,13 +206,20 @@ function offerPutOff(
   return { stop: () => clearTimeout(again) }
 }
 
-/** The definitions for which this worker has a handler that no other has. */
-function whatIsNew(own: Abilities['handlers'], others: readonly Pick<Abilities, 'handlers'>[]): string[] {
-  return Object.entries(own).flatMap(([definition, steps]) => {
-    const isKnown = (step: string) =>
-      others.some(({ handlers }) => entryOf(handlers, definition)?.includes(step) === true)
-    return steps.every(isKnown) ? [] : [definition]
-  })
+/** What no other worker has: definitions with a handler of theirs, and whether there is a service. */
+function whatIsNew(
+  { handlers, services }: Abilities,
+  others: readonly Abilities[],
+): { definitions: string[]; isServices: boolean } {
+  const isKnown = (definition: string, step: string) =>
+    others.some((other) => entryOf(other.handlers, definition)?.includes(step) === true)
+  const definitions = Object.keys(handlers).filter(
+    (definition) => entryOf(handlers, definition)?.every((step) => isKnown(definition, step)) !== true,
+  )
+  const isServices = Object.entries(services).some(
+    ([name, { named }]) => named && !others.some((other) => entryOf(other.services, name)?.named === true),
+  )
+  return { definitions, isServices }
 }
 
 /** Runs what is ours in the database and in nobody's hands (F01): seen so twice in a row, not merely on its way here. */

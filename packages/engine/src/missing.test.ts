@@ -1,4 +1,7 @@
-import { expect, test } from 'vitest'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { expect, onTestFinished, test } from 'vitest'
 import { createMissing } from './attempt/missing.ts'
 import { createStage, quiet, sagaOf } from './testing.ts'
 
@@ -36,6 +39,24 @@ async function waitUntilPutOffFor(stage: Awaited<ReturnType<typeof createStage>>
     )
     .toBeGreaterThan(ms)
 }
+
+test('the same holds for a service that no worker is configured for, whatever the queue', async () => {
+  const stage = await createStage()
+  const server = createServer((_, response) => void response.end()).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => void server.close())
+  const { port } = server.address() as AddressInfo
+  await stage.worker()
+  const action = { type: 'http', service: 'payments', path: '/' }
+  const sagaId = await stage.start({ name: 'paid', steps: [{ name: 'pay', action }] })
+  await waitUntilPutOffFor(stage, 3_000)
+
+  const joinedAt = performance.now()
+  await stage.worker({ services: { payments: { baseUrl: `http://127.0.0.1:${port}` } } })
+  expect((await stage.ended(sagaId)).status).toBe('completed')
+
+  expect(performance.now() - joinedAt).toBeLessThan(2_000)
+})
 
 test('a worker that comes with nothing new wakes nobody', async () => {
   const stage = await createStage()

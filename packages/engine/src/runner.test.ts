@@ -1,4 +1,5 @@
 import { begin, byteLength, type Handler, resolveDefinition, startedEntry } from '@backstitch/core'
+import { createInputSchemas } from '@backstitch/input-schema'
 import {
   type Claimed,
   type CommitAnswer,
@@ -8,6 +9,7 @@ import {
 } from '@backstitch/store'
 import { describe, expect, test } from 'vitest'
 import { createParticipants } from './attempt/participants.ts'
+import { createServices } from './attempt/services.ts'
 import { createCounters } from './counters.ts'
 import { createRunner, type RunnerParts } from './runner.ts'
 import { createGate, quiet, sagaOf } from './testing.ts'
@@ -54,12 +56,17 @@ function stage(
     history: { values: async () => new Map() },
     sagaState: async () => undefined,
     callbackOf: () => undefined,
+    schemas: createInputSchemas(),
     onDue: () => undefined,
     clock: { now: () => Date.now(), saw: () => undefined },
     commit: { submit, waiting: 0, settled: async () => undefined },
     release: async () => undefined,
     park: async () => undefined,
-    participants: createParticipants({ sagas: [saga], missing: { delayMs: async () => 500 } }),
+    participants: createParticipants({
+      sagas: [saga],
+      services: createServices([], { concurrency: 10 }),
+      missing: { delayMs: async () => 500 },
+    }),
     queues: new Set(['some']),
     counters: createCounters(),
     leaseMs: 5_000,

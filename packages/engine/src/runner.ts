@@ -6,20 +6,17 @@ import {
   decide,
   dueNow,
   type Event,
-  entryOf,
-  isAwaited,
   isMoving,
   isPastDeadline,
   isTerminal,
-  type Json,
   keptSignal,
   next,
   overdue,
-  type ResolvedDefinition,
   type SagaState,
   stepOf,
   wakeAt,
 } from '@backstitch/core'
+import type { InputSchemas } from '@backstitch/input-schema'
 import type {
   ChildStart,
   Claimed,
@@ -37,11 +34,23 @@ import type { Logger } from 'pino'
 import type { Admission, Permit } from './attempt/admission.ts'
 import type { AttemptEnd } from './attempt/attempt.ts'
 import type { Participants } from './attempt/participants.ts'
+import { CALLED_OFF } from './attempt/probing.ts'
 import { attemptRequest, type CallbackMaker } from './attempt/request.ts'
-import { childOf, lettersOf, queuesMadeDue, startChild } from './children.ts'
+import { childOf, familyOf, queuesMadeDue, startChild } from './children.ts'
 import { createComplaints } from './complaints.ts'
 import type { Counters } from './counters.ts'
+import { eventOf, eventOfLetter } from './events.ts'
 import type { GroupCommit } from './group-commit.ts'
+import {
+  abandonAttempts,
+  callOff,
+  type Held,
+  isRunning,
+  isUnderWay,
+  type News,
+  nextNews,
+  notify,
+} from './held.ts'
 
 /**
  * Runs one claimed saga until its lease is given up: read the mail, dispatch what is due, wait for an outcome, decide,
@@ -75,6 +84,7 @@ export type RunnerParts = {
   history: Pick<History, 'values'>
   sagaState(sagaId: string): Promise<SagaState | undefined>
   callbackOf: CallbackMaker
+  schemas: InputSchemas
   clock: DatabaseClock
   commit: GroupCommit
   release(lease: Lease, delayMs: number): Promise<void>
@@ -100,38 +110,8 @@ const LOOK_AGAIN_MS = 1_000
 /** What could not be read because the database was away is asked for again after this long. */
 const READ_AGAIN_MS = 200
 
-type Signal =
-  | { is: 'ended'; id: AttemptId; end: AttemptEnd }
-  /** It was admitted, and then not made after all: nothing happened, and nothing is used up. */
-  | { is: 'notMade'; id: AttemptId }
-  | { is: 'late'; id: AttemptId; end: AttemptEnd }
-  | { is: 'mail' }
-  /** Something else has become due meanwhile. */
-  | { is: 'due' }
-  | { is: 'interrupt' }
-
-type PutOff = Exclude<Admission, { is: 'now' }>
-
-/** A saga while it is held. */
-type Held = {
-  readonly lease: Lease
-  readonly definition: ResolvedDefinition
-  version: number
-  mailSeq: number
-  mailSeen: number
-  /** While a letter waits for those after it: the last letter before it. */
-  mailSettled: number | undefined
-  state: SagaState
-  /** Values that do not stand in the state itself. */
-  spilled: Map<string, Json>
-  /** Attempts under way, by step: until their end has been committed. */
-  underWay: Map<string, { id: AttemptId; controller: AbortController }>
-  signals: Signal[]
-  notify: (() => void) | undefined
-  /** False once the row is no longer ours to write. */
-  ours: boolean
-  onProgress: (() => void) | undefined
-}
+/** What is due and not admitted, by step. It puts off nothing but itself. */
+type PutOff = ReadonlyMap<string, Exclude<Admission, { is: 'now' }>>
 
 export function createRunner(parts: RunnerParts): Runner {
   const { clock, commit, counters, log, participants } = parts
@@ -193,10 +173,11 @@ export function createRunner(parts: RunnerParts): Runner {
       state,
       spilled: await patiently(() => parts.history.values(lease.sagaId, state.spilled ?? {})),
       underWay: new Map(),
-      signals: [],
-      notify: undefined,
+      news: [],
+      wake: undefined,
       ours: true,
       onProgress: undefined,
+      progressed: false,
     }
   }
 
@@ -210,8 +191,14 @@ export function createRunner(parts: RunnerParts): Runner {
       if ((await endWait(saga)) || (await beginChild(saga))) continue
       if (!saga.ours) return
       const putOff = dispatch(saga)
-      if (saga.underWay.size === 0) return letGo(saga, putOff)
-      await settle(saga, await nextSignal(saga, idleMs(saga, putOff)))
+      if (saga.underWay.size === 0) {
+        // Whoever is to be told need not wait for what is put off.
+        const { gaveUp, status } = saga.state
+        if (gaveUp === undefined || !isMoving(status) || draining) return letGo(saga, putOff)
+        await transition(saga, { type: 'nothingRuns' })
+        continue
+      }
+      await settle(saga, await nextNews(saga, idleMs(saga, putOff)))
     }
   }
 
@@ -256,37 +243,45 @@ export function createRunner(parts: RunnerParts): Runner {
       .map(({ step, direction, attempt }) => ({ step, direction, attempt }))
   }
 
-  /** Starts the attempts that are due and admitted. The answer says when to ask again about one that was not. */
-  function dispatch(saga: Held): PutOff | undefined {
-    let putOff: PutOff | undefined
+  /** Starts the attempts that are due and admitted. The answer says when to ask again about those that were not. */
+  function dispatch(saga: Held): PutOff {
+    const putOff = new Map<string, Exclude<Admission, { is: 'now' }>>()
     for (const id of readyIn(saga)) {
       const act = actOf(saga.definition, id)
       const admission = participants.admit(saga.definition.name, id, act)
       if (admission.is === 'now') {
         begin(saga, id, act, admission.permit)
       } else {
-        putOff ??= admission
+        putOff.set(id.step, admission)
       }
     }
     return putOff
   }
 
   /** How long to listen for news of what is under way before something else has its time; undefined if nothing has. */
-  function idleMs(saga: Held, putOff: PutOff | undefined): number | undefined {
+  function idleMs(saga: Held, putOff: PutOff): number | undefined {
     const { state, underWay } = saga
     if (state.deadlineAt === undefined && Object.keys(state.attempts).length <= underWay.size)
       return undefined
-    const at = wakeAt(state, clock.now(), [...underWay.keys()])
+    const now = clock.now()
+    const at = wakeAt(state, now, [...underWay.keys(), ...putOff.keys()])
     if (at === undefined) return undefined
-    const ms = at - clock.now()
-    if (ms > 0) return Math.min(ms, MAX_TIMER_MS)
-    return putOff?.is === 'later' ? Math.max(1, putOff.delayMs) : LOOK_AGAIN_MS
+    const again = [...putOff.values()].map((one) => (one.is === 'later' ? one.delayMs : LOOK_AGAIN_MS))
+    return Math.min(at > now ? at - now : LOOK_AGAIN_MS, ...again, MAX_TIMER_MS)
   }
 
   function begin(saga: Held, id: AttemptId, act: Act, permit: Permit): void {
     const controller = new AbortController()
     saga.underWay.set(id.step, { id, controller })
-    const request = attemptRequest(saga.state, saga.spilled, id, act, controller.signal, parts.callbackOf)
+    const request = attemptRequest(
+      saga.state,
+      saga.spilled,
+      id,
+      act,
+      controller.signal,
+      parts.callbackOf,
+      !saga.progressed,
+    )
     participants
       .run(
         act,
@@ -296,14 +291,14 @@ export function createRunner(parts: RunnerParts): Runner {
         (end) => hearLate(saga, id, end),
       )
       .then(
-        (end) => signal(saga, end === undefined ? { is: 'notMade', id } : { is: 'ended', id, end }),
+        (end) => notify(saga, end === undefined ? { is: 'notMade', id } : { is: 'ended', id, end }),
         (error: unknown) => {
           log.fatal(
             { sagaId: saga.lease.sagaId, step: id.step, err: error },
             'an attempt threw: this is a bug',
           )
           const end = { outcome: 'uncertain', error: { code: 'INTERNAL', message: String(error) } } as const
-          signal(saga, { is: 'ended', id, end })
+          notify(saga, { is: 'ended', id, end })
         },
       )
   }
@@ -312,8 +307,8 @@ export function createRunner(parts: RunnerParts): Runner {
     return parts.queues.has(saga.definition.queue)
   }
 
-  async function settle(saga: Held, signal: Signal): Promise<void> {
-    switch (signal.is) {
+  async function settle(saga: Held, news: News): Promise<void> {
+    switch (news.is) {
       case 'mail':
         // The loop reads it; that there is some is all there is to know here.
         saga.mailSeq = Math.max(saga.mailSeq, saga.mailSeen + 1)
@@ -325,23 +320,26 @@ export function createRunner(parts: RunnerParts): Runner {
         abandonAttempts(saga)
         return transition(saga, { type: 'interrupted' })
       case 'notMade':
-        saga.underWay.delete(signal.id.step)
+        if (!isUnderWay(saga, news.id)) return
+        saga.underWay.delete(news.id.step)
+        // It has turned round meanwhile and would have let it end; it begins nothing more.
+        if (isTurning(saga.state)) await transition(saga, eventOf(news.id, CALLED_OFF))
         return
       case 'late': {
-        const { id, end } = signal
+        const { id, end } = news
         if (end.outcome === 'pending') return
         return transition(saga, { type: 'lateResult', ...id, outcome: end.outcome })
       }
       case 'ended': {
-        const { id, end } = signal
-        if (saga.underWay.get(id.step)?.id.attempt !== id.attempt) return
+        const { id, end } = news
+        if (!isUnderWay(saga, id)) return
         counters.attempt(id.direction, end.outcome)
         await readMail(saga)
         if (saga.ours && isPastDeadline(saga.state, clock.now())) {
           await transition(saga, { type: 'deadlinePassed' })
         }
         // A callback may have come before the answer, and decided the step.
-        if (!saga.underWay.has(id.step)) return
+        if (!isUnderWay(saga, id)) return
         await transition(saga, eventOf(id, end), { ended: id.step })
         saga.underWay.delete(id.step)
       }
@@ -456,26 +454,21 @@ export function createRunner(parts: RunnerParts): Runner {
     }
   }
 
-  /** Nothing to dispatch, and no transition that would have said so. A deadline is not put off with an attempt. */
-  async function letGo(saga: Held, putOff: PutOff | undefined): Promise<void> {
+  /** Nothing to dispatch, and no transition that would have said so. */
+  async function letGo(saga: Held, putOff: PutOff): Promise<void> {
     saga.ours = false
-    const delayMs = putOff?.is === 'notHere' ? await putOff.delayMs() : putOff?.delayMs
-    const now = clock.now()
-    const { state } = saga
-    const at = wakeAt(state, now) ?? now
-    const deadlineMs = isPastDeadline(state, Number.POSITIVE_INFINITY)
-      ? Date.parse(state.deadlineAt ?? '') - now
-      : Number.POSITIVE_INFINITY
-    await parts.release(
-      saga.lease,
-      Math.max(0, delayMs === undefined ? at - now : Math.min(delayMs, deadlineMs)),
+    const again = await Promise.all(
+      [...putOff.values()].map(async (one) => (one.is === 'later' ? one.delayMs : one.delayMs())),
     )
+    const now = clock.now()
+    const at = wakeAt(saga.state, now, [...putOff.keys()]) ?? now
+    await parts.release(saga.lease, Math.max(0, Math.min(at - now, ...again)))
   }
 
   function hearLate(saga: Held, id: AttemptId, end: AttemptEnd): void {
     if (end.outcome === 'pending') return
     counters.late()
-    if (saga.ours) signal(saga, { is: 'late', id, end })
+    if (saga.ours) notify(saga, { is: 'late', id, end })
     else passOn(saga, id, end)
   }
 
@@ -494,7 +487,7 @@ export function createRunner(parts: RunnerParts): Runner {
   function leave(saga: Held): void {
     saga.ours = false
     abandonAttempts(saga)
-    for (const one of saga.signals.splice(0)) if (one.is === 'late') passOn(saga, one.id, one.end)
+    for (const one of saga.news.splice(0)) if (one.is === 'late') passOn(saga, one.id, one.end)
   }
 
   function loseLease(saga: Held): void {
@@ -546,7 +539,10 @@ export function createRunner(parts: RunnerParts): Runner {
     counters.transition(entry.kind)
     if ((entry.kind === 'attemptSucceeded' || entry.kind === 'signalReceived') && entry.spilled === true)
       saga.spilled.set(entry.step, entry.result)
-    if (entry.kind === 'attemptSucceeded' || entry.kind === 'attemptFailed') saga.onProgress?.()
+    if (entry.kind === 'attemptSucceeded' || entry.kind === 'attemptFailed') {
+      saga.progressed = true
+      saga.onProgress?.()
+    }
     if (entry.kind === 'attemptFailed') {
       const { step, direction, attempt, outcome, error } = entry
       log.info({ sagaId, step, direction, attempt, outcome, error }, 'attempt failed')
@@ -564,7 +560,7 @@ export function createRunner(parts: RunnerParts): Runner {
   function poke(sagaId: string): void {
     const saga = held.get(sagaId)?.saga
     // Asked for once is enough: the same news comes again until the mail has been read.
-    if (saga !== undefined && !saga.signals.some(({ is }) => is === 'mail')) signal(saga, { is: 'mail' })
+    if (saga !== undefined && !saga.news.some(({ is }) => is === 'mail')) notify(saga, { is: 'mail' })
   }
 
   function* sagas(): Generator<Held> {
@@ -584,7 +580,7 @@ export function createRunner(parts: RunnerParts): Runner {
     },
     interrupt() {
       draining = true
-      for (const saga of sagas()) signal(saga, { is: 'interrupt' })
+      for (const saga of sagas()) notify(saga, { is: 'interrupt' })
     },
     forsake() {
       draining = true
@@ -592,122 +588,17 @@ export function createRunner(parts: RunnerParts): Runner {
       for (const saga of sagas()) {
         saga.ours = false
         abandonAttempts(saga)
-        saga.notify?.()
+        saga.wake?.()
       }
     },
   }
 }
 
+/** It goes forward only to let end what is running (S25). */
+function isTurning({ status, cause }: SagaState): boolean {
+  return status === 'running' && cause !== undefined
+}
+
 function keyOf({ sagaId, epoch }: Lease): string {
   return `${sagaId} ${epoch}`
-}
-
-function signal(saga: Held, one: Signal): void {
-  saga.signals.push(one)
-  saga.notify?.()
-}
-
-/** The next thing there is to hear, or that there was nothing for so long. */
-async function nextSignal(saga: Held, withinMs: number | undefined): Promise<Signal> {
-  const alarm =
-    withinMs === undefined ? undefined : setTimeout(() => signal(saga, { is: 'due' }), Math.max(1, withinMs))
-  try {
-    for (;;) {
-      const first = saga.signals.shift()
-      if (first !== undefined) return first
-      // Forsaken while it waited: there is nothing more to hear.
-      if (!saga.ours) return { is: 'mail' }
-      await new Promise<void>((resolve) => {
-        saga.notify = resolve
-      })
-      saga.notify = undefined
-    }
-  } finally {
-    clearTimeout(alarm)
-  }
-}
-
-/** What happens to other sagas in the same commit; undefined for nearly every transition there is. */
-function familyOf(
-  before: SagaState,
-  { entry, state }: Extract<Decision, { is: 'transition' }>,
-  spilled: ReadonlyMap<string, Json>,
-  start: ChildStart | undefined,
-): Family | undefined {
-  const letters = lettersOf(before, state, entry, spilled)
-  const starts = start !== undefined && entry.kind === 'childStarted' ? [start] : []
-  return letters.length + starts.length === 0 ? undefined : { letters, starts }
-}
-
-/** Is this attempt still the one that its step waits for, with somebody at work? */
-function isRunning(state: SagaState, id: AttemptId): boolean {
-  return isAwaited(state, id) && entryOf(state.waiting, id.step) === undefined
-}
-
-/** Attempts that nobody waits for any more: their step was decided otherwise. */
-function callOff(saga: Held, ended: string | undefined): void {
-  for (const { id, controller } of saga.underWay.values()) {
-    if (id.step === ended || isRunning(saga.state, id)) continue
-    controller.abort()
-    saga.underWay.delete(id.step)
-  }
-}
-
-/** Aborts what is under way and forgets it: whatever it still answers is not listened to. */
-function abandonAttempts(saga: Held): void {
-  for (const { controller } of saga.underWay.values()) controller.abort()
-  saga.underWay.clear()
-}
-
-function eventOf(id: AttemptId, end: AttemptEnd): Event {
-  const { step, direction, attempt } = id
-  if (end.outcome === 'succeeded') {
-    return {
-      type: 'attemptSucceeded',
-      step,
-      direction,
-      attempt,
-      result: end.result,
-      resultBytes: end.resultBytes,
-    }
-  }
-  if (end.outcome === 'pending') return { type: 'attemptPending', step, direction, attempt }
-  const { outcome, error, retryAfterMs } = end
-  return { type: 'attemptFailed', step, direction, attempt, outcome, error, retryAfterMs }
-}
-
-function eventOfLetter(letter: Letter, seq: number, state: SagaState): Event {
-  switch (letter.kind) {
-    case 'signal': {
-      const { signal, payload } = letter
-      const payloadBytes = Buffer.byteLength(JSON.stringify(payload))
-      return { type: 'signalReceived', signal, letter: seq, payload, payloadBytes }
-    }
-    case 'cancel':
-      return { type: 'cancelRequested', actor: letter.actor, reason: letter.reason }
-    case 'callback': {
-      const { step, direction, end } = letter
-      // It was awaited when it came; if it no longer is, no attempt has this number.
-      const id = { step, direction, attempt: entryOf(state.attempts, step) ?? 0, by: 'callback' as const }
-      if ('result' in end) {
-        const resultBytes = Buffer.byteLength(JSON.stringify(end.result))
-        return { type: 'attemptSucceeded', ...id, result: end.result, resultBytes }
-      }
-      const { retryable, ...error } = end.error
-      return { type: 'attemptFailed', ...id, outcome: retryable ? 'failed' : 'rejected', error }
-    }
-    case 'childReport': {
-      const { kind: _, ...report } = letter
-      const resultBytes = report.result === undefined ? 4 : Buffer.byteLength(JSON.stringify(report.result))
-      return { type: 'childReported', ...report, resultBytes }
-    }
-    case 'verb': {
-      const { kind: _, ...facts } = letter
-      return { type: 'verbRequested', ...facts }
-    }
-    case 'lateResult': {
-      const { kind: _, ...facts } = letter
-      return { type: 'lateResult', ...facts }
-    }
-  }
 }

@@ -18,6 +18,7 @@ export type Stage = {
   query: TestDatabase['query']
   store: ApiStore
   worker(options?: Partial<WorkerOptions>): Promise<Worker>
+  register(document: Json): Promise<Registered>
   /** Registers a definition and starts a saga of it. */
   start(definition: Json, input?: Json, more?: { deadlineMs?: number }): Promise<string>
   saga(sagaId: string): Promise<Saga>
@@ -66,6 +67,7 @@ export async function createStage(): Promise<Stage> {
     query,
     store,
     saga,
+    register,
     eventually,
     ended: (sagaId) => eventually(sagaId, ({ endedAt }) => endedAt !== undefined),
     history: (sagaId) => store.history.read(sagaId, { limit: 1_000 }),

@@ -38,6 +38,7 @@ test('a letter that only a newer release can read parks nothing: the saga is lef
     .toMatchObject({ letGo: true, status: 'running', mail_seen: '0' })
 
   // As if a worker of the newer release had read it.
-  await stage.query('UPDATE sagas SET mail_seen = mail_seq, due_at = now() WHERE owner IS NULL')
+  const read = 'UPDATE sagas SET mail_seen = mail_seq, due_at = now() WHERE owner IS NULL RETURNING 1 AS done'
+  await expect.poll(() => stage.query(read)).toEqual([{ done: 1 }])
   expect((await stage.ended(sagaId)).status).toBe('completed')
 })

@@ -213,3 +213,60 @@ describe('the pivot', () => {
     }
   })
 })
+
+/** What the database has read of the table `sagas` so far: the figures that sessions report when they end. */
+async function readSoFar(stage: Stage): Promise<{ whole: number; rows: number }> {
+  const [figures] = await stage.query(
+    `SELECT seq_scan::int AS whole, coalesce(idx_tup_fetch, 0)::int + seq_tup_read::int AS rows
+     FROM pg_stat_user_tables WHERE relname = 'sagas'`,
+  )
+  return { whole: Number(figures?.whole), rows: Number(figures?.rows) }
+}
+
+test('a hundred thousand waiting sagas cost nothing but their rows: a worker beside them reads next to nothing, and still hears', async () => {
+  const stage = await createStage()
+  const definition: Json = {
+    name: 'patient',
+    steps: [{ name: 'wait', action: { type: 'signal', signal: 'now' }, timeoutMs: 86_400_000 }],
+  }
+  const one = await stage.start(definition)
+  const first = await stage.worker()
+  await stage.eventually(
+    one,
+    ({ next }) => next.worker === undefined && next.attempts?.[0]?.waiting !== undefined,
+  )
+  await first.stop()
+  await stage.query(`
+    INSERT INTO sagas (bucket, saga_id, definition_name, definition_version, queue, status, state, request_hash,
+                       created_at, updated_at, due_at)
+    SELECT get_byte(uuid_send(id), 15), id, s.definition_name, s.definition_version, s.queue, s.status,
+           s.state || jsonb_build_object('sagaId', id), s.request_hash, s.created_at, s.updated_at, s.due_at
+    FROM sagas s, (SELECT gen_random_uuid() AS id FROM generate_series(1, 99999)) AS ids`)
+  await stage.query('ANALYZE sagas')
+
+  const before = await readSoFar(stage)
+  const worker = await stage.worker()
+  const beats = async () => {
+    const [row] = await stage.query('SELECT heartbeat_at FROM workers WHERE worker_id = $1', [
+      worker.workerId,
+    ])
+    return String(row?.heartbeat_at)
+  }
+  for (let beat = 0; beat < 2; beat++) {
+    const last = await beats()
+    await expect.poll(beats, { timeout: 10_000 }).not.toBe(last)
+  }
+  expect(worker.holds).toBe(0)
+  await worker.stop()
+  // A session's figures are there a moment after its end.
+  await expect.poll(async () => (await readSoFar(stage)).rows).toBeGreaterThan(before.rows)
+  const after = await readSoFar(stage)
+
+  // Some twenty looks at who is due and who is alive: a row or two each.
+  expect(after.whole - before.whole).toBe(0)
+  expect(after.rows - before.rows).toBeLessThan(500)
+
+  await stage.worker()
+  await signal(stage, one, 'now', 'at last')
+  expect((await stage.ended(one)).context.wait).toBe('at last')
+}, 60_000)

@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { DEFAULT_QUEUE, queueOf, type SagaModule } from '@backstitch/core'
+import type { ServiceReport } from '@backstitch/store'
 import type { Logger } from 'pino'
 import { type CounterSnapshot, createCounters } from './counters.ts'
 import { createIncarnation, type Incarnation } from './incarnation.ts'
+import { readServices, type ServicesConfig } from './service-config.ts'
 
 /**
  * A worker for anyone's own process: give it a database and the sagas whose handlers it has, start it, stop it.
@@ -13,6 +15,11 @@ export type WorkerOptions = {
   sagas?: readonly SagaModule[]
   /** Queues to serve beside those of `sagas`. Default: `default`, where definitions without handlers are. */
   queues?: readonly string[]
+  /**
+   * Services that definitions name, by name. Secrets are read when the worker is made; what is wrong or missing throws
+   * then, all of it in one message.
+   */
+  services?: ServicesConfig
   /** Sagas held at once. Default 200. */
   concurrency?: number
   /** How long this worker may be silent before the others take its sagas. Default 30 000 ms. */
@@ -36,6 +43,8 @@ export type Worker = {
   readonly workerId: string | undefined
   readonly holds: number
   counters(): CounterSnapshot
+  /** How it stands with what it calls, by the name of the service, or the origin of a plain URL. */
+  services(): ServiceReport
   /** Throws if the database does not answer; names the migrations it lacks. */
   check(): Promise<{ missingMigrations: string[] }>
 }
@@ -47,12 +56,16 @@ export function createWorker(options: WorkerOptions): Worker {
     databaseUrl,
     sagas = [],
     queues = [DEFAULT_QUEUE],
+    services = {},
     concurrency = 200,
     leaseMs = 30_000,
     pollMs = 500,
     publicUrl,
     log,
   } = options
+  const read = readServices(services)
+  if (!read.ok) throw new Error(`the services are not configured right:\n${read.problems.join('\n')}`)
+  const known = read.services
   const counters = createCounters()
   const served = [...new Set([...queues, ...sagas.map(({ definition }) => queueOf(definition))])]
   let current: Incarnation | undefined
@@ -64,6 +77,7 @@ export function createWorker(options: WorkerOptions): Worker {
     return createIncarnation(randomUUID(), {
       databaseUrl,
       sagas,
+      services: known,
       queues: served,
       concurrency,
       leaseMs,
@@ -118,6 +132,7 @@ export function createWorker(options: WorkerOptions): Worker {
       return current?.holds ?? 0
     },
     counters: () => counters.snapshot(),
+    services: () => current?.services() ?? {},
     async check() {
       if (current === undefined) throw new Error('the worker has not started')
       return current.store.check()

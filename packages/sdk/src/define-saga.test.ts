@@ -5,6 +5,7 @@ import { defineSaga, type Saga } from './define-saga.ts'
 import { http } from './http.ts'
 import { StepRejected } from './outcomes.ts'
 import type { MustBeJson, NotJson } from './result.ts'
+import { aCall } from './testing.ts'
 
 const Order = z.object({
   orderId: z.string().min(1),
@@ -379,23 +380,7 @@ describe('a handler', () => {
 })
 
 function call(given: Partial<HandlerCall>): HandlerCall {
-  const input = given.input ?? { orderId: 'o-1', wantedBy: '2026-01-02T00:00:00Z' }
-  return {
-    sagaId: '01900000-0000-7000-8000-000000000001',
-    definition: { name: 'order', version: 1 },
-    step: 'reserve',
-    direction: 'action',
-    attempt: 1,
-    idempotencyKey: 'key',
-    correlationId: undefined,
-    traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
-    result: undefined,
-    failure: undefined,
-    signal: new AbortController().signal,
-    ...given,
-    input,
-    context: { input, ...given.context },
-  }
+  return aCall({ input: { orderId: 'o-1', wantedBy: '2026-01-02T00:00:00Z' }, ...given })
 }
 
 function run(
@@ -409,3 +394,26 @@ function run(
   const shipped = step === 'confirm' || step === 'two' ? {} : undefined
   return handler(call({ ...given, step, direction, context: { ...shipped, ...given.context } }))
 }
+
+test('an HTTP call names a service in place of an address, and may say how to ask what became of it', () => {
+  const probe = { service: 'payments', path: '/charges/${{ saga.idempotencyKey }}', timeoutMs: 500 }
+  const { definition } = defineSaga({ name: 'asked' }).step('charge', {
+    action: http({ service: 'payments', path: '/charges', probe }),
+    compensation: http({
+      url: 'http://payments/refunds',
+      probe: { url: 'http://payments/refunded', method: 'POST' },
+    }),
+  })
+
+  expect(definition.steps[0]).toMatchObject({
+    action: {
+      type: 'http',
+      service: 'payments',
+      path: '/charges',
+      probe: { type: 'http', method: 'GET', ...probe },
+    },
+    compensation: { probe: { type: 'http', method: 'POST', url: 'http://payments/refunded' } },
+  })
+  expectTypeOf<{ url: string; service: string; path: string }>().not.toExtend<Parameters<typeof http>[0]>()
+  expectTypeOf<{ service: string }>().not.toExtend<Parameters<typeof http>[0]>()
+})

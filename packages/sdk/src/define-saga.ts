@@ -1,4 +1,5 @@
 import {
+  type CompensateMembers,
   type CompensateWhen,
   checkDefinition,
   checkJson,
@@ -12,6 +13,7 @@ import { BackstitchError } from './errors.ts'
 import { actionHandler, compensationHandler, type Schemas } from './handlers.ts'
 import type { HttpCall } from './http.ts'
 import type { MustBeJson } from './result.ts'
+import type { ChildCall } from './saga.ts'
 import type { FreeName, ResultOf, RetryOptions, StepSpec } from './step.ts'
 import type { WaitCall } from './wait.ts'
 
@@ -27,6 +29,8 @@ export interface Saga<Name extends string = string, Input = unknown, Results = u
   readonly definition: Definition
   /** By the name of the step; steps that are all HTTP have none. */
   readonly handlers: SagaModule['handlers']
+  /** Schemas of what its HTTP services answer, for a saga that has this one as a step. */
+  readonly '~answers': ReadonlyMap<string, z.core.$ZodType>
   /** For the compiler only. */
   readonly '~types'?: { input: Input; results: Results }
 }
@@ -46,8 +50,40 @@ export interface Steps<
     const Condition extends string | undefined = undefined,
   >(
     name: FreeName<StepName, Results>,
-    step: StepSpec<Parsed, Results, Result, StepWhen, Condition> & MustBeJson<Result>,
+    step: StepSpec<Parsed, Results, Result, StepWhen, Condition, Input> & MustBeJson<Result>,
   ): SagaWithSteps<Name, Input, Parsed, Results & ResultOf<StepName, Result, Condition>, When>
+
+  /**
+   * Steps that run at once: `.parallel((group) => group.step(…).step(…))`. They see the results of the steps before, and not
+   * each other's; the step after the group sees all.
+   */
+  parallel<Joint>(
+    members: (
+      group: Group<Input, Parsed, Results, NoResults, When>,
+    ) => Group<Input, Parsed, Results, Joint, When>,
+    options?: ParallelOptions,
+  ): SagaWithSteps<Name, Input, Parsed, Results & Joint, When>
+}
+
+/** What takes the members of a parallel group. `Before` is what each of them sees, `Joint` what they leave. */
+export interface Group<Input, Parsed, Before, Joint, When extends CompensateWhen = 'completed'> {
+  step<
+    StepName extends string,
+    Result,
+    StepWhen extends CompensateWhen = When,
+    const Condition extends string | undefined = undefined,
+  >(
+    name: FreeName<StepName, Before & Joint>,
+    step: StepSpec<Parsed, Before, Result, StepWhen, Condition, Input> & MustBeJson<Result>,
+  ): Group<Input, Parsed, Before, Joint & ResultOf<StepName, Result, Condition>, When>
+  readonly '~links': readonly Link[]
+  /** For the compiler only. */
+  readonly '~types'?: { joint: Joint }
+}
+
+export type ParallelOptions = {
+  /** How what completed is undone: in reverse order of completion (`oneByOne`, if not said otherwise), or all at once. */
+  compensate?: CompensateMembers | undefined
 }
 
 export type SagaWithSteps<Name extends string, Input, Parsed, Results, When extends CompensateWhen> = Saga<
@@ -84,33 +120,37 @@ export function defineSaga<
 >(options: SagaOptions<Name, Schema, When>): Steps<Name, z.input<Schema>, z.output<Schema>, NoResults, When> {
   const { input, ...head } = options
   const inputSchema = input === undefined ? undefined : jsonSchemaOf(input, options.name)
-  return chain({ head: { ...head, inputSchema }, input, links: [] })
+  return chain({ head: { ...head, inputSchema }, input, links: [], steps: [] })
 }
 
 /** All that is known so far: what stands above the steps, and the steps. */
 type Draft<Name extends string, Parsed> = {
   head: { name: Name; inputSchema: Json | undefined }
   input: Schemas<Parsed>['input']
+  /** Each step, members of groups among them. */
   links: readonly Link[]
+  /** The definition's own list, in which a group is one entry. */
+  steps: readonly object[]
 }
 
+/** One step, as the definition and the worker know it. */
 type Link = {
   name: string
   document: object
   handlers: NonNullable<ReturnType<SagaModule['handlers']['get']>>
-  /** Of what an HTTP service answers. */
+  /** Of what an HTTP service answers, a signal brings or a saga leaves. */
   answer: z.core.$ZodType | undefined
 }
 
 function chain<Name extends string, Input, Parsed, Results, When extends CompensateWhen>(
   draft: Draft<Name, Parsed>,
 ): SagaWithSteps<Name, Input, Parsed, Results, When> {
-  const { head, links } = draft
+  const { head, links, steps } = draft
   let definition: Definition | undefined
   return {
     name: head.name,
     get definition() {
-      definition ??= definitionOf(head.name, { ...head, steps: links.map(({ document }) => document) })
+      definition ??= definitionOf(head.name, { ...head, steps })
       return definition
     },
     handlers: new Map(
@@ -118,22 +158,50 @@ function chain<Name extends string, Input, Parsed, Results, When extends Compens
         .filter(({ handlers }) => Object.keys(handlers).length > 0)
         .map(({ name, handlers }) => [name, handlers]),
     ),
-    step: (name, step) => chain({ ...draft, links: [...links, linkOf(name, step, draft)] }),
+    '~answers': answersOf(links),
+    step(name, step) {
+      const link = linkOf(name, step, draft)
+      return chain({ ...draft, links: [...links, link], steps: [...steps, link.document] })
+    },
+    parallel(members, options) {
+      const added = members(groupOf(draft, []))['~links']
+      const entry = { parallel: added.map(({ document }) => document), ...options }
+      return chain({ ...draft, links: [...links, ...added], steps: [...steps, entry] })
+    },
   }
 }
 
-function linkOf<Parsed, Results, Result, When extends CompensateWhen, Condition extends string | undefined>(
+function groupOf<Input, Parsed, Before, Joint, When extends CompensateWhen>(
+  before: Draft<string, Parsed>,
+  links: readonly Link[],
+): Group<Input, Parsed, Before, Joint, When> {
+  return {
+    '~links': links,
+    step: (name, step) => groupOf(before, [...links, linkOf(name, step, before)]),
+  }
+}
+
+function answersOf(links: readonly Pick<Link, 'name' | 'answer'>[]): Map<string, z.core.$ZodType> {
+  const answers = new Map<string, z.core.$ZodType>()
+  for (const { name, answer } of links) if (answer !== undefined) answers.set(name, answer)
+  return answers
+}
+
+function linkOf<
+  Parsed,
+  Results,
+  Result,
+  When extends CompensateWhen,
+  Condition extends string | undefined,
+  Sent,
+>(
   name: string,
-  step: StepSpec<Parsed, Results, Result, When, Condition>,
+  step: StepSpec<Parsed, Results, Result, When, Condition, Sent>,
   { input, links }: Draft<string, Parsed>,
 ): Link {
   const { action, compensation, ...settings } = step
   const answer = typeof action === 'function' ? undefined : action.result
-  const answers = new Map<string, z.core.$ZodType>()
-  for (const earlier of [...links, { name, answer }]) {
-    if (earlier.answer !== undefined) answers.set(earlier.name, earlier.answer)
-  }
-  const schemas = { input, answers }
+  const schemas = { input, answers: answersOf([...links, { name, answer }]) }
   const { run: undo, ...undoSettings } = isBare(compensation) ? { run: compensation } : compensation
   return {
     name,
@@ -158,9 +226,20 @@ function isBare<Undo extends object>(
 }
 
 /** How the definition says who carries it out. */
-function callOf(call: ((...args: never) => unknown) | HttpCall<unknown> | WaitCall<unknown>): object {
+function callOf(
+  call: ((...args: never) => unknown) | HttpCall<unknown> | WaitCall<unknown> | ChildCall<unknown, never>,
+): object {
   if (typeof call === 'function') return { type: 'handler' }
-  return call.type === 'wait' ? call.wait : { type: 'http', ...call.request }
+  switch (call.type) {
+    case 'wait':
+      return call.wait
+    case 'saga':
+      return { type: 'saga', ...call.child }
+    case 'http': {
+      const { probe, ...request } = call.request
+      return { type: 'http', ...request, ...(probe !== undefined && { probe: { type: 'http', ...probe } }) }
+    }
+  }
 }
 
 function definitionOf(name: string, document: object): Definition {

@@ -8,7 +8,7 @@ import type { ActionCall, CompensationCall } from './step.ts'
 /** What stored values are read through. */
 export type Schemas<Input> = {
   input: z.core.$ZodType<Input> | undefined
-  /** Of what HTTP services answered, by step. */
+  /** Of results that no function of ours returned, by step. */
   answers: ReadonlyMap<string, z.core.$ZodType>
 }
 

@@ -2,12 +2,13 @@ import type { CompensateWhen, HandlerCall, Json, RetryPolicy } from '@backstitch
 import type { z } from 'zod'
 import type { HttpCall } from './http.ts'
 import type { Stored } from './result.ts'
+import type { ChildCall } from './saga.ts'
 import type { WaitCall } from './wait.ts'
 
 /** What a step is made of, and what its functions are told. */
 
 /** Written out, so that an editor shows the properties and not how they came together. */
-type Flat<T> = { [K in keyof T]: T[K] } & {}
+export type Flat<T> = { [K in keyof T]: T[K] } & {}
 
 /** The start input and the results of the steps before, by name. A step that an operator skipped has left none. */
 export type Context<Input, Results> = Flat<{ input: Input } & Results>
@@ -52,13 +53,15 @@ export type StepSpec<
   Result,
   When extends CompensateWhen,
   Condition extends string | undefined = undefined,
+  Sent = never,
 > = {
   description?: string | undefined
-  /** A function that returns the step's result, a call to an HTTP service, or a wait. */
+  /** A function that returns the step's result, a call to an HTTP service, a wait, or a saga of its own. */
   action:
     | ((call: ActionCall<Input, Results>) => Result | Promise<Result>)
     | HttpCall<Result>
     | WaitCall<Result>
+    | ChildCall<Result, Sent>
   /** What undoes it; as `{ run }` with a time-out and retries of its own. */
   compensation?:
     | Undo<Input, Results, Result, When>
@@ -68,7 +71,10 @@ export type StepSpec<
         retry?: RetryOptions | undefined
       }
     | undefined
-  /** Of one attempt. Whoever sets it should pass `signal` on to what takes long. */
+  /**
+   * Of one attempt; where a signal or a callback is waited for, of the waiting, and then it must be said. A function that has
+   * one should pass `signal` on to what takes long.
+   */
   timeoutMs?: number | undefined
   retry?: RetryOptions | undefined
   /** `uncertain`: undone also if it failed and may have had its effect (S9). */

@@ -79,6 +79,11 @@ test('jsonb, with every JSON value it can hold', async () => {
   )
 })
 
+test('json, letter by letter', async () => {
+  const documents = fc.jsonValue({ noUnicodeString: false }).map((value) => JSON.stringify(value))
+  await roundTrips('json', documents, binary.jsonArray, (document) => document)
+})
+
 test('instants, to the millisecond from 1720 to 2280, with null', async () => {
   const limits = { min: Date.parse('1720-01-01T00:00:00Z'), max: Date.parse('2280-01-01T00:00:00Z') }
   const instants = fc.option(

@@ -13,6 +13,7 @@ const INT8 = 20
 const BOOL = 16
 const TEXT = 25
 const UUID = 2950
+const JSON_TEXT = 114
 const JSONB = 3802
 const TIMESTAMPTZ = 1184
 
@@ -52,6 +53,11 @@ export function timestamptzArray(values: readonly (number | undefined)[]): Buffe
 
 export function textArray(values: readonly (string | undefined)[]): Buffer {
   return strings(TEXT, values, 0)
+}
+
+/** Documents already written as JSON, to be kept as they are written. */
+export function jsonArray(values: readonly string[]): Buffer {
+  return strings(JSON_TEXT, values, 0)
 }
 
 /** Documents already written as JSON. */

@@ -5,7 +5,7 @@ import { z } from 'zod'
 import type { Database } from './database.ts'
 import { isUniqueViolation } from './failure.ts'
 import { bucketOf, isSagaId } from './ids.ts'
-import { Letter } from './mailbox.ts'
+import type { Letter } from './mailbox.ts'
 
 /**
  * Callbacks (M3). A token is `<sagaId>.<HMAC(installation key, saga, step, direction, generation)>`: the same for every
@@ -27,7 +27,7 @@ export type Callbacks = {
   ): Promise<{ is: 'posted'; queue: string } | { is: 'unknown' }>
 }
 
-export type CallbackEnd = Extract<Letter, { kind: 'callback' }>['end']
+type CallbackEnd = Extract<Letter, { kind: 'callback' }>['end']
 
 export type TokenMaker = (sagaId: string, step: string, direction: Direction, generation: number) => string
 
@@ -78,29 +78,20 @@ export function createCallbacks(database: Database): Callbacks {
     return undefined
   }
 
-  /** Has this been said before? Then it was taken, whatever has become of the step. */
-  async function said(token: string, sagaId: string, saying: Saying): Promise<{ queue: string } | undefined> {
-    const rows = await database
+  /** Has this been said before? Then it was taken, whatever has become of the step. No letter is opened for it. */
+  async function said(sagaId: string, saying: string): Promise<{ queue: string } | undefined> {
+    return database
       .selectFrom('saga_mail as m')
       .innerJoin('sagas as s', (join) =>
         join.onRef('s.bucket', '=', 'm.bucket').onRef('s.saga_id', '=', 'm.saga_id'),
       )
-      .select(['s.queue', 'm.body', 'm.dedup_key'])
+      .select('s.queue')
       .where('m.bucket', '=', bucketOf(sagaId))
       .where('m.saga_id', '=', sagaId)
       .where('m.dedup_key', 'is not', null)
-      .limit(MAX_LOOKED_AT)
-      .execute()
-    const tokenOf = await tokens()
-    return rows.find(({ body, dedup_key: key }) => {
-      const letter = CallbackLetter.safeParse(body)
-      if (!letter.success) return false
-      const { step, direction, end } = letter.data
-      if (!isSame(tokenOf(sagaId, step, direction, GENERATION), token)) return false
-      return saying.key === undefined
-        ? canonicalJson(end) === canonicalJson(saying.end)
-        : key === keyOf(token, saying)
-    })
+      .where(sql<boolean>`starts_with(m.dedup_key, ${saying})`)
+      .limit(1)
+      .executeTakeFirst()
   }
 
   return {
@@ -109,11 +100,13 @@ export function createCallbacks(database: Database): Callbacks {
     async post(token, end, key) {
       const sagaId = token.slice(0, 36)
       if (!isSagaId(sagaId) || token.length > MAX_TOKEN) return { is: 'unknown' }
+      const saying = sayingOf(token, end, key)
       const step = await awaited(token, sagaId)
       if (step !== undefined) {
         const { attempt, ...which } = step
         const letter: Letter = { kind: 'callback', ...which, end }
-        const dedupKey = keyOf(token, { end, key, attempt })
+        // Without a key a second attempt may well fail as the first did.
+        const dedupKey = key === undefined ? `${saying}:${attempt}` : saying
         try {
           const { rows } = await sql<{ queue: string }>`
             WITH u AS (
@@ -136,7 +129,7 @@ export function createCallbacks(database: Database): Callbacks {
           if (!isUniqueViolation(error)) throw error
         }
       }
-      const known = await said(token, sagaId, { end, key })
+      const known = await said(sagaId, saying)
       return known === undefined ? { is: 'unknown' } : { is: 'posted', queue: known.queue }
     },
   }
@@ -145,10 +138,6 @@ export function createCallbacks(database: Database): Callbacks {
 /** Raised with the input of a step (S30a). */
 const GENERATION = 1
 const MAX_TOKEN = 200
-const MAX_LOOKED_AT = 1_000
-const CallbackLetter = z.custom<Extract<Letter, { kind: 'callback' }>>(
-  (body) => Letter.safeParse(body).data?.kind === 'callback',
-)
 const Attempts = z.record(z.string(), z.number())
 
 function isSame(one: string, other: string): boolean {
@@ -156,13 +145,8 @@ function isSame(one: string, other: string): boolean {
   return a.length === b.length && timingSafeEqual(a, b)
 }
 
-type Saying = { end: CallbackEnd; key?: string | undefined; attempt?: number }
-
-/**
- * What tells a repetition from another callback for the same step: its key; or, without one, what it says of which attempt,
- * since a second attempt may well fail as the first did.
- */
-function keyOf(token: string, { end, key, attempt }: Saying): string {
-  const said = key === undefined ? `attempt ${attempt ?? 0} ${canonicalJson(end)}` : `key ${key}`
+/** What tells a repetition from another callback with the same token: its key; or, without one, what it says. */
+function sayingOf(token: string, end: CallbackEnd, key: string | undefined): string {
+  const said = key === undefined ? `says ${canonicalJson(end)}` : `key ${key}`
   return createHash('sha256').update(`${token}\n${said}`).digest('base64url')
 }

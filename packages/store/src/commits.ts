@@ -142,7 +142,7 @@ WITH u AS (
     updated_at = i.at,
     ended_at = CASE WHEN i.ends THEN i.at END
   FROM unnest($1::int2[], $2::uuid[], $3::int8[], $4::int8[], $5::int8[], $6::text[], $7::jsonb[], $8::bool[], $9::bool[],
-              $10::timestamptz[], $11::int4[], $12::text[], $13::bool[], $14::bool[], $15::timestamptz[], $16::text[], $17::jsonb[])
+              $10::timestamptz[], $11::int4[], $12::text[], $13::bool[], $14::bool[], $15::timestamptz[], $16::text[], $17::json[])
     WITH ORDINALITY
     AS i(bucket, saga_id, epoch, version, mail_seen, status, state, keep, ends,
          due_at, leases_lost, failed_step, past_pivot, gated, at, kind, entry, n)
@@ -172,8 +172,8 @@ SELECT n, mail_seq, ${DATABASE_NOW} FROM u`,
 export const WHERE_NOW: Statement = {
   name: 'where_now',
   text: `
-SELECT i.n, s.version = i.version, s.mail_seq, h.at = i.at AND h.kind = i.kind AND h.body = i.entry
-FROM unnest($1::int2[], $2::uuid[], $3::int8[], $4::int8[], $5::timestamptz[], $6::text[], $7::jsonb[])
+SELECT i.n, s.version = i.version, s.mail_seq, h.at = i.at AND h.kind = i.kind AND h.body::jsonb = i.entry::jsonb
+FROM unnest($1::int2[], $2::uuid[], $3::int8[], $4::int8[], $5::timestamptz[], $6::text[], $7::json[])
   WITH ORDINALITY AS i(bucket, saga_id, epoch, version, at, kind, entry, n)
 JOIN sagas s ON s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch
 LEFT JOIN saga_history h ON h.bucket = i.bucket AND h.saga_id = i.saga_id AND h.seq = i.version + 1 AND h.epoch = i.epoch`,
@@ -259,7 +259,7 @@ function entryArrays(transitions: Transition[]): Buffer[] {
   return [
     binary.timestamptzArray(transitions.map(({ entry }) => Date.parse(entry.at))),
     binary.textArray(transitions.map(({ entry }) => entry.kind)),
-    binary.jsonbArray(
+    binary.jsonArray(
       transitions.map(({ entry }) => {
         const { kind: _, at: __, ...body } = entry
         return JSON.stringify(body)

@@ -12,6 +12,7 @@ import { z } from 'zod'
 import type { Database } from './database.ts'
 import { isUniqueViolation } from './failure.ts'
 import { createGatherer } from './gather.ts'
+import type { Lane, Statement } from './lane.ts'
 
 /** A registered definition: what its author wrote, and what the engine made of it. */
 export type Registered = {
@@ -45,22 +46,25 @@ export type Definitions = {
 /** Enough for every definition an installation is likely to use at once; the least recently used goes first. */
 const KEPT = 2_000
 
-export function createDefinitions(database: Database): Definitions {
+export const LATEST: Statement = {
+  name: 'latest_versions',
+  text: `
+SELECT n.name, d.version FROM unnest($1::text[]) AS n(name)
+CROSS JOIN LATERAL (SELECT version FROM definitions WHERE name = n.name ORDER BY version DESC LIMIT 1) d`,
+}
+
+/** `lane` carries what each start asks; the rest is asked seldom. */
+export function createDefinitions(database: Database, lane: Lane): Definitions {
   const kept = new Map<string, Registered>()
 
   const latestVersions = createGatherer<string, number | undefined>({
-    lanes: 2,
+    lanes: 1,
     maxItems: 1_000,
     maxBytes: Number.POSITIVE_INFINITY,
     bytesOf: () => 1,
     async flush(names) {
-      const found = await database
-        .selectFrom('definitions')
-        .select((column) => ['name', column.fn.max('version').as('version')])
-        .where('name', 'in', [...new Set(names)])
-        .groupBy('name')
-        .execute()
-      const versions = new Map(found.map(({ name, version }) => [name, version]))
+      const found = await lane.query(LATEST, [[...new Set(names)]])
+      const versions = new Map(found.map(([name, version]) => [String(name), Number(version)]))
       return names.map((name) => ({ ok: true, answer: versions.get(name) }))
     },
   })

@@ -64,13 +64,12 @@ export const RELATIVES = `l AS (
   FROM unnest($19::int8[], $20::int2[], $21::uuid[], $22::jsonb[]) WITH ORDINALITY AS l(n, bucket, saga_id, body, place)
   JOIN u ON u.n = l.n
 ), r AS (
-  SELECT s.bucket, s.saga_id FROM sagas s
-  WHERE s.ended_at IS NULL AND EXISTS (SELECT 1 FROM l WHERE l.bucket = s.bucket AND l.saga_id = s.saga_id)
+  SELECT s.bucket, s.saga_id, d.total FROM (SELECT DISTINCT bucket, saga_id, total FROM l) d
+  JOIN sagas s ON s.bucket = d.bucket AND s.saga_id = d.saga_id AND s.ended_at IS NULL
   ORDER BY s.bucket, s.saga_id FOR UPDATE OF s
 ), p AS (
-  UPDATE sagas s SET mail_seq = s.mail_seq + t.total, due_at = CASE WHEN s.owner IS NULL THEN now() END
-  FROM (SELECT DISTINCT l.bucket, l.saga_id, l.total FROM l JOIN r ON r.bucket = l.bucket AND r.saga_id = l.saga_id) t
-  WHERE s.bucket = t.bucket AND s.saga_id = t.saga_id AND s.ended_at IS NULL
+  UPDATE sagas s SET mail_seq = s.mail_seq + r.total, due_at = CASE WHEN s.owner IS NULL THEN now() END
+  FROM r WHERE s.bucket = r.bucket AND s.saga_id = r.saga_id AND s.ended_at IS NULL
   RETURNING s.bucket, s.saga_id, s.mail_seq
 ), m AS (
   INSERT INTO saga_mail AS m (bucket, saga_id, seq, body)
@@ -78,7 +77,7 @@ export const RELATIVES = `l AS (
   FROM l JOIN p ON p.bucket = l.bucket AND p.saga_id = l.saga_id
 ), c AS (
   SELECT c.* FROM unnest($23::int8[], $24::int2[], $25::uuid[], $26::text[], $27::int4[], $28::text[], $29::text[], $30::jsonb[],
-                         $31::text[], $32::text[], $33::bool[], $34::uuid[], $35::timestamptz[], $36::jsonb[])
+                         $31::text[], $32::text[], $33::bool[], $34::uuid[], $35::timestamptz[], $36::json[])
     AS c(n, bucket, saga_id, definition_name, definition_version, queue, status, state,
          start_key, correlation_id, past_pivot, parent_saga_id, at, entry)
   JOIN u ON u.n = c.n
@@ -117,7 +116,7 @@ export function familyArrays(linked: readonly Linked[]): Buffer[] {
     binary.boolArray(starts.map(({ state }) => state.pivot !== undefined)),
     binary.uuidArray(starts.map(({ parentSagaId }) => parentSagaId)),
     binary.timestamptzArray(starts.map(({ entry }) => Date.parse(entry.at))),
-    binary.jsonbArray(
+    binary.jsonArray(
       starts.map(({ entry }) => {
         const { kind: _, at: __, ...body } = entry
         return JSON.stringify(body)

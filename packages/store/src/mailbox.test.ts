@@ -1,3 +1,4 @@
+import { apply } from '@backstitch/core'
 import { describe, expect, test } from 'vitest'
 import { newSagaId } from './ids.ts'
 import type { Letter } from './mailbox.ts'
@@ -150,6 +151,26 @@ describe('abandoning (S30b)', () => {
       0,
     )
     expect(answer).toEqual({ ok: true, answer: { is: 'leaseLost' } })
+  })
+
+  test('leaves nothing in the state that folding the history would not (S35)', async () => {
+    const stage = await createStage()
+    const sagaId = await waiting(stage)
+    const had = {
+      dueAt: { one: '2026-01-01T00:00:00.000Z' },
+      waiting: { one: { for: 'delay' } },
+      gaveUp: { two: { reason: 'retriesExhausted', message: 'no' } },
+      leasesLost: 2,
+    }
+    await stage.sql('UPDATE sagas SET state = state || $2::jsonb WHERE saga_id = $1', [
+      sagaId,
+      JSON.stringify(had),
+    ])
+    const before = await stage.row(sagaId)
+    await stage.api.mailbox.abandon(sagaId, by)
+    const [, entry] = await stage.api.history.read(sagaId, { limit: 9 })
+    if (entry === undefined) throw new Error('no entry')
+    expect((await stage.row(sagaId)).state).toEqual(apply(before.state, entry, entry.seq))
   })
 
   test('is refused if the saga has moved since it was decided', async () => {

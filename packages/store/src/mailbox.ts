@@ -154,7 +154,7 @@ export function createMailbox(database: Database): Mailbox {
             version = s.version + 1, epoch = s.epoch + 1, status = 'abandoned', owner = NULL, due_at = NULL,
             mail_seen = s.mail_seq,
             updated_at = date_trunc('milliseconds', now()), ended_at = date_trunc('milliseconds', now()),
-            state = CASE WHEN jsonb_typeof(s.state) = 'object' THEN (s.state - ARRAY['dueAt', 'waiting', 'stuck', 'leasesLost']) || jsonb_build_object(
+            state = CASE WHEN jsonb_typeof(s.state) = 'object' THEN (s.state - ARRAY['dueAt', 'waiting', 'stuck', 'gaveUp', 'leasesLost']) || jsonb_build_object(
               'status', 'abandoned', 'attempts', '{}'::jsonb,
               'updatedAt', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) ELSE s.state END
           WHERE s.bucket = ${bucketOf(sagaId)} AND s.saga_id = ${sagaId} AND s.ended_at IS NULL
@@ -163,7 +163,7 @@ export function createMailbox(database: Database): Mailbox {
         ), ${sql.raw(tellParent('abandoned'))}, h AS (
           INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
           SELECT bucket, saga_id, version, updated_at, 'abandoned', epoch, NULL,
-                 ${JSON.stringify({ actor, reason, to: { status: 'abandoned', attempts: {} } })}::jsonb FROM u
+                 ${JSON.stringify({ actor, reason, to: { status: 'abandoned', attempts: {} } })}::json FROM u
         )
         SELECT version, queue FROM u`.execute(database)
       const [row] = rows

@@ -5,17 +5,17 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { CLAIM, CLAIM_SUSPECT, NEXT_DUE, TAKE_AGAIN } from './claims.ts'
-import { COMMIT, PARK, RELEASE, WHERE_NOW } from './commits.ts'
+import { COMMIT, COMMIT_WITH_FAMILY, PARK, RELEASE, WHERE_NOW } from './commits.ts'
 import { createDefinitions } from './definitions.ts'
 import { createHistory } from './history.ts'
 import { newSagaId } from './ids.ts'
-import { JOIN_SETTINGS, SETTINGS, type Statement } from './lane.ts'
+import { createLane, JOIN_SETTINGS, SETTINGS, type Statement } from './lane.ts'
 import { createMailbox } from './mailbox.ts'
 import { createQueries } from './queries.ts'
 import { HOLDERS, INSERT } from './starts.ts'
 import type { Tables } from './tables.ts'
 import { createStage, eventually, heldAs, success, transitionOf } from './testing.ts'
-import { LEASES, PULSE, SESSION_SETTINGS, SWEEP } from './workers.ts'
+import { LEASES, OFFER, PULSE, SESSION_SETTINGS, SWEEP } from './workers.ts'
 
 /**
  * How the database carries the statements out, on twenty thousand sagas that have ended and one thousand that are due: by
@@ -122,6 +122,30 @@ const onIndexLane: [Statement, string[]][] = [
   [PARK, ['sagas_pk']],
 ]
 
+/** What a lane plans on its first day it keeps: on empty tables every index costs the same, and only one is right. */
+test.runIf(canExplainLanes)('on the lanes, planned before there is a single saga', async () => {
+  const empty = await createTestDatabase()
+  const client = new pg.Client(empty.url)
+  await client.connect()
+  const settings = [...SETTINGS, JOIN_SETTINGS.index].map((setting) => `SET ${setting}`)
+  await client.query(settings.join('; '))
+  for (const [{ name, text }, wanted] of onIndexLane) {
+    const { rows } = await client.query<{ 'QUERY PLAN': unknown }>(
+      `EXPLAIN (FORMAT JSON, GENERIC_PLAN) ${text}`,
+    )
+    const [
+      {
+        'QUERY PLAN': [{ Plan: plan }],
+      },
+    ] = Explained.parse(rows)
+    const indexes = new Set(nodesOf(plan).flatMap((node) => node['Index Name'] ?? []))
+    const ours = [...indexes].filter((index) => !index.startsWith('workers_')).toSorted(byName)
+    expect({ name, indexes: ours }).toEqual({ name, indexes: wanted })
+  }
+  await client.end()
+  await empty.drop()
+})
+
 const filters: [string, SagaFilter, string[]][] = [
   ['all', {}, ['sagas_created_idx']],
   ['what needs attention', { status: ['stuck', 'failed'] }, ['sagas_attention_idx']],
@@ -140,6 +164,12 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
     expect(indexes.filter((index) => !index.startsWith('workers_'))).toEqual(wanted)
   })
 
+  test.runIf(canExplainLanes)('on the lanes: a commit that tells other sagas', async () => {
+    const { text } = COMMIT_WITH_FAMILY
+    const plan = await explain(text, { settings: [...SETTINGS, JOIN_SETTINGS.index] })
+    expect(plan).toMatchObject({ scans: [], whole: [], indexes: ['sagas_pk'] })
+  })
+
   test.runIf(canExplainLanes).each<[Statement, string[]]>([
     [INSERT, []],
     [HOLDERS, ['sagas_start_key_once']],
@@ -153,6 +183,7 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
     ['pulse', PULSE, [newSagaId(0), 0, true, '{}'], ['sagas_unread_idx']],
     ['leases', LEASES, [newSagaId(0)], ['sagas_owner_idx']],
     ['sweep', SWEEP, [1_000], ['sagas_owner_idx']],
+    ['offer', OFFER, [['order'], ['order'], 30_000], ['sagas_ready_idx']],
   ])('in the session: %s', async (_, text, values, wanted) => {
     const { indexes, scans } = await explain(text, { settings: SESSION_SETTINGS, values })
     expect(scans).toEqual([])
@@ -170,8 +201,10 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
     return Promise.all(ours.map(({ text, values }) => explain(text, { values })))
   }
 
-  const queriesOf = (database: Kysely<Tables>) =>
-    createQueries(database, createDefinitions(database), createHistory(database))
+  const queriesOf = (database: Kysely<Tables>) => {
+    const lane = createLane({ databaseUrl: url, applicationName: 'test' })
+    return createQueries(database, createDefinitions(database, lane), createHistory(database))
+  }
 
   test.each(filters)('a page of %s', async (_, filter, wanted) => {
     const before = { createdAt: new Date().toISOString(), sagaId: newSagaId(0) }

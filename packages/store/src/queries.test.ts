@@ -186,8 +186,37 @@ describe('a due saga waits for a worker (S20)', () => {
   test('and not before it is due', async () => {
     const stage = await createStage()
     const sagaId = await stage.start(await stage.register())
-    await stage.sql(`UPDATE sagas SET due_at = now() + interval '1 hour'`)
+    await stage.sql(
+      `UPDATE sagas SET due_at = now() + interval '1 hour', state = state || '{"dueAt": {"step1": "2999-01-01T00:00:00.000Z"}}'`,
+    )
     expect((await stage.api.queries.saga(sagaId))?.next.waitingForWorker).toBeUndefined()
+  })
+
+  test('also while a worker that lacks what it needs has put it off', async () => {
+    const stage = await createStage()
+    const sagaId = await stage.start(await stage.register())
+    await stage.sql(`UPDATE sagas SET due_at = now() + interval '30 seconds'`)
+    expect((await stage.api.queries.saga(sagaId))?.next.waitingForWorker).toBe(true)
+  })
+
+  test('while none is configured for the service it calls, or for one that its probe asks', async () => {
+    const stage = await createStage()
+    const probe = { type: 'http', service: 'audit', path: '/' }
+    const action = { type: 'http', service: 'payments', path: '/', probe }
+    const definition = await stage.register({ name: 'pay', steps: [{ name: 'call', action }] })
+    const sagaId = await stage.start(definition)
+    const worker = await stage.worker({ queues: ['default'] })
+    const state = { breaker: 'closed' as const, inFlight: 0, waiting: 0, limit: 1 }
+    const named = { ...state, named: true }
+    const waits = async () => (await stage.api.queries.saga(sagaId))?.next.waitingForWorker
+
+    await worker.session.pulse(worker.workerId, {
+      holds: 0,
+      services: { payments: named, audit: { ...state, named: false } },
+    })
+    expect(await waits()).toBe(true)
+    await worker.session.pulse(worker.workerId, { holds: 0, services: { payments: named, audit: named } })
+    expect(await waits()).toBeUndefined()
   })
 
   test('that is gone is no worker', async () => {

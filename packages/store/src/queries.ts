@@ -10,7 +10,10 @@ import {
   type SagaFilter,
   type SagaState,
   type SagaSummary,
+  type Service,
+  ServiceState,
   Status,
+  servicesOf,
   stepOf,
   type Worker,
 } from '@backstitch/core'
@@ -39,6 +42,8 @@ export type Queries = {
   /** How these stand, by id. */
   standing(sagaIds: readonly string[]): Promise<Map<string, { status: Status; version: number }>>
   workers(): Promise<Worker[]>
+  /** What sagas call, by name: as the live workers tell it, and as the highest versions of the definitions name it. */
+  services(): Promise<Service[]>
   stats(): Promise<Stats>
 }
 
@@ -75,7 +80,7 @@ export function createQueries(database: Database, definitions: Definitions, hist
         'created_at',
         'updated_at',
         'ended_at',
-        sql<boolean>`due_at <= now()`.as('is_due'),
+        sql<Date>`now()`.as('now'),
       ])
   }
   type Row = Awaited<ReturnType<ReturnType<typeof rows>['execute']>>[number]
@@ -94,6 +99,7 @@ export function createQueries(database: Database, definitions: Definitions, hist
       pid: row.pid,
       queues: row.queues,
       handlers: Handlers.parse(row.handlers),
+      services: namesIn(ServiceReport.safeParse(row.services).data),
       concurrency: row.concurrency,
       holds: row.holds,
       startedAt: row.started_at.toISOString(),
@@ -106,16 +112,22 @@ export function createQueries(database: Database, definitions: Definitions, hist
     const { attempts = [] } = shown
     if (shown.act !== 'attempt') return shown
     if (row.owner !== null) return { ...shown, worker: row.owner }
-    if (row.is_due !== true) return shown
+    // By its state, not by its row: a saga that nobody can run is put off again and again (S20).
+    const isDue = ({ dueAt, waiting }: (typeof attempts)[number]) =>
+      waiting === undefined && (dueAt === undefined || Date.parse(dueAt) <= row.now.getTime())
+    const due = attempts.filter(isDue)
+    if (due.length === 0 && (row.due_at === null || row.due_at > row.now)) return shown
     const definition = await definitions.get(row.definition_name, row.definition_version)
     const workers = await liveWorkers()
     const served = workers.some(
-      ({ queues, handlers }) =>
+      ({ queues, handlers, services }) =>
         queues.includes(row.queue) &&
-        attempts.every(({ step, direction }) => {
+        due.every(({ step, direction }) => {
           const act = definition && stepOf(definition.resolved, step)?.[direction]
-          const needsHandler = act !== undefined && isAct(act) && act.call.type === 'handler'
-          return !needsHandler || entryOf(handlers, row.definition_name)?.includes(step) === true
+          if (act === undefined || !isAct(act)) return true
+          if (act.call.type === 'handler')
+            return entryOf(handlers, row.definition_name)?.includes(step) === true
+          return servicesOf(act).every((service) => services.includes(service))
         }),
     )
     return { ...shown, ...(!served && { waitingForWorker: true }) }
@@ -221,6 +233,52 @@ export function createQueries(database: Database, definitions: Definitions, hist
 
     workers: liveWorkers,
 
+    async services() {
+      const [told, named] = await Promise.all([
+        database
+          .selectFrom('workers')
+          .select(['worker_id', 'services'])
+          .where('ended_at', 'is', null)
+          .orderBy('started_at')
+          .limit(1_000)
+          .execute(),
+        // Wherever a call or a probe stands, in whatever a definition may hold one day.
+        sql<{ service: string; definitions: string[] }>`
+          SELECT s.service #>> '{}' AS service, array_agg(DISTINCT d.name ORDER BY d.name) AS definitions
+          FROM (SELECT DISTINCT ON (name) name, document FROM definitions ORDER BY name, version DESC) d
+          CROSS JOIN LATERAL jsonb_path_query(d.document, 'strict $.** ? (@.type == "http" && exists(@.path) && exists(@.service)).service') AS s(service)
+          WHERE jsonb_typeof(s.service) = 'string'
+          GROUP BY 1`.execute(database),
+      ])
+      const services = new Map<string, Service>()
+      const of = (service: string): Service => {
+        const known = services.get(service) ?? {
+          service,
+          configured: false,
+          inFlight: 0,
+          waiting: 0,
+          limit: 0,
+          definitions: [],
+          workers: [],
+        }
+        services.set(service, known)
+        return known
+      }
+      for (const { service, definitions } of named.rows) of(service).definitions = definitions
+      for (const { worker_id: workerId, services: report } of told) {
+        for (const [name, state] of Object.entries(ServiceReport.safeParse(report).data ?? {})) {
+          const service = of(name)
+          service.configured = true
+          service.inFlight += state.inFlight
+          service.waiting += state.waiting
+          service.limit += state.limit
+          service.breaker = worse(service.breaker ?? 'closed', state.breaker)
+          service.workers.push({ workerId, ...state })
+        }
+      }
+      return [...services.values()].toSorted((one, other) => (one.service < other.service ? -1 : 1))
+    },
+
     async stats() {
       const counts = await database
         .selectFrom('sagas')
@@ -261,6 +319,20 @@ export function createQueries(database: Database, definitions: Definitions, hist
       }
     },
   }
+}
+
+const ServiceReport = z.record(z.string(), ServiceState)
+const BY_CONCERN = ['closed', 'halfOpen', 'open'] as const
+
+/** Those of its configuration. */
+function namesIn(report: z.infer<typeof ServiceReport> = {}): string[] {
+  return Object.keys(report).filter((name) => entryOf(report, name)?.named === true)
+}
+
+type BreakerState = (typeof BY_CONCERN)[number]
+
+function worse(one: BreakerState, other: BreakerState): BreakerState {
+  return BY_CONCERN.indexOf(one) > BY_CONCERN.indexOf(other) ? one : other
 }
 
 const Handlers = z.record(z.string(), z.array(z.string()))

@@ -42,8 +42,9 @@ const good: Record<string, Values> = {
     due_at: at,
   },
   saga_history: { bucket: 7, saga_id: sagaId, seq: 1, at, kind: 'sagaStarted', epoch: 0, body: '{}' },
-  saga_mail: { bucket: 7, saga_id: sagaId, seq: 1, body: '{}' },
+  saga_mail: { bucket: 7, saga_id: sagaId, seq: 1, body: '{}', dedup_key: 'd' },
   installation: { single: true, callback_key: Buffer.alloc(32) },
+  schedules: { name: 'nightly', schedule_id: sagaId, spec: '{}', input: 'null' },
 }
 const ended = { status: 'failed', state: '{"status":"failed"}', ended_at: at, due_at: null }
 const resting = { status: 'stuck', state: '{"status":"stuck"}', due_at: null }
@@ -57,6 +58,16 @@ const bad: [constraint: string, sqlState: string, changes: Values[]][] = [
     'definitions_document_is_object',
     '23514',
     ['[]', '"{}"', 'null'].map((document) => ({ document, version: 2, hash: 'other' })),
+  ],
+
+  ['schedules_pk', '23505', [{}]],
+  ['schedules_version_positive', '23514', [{ name: 'other', version: 0 }]],
+  ['schedules_paused_is_not_due', '23514', [{ name: 'other', paused: true, next_at: at }]],
+  ['schedules_spec_is_object', '23514', ['[]', 'null'].map((spec) => ({ name: 'other', spec }))],
+  [
+    'schedules_lists_are_arrays',
+    '23514',
+    [{ runs: '{}' }, { changes: 'null' }].map((change) => ({ name: 'other', ...change })),
   ],
 
   ['workers_pk', '23505', [{}]],
@@ -116,6 +127,7 @@ const bad: [constraint: string, sqlState: string, changes: Values[]][] = [
   ['saga_history_body_is_object', '23514', ['[]', 'null', '"{}"'].map((body) => ({ body, seq: 2 }))],
 
   ['saga_mail_pk', '23505', [{}]],
+  ['saga_mail_once_idx', '23505', [{ seq: 2 }]],
   ['saga_mail_saga_fk', '23503', [{ saga_id: newSagaId(0, 7) }]],
   ['saga_mail_body_is_object', '23514', ['[]', 'null', '"{}"'].map((body) => ({ body, seq: 2 }))],
 
@@ -160,10 +172,12 @@ describe('is refused by', () => {
     }
   })
 
-  test('one of these, and there is no constraint that is not tried', async () => {
+  test('one of these, and there is no constraint or unique index that is not tried', async () => {
     const { rows } = await client.query<{ name: string }>(`
       SELECT conname AS name FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
-      WHERE n.connamespace = 'public'::regnamespace AND n.contype <> 'n' AND c.relname NOT LIKE 'kysely%'`)
+      WHERE n.connamespace = 'public'::regnamespace AND n.contype <> 'n' AND c.relname NOT LIKE 'kysely%'
+      UNION SELECT indexrelid::regclass::text FROM pg_index
+      WHERE indisunique AND indpred IS NOT NULL AND indrelid::regclass::text NOT LIKE 'kysely%'`)
     expect(bad.map(([constraint]) => constraint).toSorted()).toEqual(rows.map(({ name }) => name).toSorted())
   })
 })

@@ -15,6 +15,8 @@ export type StartRequest = {
   inputBytes: number
   sagaKey?: string | undefined
   idempotencyKey?: string | undefined
+  /** Of a start that a schedule makes (S38): in the place of both. No caller can choose such a key. */
+  scheduleKey?: string | undefined
   /** What tells a repetition from a different request under the same key (S23). */
   requestHash: string
   correlationId?: string | undefined
@@ -40,7 +42,7 @@ export type Starts = {
    * version of the definition would no longer take it.
    */
   find(
-    request: Pick<StartRequest, 'definition' | 'sagaKey' | 'idempotencyKey' | 'requestHash'>,
+    request: Pick<StartRequest, 'definition' | 'sagaKey' | 'idempotencyKey' | 'scheduleKey' | 'requestHash'>,
   ): Promise<Found | undefined>
   readonly waiting: number
   close(): Promise<void>
@@ -107,10 +109,16 @@ function startKeyOf({
   definition,
   sagaKey,
   idempotencyKey,
-}: Pick<StartRequest, 'definition' | 'sagaKey' | 'idempotencyKey'>): string | undefined {
+  scheduleKey,
+}: Pick<StartRequest, 'definition' | 'sagaKey' | 'idempotencyKey' | 'scheduleKey'>): string | undefined {
+  if (scheduleKey !== undefined) return `schedule:${scheduleKey}`
   if (sagaKey !== undefined) return `saga:${definition.name}:${sagaKey}`
   if (idempotencyKey !== undefined) return `request:${idempotencyKey}`
   return undefined
+}
+
+function recordedKey({ request, startKey }: NewRow): string | undefined {
+  return request.scheduleKey === undefined ? request.idempotencyKey : startKey
 }
 
 function newRow(request: StartRequest, now: number): NewRow {
@@ -145,7 +153,7 @@ export const INSERT: Statement = {
   text: `
 WITH i AS (
   SELECT * FROM unnest($1::int2[], $2::uuid[], $3::text[], $4::int4[], $5::text[], $6::jsonb[], $7::text[], $8::text[],
-                       $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::bool[], $14::timestamptz[], $15::jsonb[])
+                       $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::bool[], $14::timestamptz[], $15::json[])
     AS i(bucket, saga_id, definition_name, definition_version, queue, state, start_key, request_hash,
          saga_key, idempotency_key, correlation_id, tags, past_pivot, at, entry)
 ), s AS (
@@ -188,12 +196,12 @@ async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<S
     binary.textArray(ordered.map(({ startKey }) => startKey)),
     binary.textArray(ordered.map(({ request }) => request.requestHash)),
     binary.textArray(ordered.map(({ request }) => request.sagaKey)),
-    binary.textArray(ordered.map(({ request }) => request.idempotencyKey)),
+    binary.textArray(ordered.map(recordedKey)),
     binary.textArray(ordered.map(({ request }) => request.correlationId)),
     binary.jsonbArray(ordered.map(({ request }) => JSON.stringify(request.tags ?? {}))),
     binary.boolArray(ordered.map(({ state }) => state.pivot !== undefined)),
     binary.timestamptzArray(ordered.map(({ at }) => at)),
-    binary.jsonbArray(ordered.map(({ entryJson }) => entryJson)),
+    binary.jsonArray(ordered.map(({ entryJson }) => entryJson)),
   ])
   const started = new Set(inserted.map(([sagaId]) => sagaId))
   const now = inserted[0]?.[1]

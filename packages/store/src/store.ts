@@ -8,9 +8,11 @@ import { type Database, openDatabase } from './database.ts'
 import { createDefinitions, type Definitions } from './definitions.ts'
 import { createHistory, type History } from './history.ts'
 import { bucketOf } from './ids.ts'
+import { createLane } from './lane.ts'
 import { createMailbox, type Mailbox } from './mailbox.ts'
 import { missingMigrations } from './migrate.ts'
 import { createQueries, type Queries } from './queries.ts'
+import { createSchedules, type Schedules } from './schedules.ts'
 import { createStarts, type Starts } from './starts.ts'
 import { createWakeups, type Wakeups } from './wakeups.ts'
 import { createSession, type Session } from './workers.ts'
@@ -23,6 +25,7 @@ export type ApiStore = {
   callbacks: Pick<Callbacks, 'post'>
   history: History
   queries: Queries
+  schedules: Schedules
   wakeups: Wakeups
   /** Throws if the database does not answer; names the migrations it lacks. */
   check(): Promise<{ missingMigrations: string[] }>
@@ -40,6 +43,8 @@ export type WorkerStore = {
   sagaState(sagaId: string): Promise<SagaState | undefined>
   /** What makes callback tokens. */
   callbackTokens(): Promise<TokenMaker>
+  schedules: Pick<Schedules, 'takeDue' | 'nextDueMs'>
+  starts: Starts
   wakeups: Wakeups
   session: Session
   clock: DatabaseClock
@@ -58,7 +63,8 @@ type Options = {
 /** Connects and reads the database's clock; rejects if it cannot be reached. */
 export async function openApiStore(options: Options): Promise<ApiStore> {
   const { database, clock, lane, check } = await open(options, 'backstitch/api', options.poolSize ?? 8)
-  const definitions = createDefinitions(database)
+  const versions = createLane(lane)
+  const definitions = createDefinitions(database, versions)
   const history = createHistory(database)
   const starts = createStarts(lane, clock)
   const wakeups = createWakeups(lane)
@@ -69,10 +75,11 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
     callbacks: createCallbacks(database),
     history,
     queries: createQueries(database, definitions, history),
+    schedules: createSchedules(database),
     wakeups,
     check,
     async close() {
-      await Promise.all([starts.close(), wakeups.close()])
+      await Promise.all([starts.close(), wakeups.close(), versions.close()])
       await within(CLOSE_MS, database.destroy())
     },
   }
@@ -95,15 +102,20 @@ export async function openWorkerStore(
   const claims = createClaims({ ...lane, workerId }, clock)
   const commits = createCommits({ ...lane, workerId, leaseMs }, clock)
   const session = createSession(lane, clock, options.onDue)
+  // These connect when they are first used: where there are no schedules, never.
+  const starts = createStarts(lane, clock)
   const wakeups = createWakeups(lane)
+  const versions = createLane(lane)
   return {
-    definitions: createDefinitions(database),
+    definitions: createDefinitions(database, versions),
     claims,
     commits,
     mailbox: createMailbox(database),
     history: createHistory(database),
     sagaState: (sagaId) => readState(database, sagaId),
     callbackTokens: createCallbacks(database).tokens,
+    schedules: createSchedules(database),
+    starts,
     wakeups,
     session,
     clock,
@@ -112,7 +124,9 @@ export async function openWorkerStore(
       await Promise.all([
         claims.close(),
         commits.close(),
+        starts.close(),
         wakeups.close(),
+        versions.close(),
         session.close(),
         within(CLOSE_MS, database.destroy()),
       ])

@@ -79,4 +79,19 @@ export type Tables = {
     dedup_key: string | null
   }
   installation: { single: Generated<boolean>; callback_key: Buffer }
+  schedules: {
+    name: string
+    schedule_id: string
+    version: Generated<number>
+    spec: Document
+    input: Document
+    paused: Generated<boolean>
+    next_at: Timestamp | null
+    last_saga_id: string | null
+    last_error: Document | null
+    runs: Document
+    changes: Document
+    created_at: Timestamp
+    updated_at: Timestamp
+  }
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createLane, type LaneOptions } from './lane.ts'
 
 /**
@@ -13,6 +14,8 @@ export type Wakeups = {
 
 export const DUE_CHANNEL = 'backstitch_due'
 const NOTIFY = { name: 'notify', text: 'SELECT pg_notify($1, $2)' }
+/** Under load there is always something new to tell: it is told so often, and each time wakes workers for more. */
+const PAUSE_MS = 2
 /** A notification may have 8,000 bytes; a queue's name has at most 64. */
 const MAX_QUEUES = 100
 
@@ -27,6 +30,7 @@ export function createWakeups(options: LaneOptions): Wakeups {
       queues = new Set([...queues].slice(MAX_QUEUES))
       // A lost hint costs one poll interval; that is what polling is there for.
       await lane.query(NOTIFY, [DUE_CHANNEL, some.join(',')]).catch(() => undefined)
+      await sleep(PAUSE_MS)
     }
     sending = undefined
   }

@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { createStage, eventually, type Stage, type TestWorker } from './testing.ts'
+import { createStage, eventually, order, type Stage, type TestWorker } from './testing.ts'
 import type { Pulse } from './workers.ts'
 
 const letter = { kind: 'cancel', actor: 'ada', reason: 'changed my mind' } as const
@@ -356,5 +356,38 @@ describe('a hint that something is due', () => {
     for (const queue of queues) stage.api.wakeups.due(queue)
     await eventually('all are heard of', () => (heard.size === 250 ? true : undefined))
     expect(heard).toEqual(new Set(queues))
+  })
+})
+
+describe('what was put off is offered to a worker that can run it (S20)', () => {
+  test('if it is due by its state, in its queues, of its definitions, and not too far ahead', async () => {
+    const stage = await createStage()
+    const definition = await stage.register()
+    const other = await stage.register({ ...order, name: 'other', queue: 'order' })
+    const elsewhere = await stage.register({ ...order, name: 'elsewhere' })
+    const putOff = [await stage.start(definition), await stage.start(definition)]
+    const [retried, waiting, far, damaged] = await Promise.all(
+      [1, 2, 3, 4].map(() => stage.start(definition)),
+    )
+    const [ofOther, inOtherQueue] = [await stage.start(other), await stage.start(elsewhere)]
+    const worker = await stage.worker()
+    const dueNow = async () =>
+      new Set(
+        (await stage.sql('SELECT saga_id FROM sagas WHERE due_at <= now()')).map(({ saga_id }) => saga_id),
+      )
+    await stage.sql(`UPDATE sagas SET due_at = now() + interval '20 seconds'`)
+    await stage.sql(`UPDATE sagas SET due_at = now() + interval '40 seconds' WHERE saga_id = '${far}'`)
+    const dueAt = (id: string | undefined, at: string) =>
+      stage.sql(`UPDATE sagas SET state = state || '{"dueAt": {"step1": "${at}"}}' WHERE saga_id = '${id}'`)
+    await dueAt(retried, '2001-01-01T00:00:00.000Z')
+    await dueAt(waiting, '2999-01-01T00:00:00.000Z')
+    await stage.sql(`UPDATE sagas SET state = state || '{"attempts": 7}' WHERE saga_id = '${damaged}'`)
+
+    expect(await worker.session.offer(['order'], ['order'], 30_000)).toBe(3)
+    expect(await dueNow()).toEqual(new Set([...putOff, retried]))
+
+    expect(await worker.session.offer(['order'], undefined, 30_000)).toBe(1)
+    expect(await dueNow()).toEqual(new Set([...putOff, retried, ofOther]))
+    expect(await dueNow()).not.toContain(inOtherQueue)
   })
 })

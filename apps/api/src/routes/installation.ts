@@ -1,4 +1,4 @@
-import { pageOf, Stats, Worker } from '@backstitch/core'
+import { pageOf, Service, Stats, Worker } from '@backstitch/core'
 import { z } from 'zod'
 import type { App, Door } from '../app.ts'
 import { readCursor, writeCursor } from '../cursors.ts'
@@ -8,6 +8,7 @@ import { shared } from '../shared-answer.ts'
 
 /** Numbers that a dashboard asks for every second are counted every few. */
 const STATS_MS = 3_000
+const SERVICES_MS = 3_000
 
 export function installationRoutes(app: App, { store }: Door): void {
   const stats = shared(() => store().queries.stats(), STATS_MS)
@@ -24,6 +25,29 @@ export function installationRoutes(app: App, { store }: Door): void {
       },
     },
     async () => stats(),
+  )
+
+  const services = shared(() => store().queries.services(), SERVICES_MS)
+
+  app.get(
+    '/v1/services',
+    {
+      schema: {
+        tags: ['installation'],
+        operationId: 'listServices',
+        summary: 'What sagas call: breakers, calls in flight, and what is named and nowhere configured',
+        description: 'By name; Some seconds old: workers tell it with their heartbeats.',
+        querystring: z.strictObject(Paging),
+        response: answers({ 200: pageOf(Service) }, 'BAD_REQUEST', 'INVALID_CURSOR'),
+      },
+    },
+    async ({ query: { limit, cursor } }) => {
+      const after = cursor === undefined ? '' : readCursor(cursor, 'services', z.string())
+      const left = (await services()).filter(({ service }) => service > after)
+      const items = left.slice(0, limit)
+      const last = left.length > limit ? items.at(-1) : undefined
+      return { items, ...(last && { nextCursor: writeCursor('services', last.service) }) }
+    },
   )
 
   app.get(

@@ -117,6 +117,7 @@ describe('a database that goes away', () => {
       '/v1/sagas',
       '/v1/stats',
       '/v1/workers',
+      '/v1/services',
       '/v1/definitions',
       `/v1/sagas/${first.body.sagaId}`,
     ]) {
@@ -322,5 +323,70 @@ describe('the numbers of the installation', () => {
       concurrency: 10,
       holds: 0,
     })
+  })
+
+  test('services are listed by name, in pages: as each worker tells it, and those that are named and nowhere configured', async () => {
+    const counted = await openStageForTest()
+    const http = (name: string, call: object) => ({
+      name,
+      steps: [{ name: 's', action: { type: 'http', ...call } }],
+    })
+    const probe = { type: 'http', service: 'asked', path: '/' }
+    const definitions = [
+      http('old', { service: 'forgotten', path: '/' }),
+      http('old', { url: 'http://a/', body: { type: 'http', path: 1, service: 2 } }),
+      http('order', { service: 'payments', path: '/', body: { type: 'http', path: 'no service' }, probe }),
+      http('refund', { service: 'payments', path: '/refunds' }),
+    ]
+    for (const definition of definitions) {
+      expect((await counted.ask('POST', '/v1/definitions', { body: definition })).status).toBe(201)
+    }
+    const state = { named: true, inFlight: 2, waiting: 1, limit: 5 }
+    const reports = [
+      {
+        payments: { ...state, breaker: 'closed' },
+        'http://a': { ...state, named: false, breaker: 'closed' },
+      },
+      { payments: { ...state, breaker: 'open', lastError: 'TIMEOUT' } },
+      { payments: { breaker: 'of a newer release' } },
+    ]
+    for (const report of reports) {
+      await counted.query(
+        `INSERT INTO workers (worker_id, host, pid, queues, handlers, concurrency, lease_ms, services)
+         VALUES (gen_random_uuid(), 'host', 1, '{default}', '{}', 10, 30000, '${JSON.stringify(report)}')`,
+      )
+    }
+
+    const first = await counted.ask('GET', '/v1/services?limit=2')
+    expect(first.body.items).toMatchObject([
+      { service: 'asked', configured: false, definitions: ['order'], workers: [] },
+      {
+        service: 'http://a',
+        configured: true,
+        breaker: 'closed',
+        definitions: [],
+        workers: [{ named: false }],
+      },
+    ])
+    const second = await counted.ask('GET', `/v1/services?limit=2&cursor=${first.body.nextCursor}`)
+    expect(second.body).toMatchObject({
+      items: [
+        {
+          service: 'payments',
+          configured: true,
+          breaker: 'open',
+          inFlight: 4,
+          waiting: 2,
+          limit: 10,
+          definitions: ['order', 'refund'],
+        },
+      ],
+    })
+    expect(second.body.items?.[0]).toMatchObject({
+      workers: [{ breaker: 'closed' }, { lastError: 'TIMEOUT' }],
+    })
+    expect(second.body.nextCursor).toBeUndefined()
+    const { body } = await counted.ask('GET', '/v1/workers')
+    expect(body.items?.map(({ services }) => services)).toContainEqual(['payments'])
   })
 })

@@ -1,17 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { HistoryItem, SagaSnapshot } from '@backstitch/sdk'
-import { momentOf } from '../timeline.ts'
+import type { SagaSnapshot } from '@backstitch/sdk'
+import { Timeline } from '../timeline.ts'
 import type { Stage } from './story.ts'
 
 /** Tells what happens to one saga, as it happens: its history is read again and again, and what is new is told. */
 export class Follower {
   readonly #stage: Stage
   readonly #sagaId: string
-  #last: HistoryItem | undefined
+  readonly #timeline: Timeline
+  #told = 0
 
   constructor(stage: Stage, sagaId: string) {
     this.#stage = stage
     this.#sagaId = sagaId
+    this.#timeline = new Timeline(stage.nameOf)
   }
 
   /** Until `enough` says so, the saga has ended or needs a person, or the time is up. */
@@ -35,13 +37,12 @@ export class Follower {
   }
 
   async #tellNews(): Promise<void> {
-    const { client, narrator, nameOf, signal } = this.#stage
+    const { client, narrator, signal } = this.#stage
     const history = client.sagas.history(this.#sagaId, { limit: 200, signal })
     for await (const item of history) {
-      if (item.seq <= (this.#last?.seq ?? 0)) continue
-      const moment = momentOf(item, this.#last, nameOf)
-      if (moment !== undefined) narrator.moment(moment)
-      this.#last = item
+      if (item.seq <= this.#told) continue
+      for (const moment of this.#timeline.read(item)) narrator.moment(moment)
+      this.#told = item.seq
     }
   }
 }

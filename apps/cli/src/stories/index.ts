@@ -1,12 +1,8 @@
-import { completes } from './completes.ts'
-import { declined } from './declined.ts'
 import type { Stage, Story, Told } from './story.ts'
-import { takeover } from './takeover.ts'
-
-const stories: readonly Story[] = [completes, declined, takeover]
 
 /** One after the other, and all of them, however the ones before ended. */
 export async function tellStories(
+  stories: readonly Story[],
   stage: Stage,
 ): Promise<{ allRight: boolean; lastSagaId: string | undefined }> {
   const ends = []

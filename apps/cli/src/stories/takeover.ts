@@ -72,7 +72,8 @@ async function atTheCarrier(stage: Stage): Promise<Scene | { instead: string }> 
       order(`o-3${number === 1 ? '' : `-${number}`}`, { shipping: 'slow' }),
     )
     const follower = new Follower(stage, sagaId)
-    const isShipping = async () =>
+    const isShipping = async ({ next }: SagaSnapshot) =>
+      next.worker !== undefined &&
       operations(await readLedger(stage, sagaId), 'received').includes('shipOrder')
     const saga = await follower.until(isShipping, 15_000)
     const holder = saga.next.worker

@@ -1,21 +1,24 @@
-import type { AttemptError, HandlerCall, Json } from '@backstitch/core'
+import type { AttemptError, HandlerCall, Json, Probed } from '@backstitch/core'
 
 /** What a participant is told about the attempt it carries out (S11, S36), and how long it may take. */
 export type AttemptRequest = HandlerCall & {
   timeoutMs: number
   /** Where its end may be told later, if it ends by a callback (M3). */
   callback: { token: string; url: string | undefined } | undefined
+  /** `own`: an earlier attempt of it may have had its effect. `action`: a compensation's action may have had. */
+  doubt?: { own: boolean; action: { idempotencyKey: string } | undefined }
 }
 
 /** How an attempt ended. `resultBytes` is the length of the result as JSON in UTF-8. */
 export type AttemptEnd =
-  | { outcome: 'succeeded'; result: Json; resultBytes: number }
+  | { outcome: 'succeeded'; result: Json; resultBytes: number; probes?: Probed[] }
   /** The participant has taken it on; a callback will say how it has ended. */
-  | { outcome: 'pending' }
+  | { outcome: 'pending'; probes?: Probed[] }
   | Unsuccessful
 
 export type Unsuccessful = {
   outcome: 'rejected' | 'failed' | 'uncertain'
   error: AttemptError
   retryAfterMs?: number | undefined
+  probes?: Probed[]
 }

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { STATUS_CODES } from 'node:http'
-import { type HttpAction, MAX_VALUE_BYTES, parseJson } from '@backstitch/core'
+import { MAX_VALUE_BYTES, parseJson } from '@backstitch/core'
 import type { AttemptEnd, Unsuccessful } from './attempt.ts'
 import { ended, succeeded } from './http-end.ts'
 
@@ -20,7 +20,7 @@ type BodyKind = 'json' | 'unlabelled' | 'other'
 export class Answer {
   private readonly status: number
   private readonly headers: ResponseHeaders
-  private readonly action: HttpAction
+  private readonly secrets: readonly string[]
   private readonly ok: boolean
   /** It is under way, and a callback will say how it has ended. Whatever else the answer says is not wanted. */
   private readonly isPending: boolean
@@ -29,12 +29,16 @@ export class Answer {
   private readonly kept: Kept
   private received = 0
 
-  constructor(status: number, headers: ResponseHeaders, action: HttpAction) {
+  /**
+   * @param secrets what no error may quote
+   * @param mayPend whether 202 means that a callback will follow
+   */
+  constructor(status: number, headers: ResponseHeaders, secrets: readonly string[], mayPend: boolean) {
     this.status = status
     this.headers = headers
-    this.action = action
+    this.secrets = secrets
     this.ok = status < 300
-    this.isPending = status === 202 && action.completion === 'callback'
+    this.isPending = mayPend && status === 202
     this.kind = kindOf(only(headers['content-type']))
     const wanted = this.ok && !this.isPending && this.kind !== 'other'
     this.maxBytes = wanted ? MAX_VALUE_BYTES : MAX_UNWANTED_BYTES
@@ -105,7 +109,7 @@ export class Answer {
       return ended('rejected', 'HTTP_REDIRECT', `${this.said()}, and redirects are not followed`)
     }
     const outcome = outcomeOf(status)
-    const quote = this.isEncoded() ? '' : quoteOf(this.kept, this.received, this.action)
+    const quote = this.isEncoded() ? '' : quoteOf(this.kept, this.received, this.secrets)
     const end = ended(outcome, `HTTP_${status}`, quote === '' ? this.said() : `${this.said()}: ${quote}`)
     if (outcome === 'rejected') return end
     const retryAfterMs = retryAfter(only(this.headers['retry-after']), only(this.headers.date))
@@ -189,15 +193,12 @@ function httpDate(text = ''): number {
 // ── What an error says ───────────────────────────────────────────────────────────────────────────────────────────
 
 /** What an error's body says to a person, in one line; a page of HTML says nothing. */
-function quoteOf(kept: Kept, received: number, { headers = {} }: HttpAction): string {
+function quoteOf(kept: Kept, received: number, secrets: readonly string[]): string {
   // As a stream, which leaves out a character cut in two at the end.
   const text = new TextDecoder().decode(kept.bytes, { stream: true })
   let quote = spokenIn(text) ?? (/^\s*</.test(text) ? '' : text)
   if (received > MAX_QUOTED_BODY_BYTES && quote !== '') quote += '…'
-  // A participant may echo what it was sent, and a header may hold a secret.
-  for (const secret of Object.values(headers).flatMap((value) => value.split(/[\t ]+/))) {
-    if (secret.length >= 8) quote = quote.replaceAll(secret, '[redacted]')
-  }
+  for (const secret of secrets) quote = quote.replaceAll(secret, '[redacted]')
   return quote
     .replaceAll('\0', '\ufffd')
     .replace(/[\s\p{Cc}]+/gu, ' ')

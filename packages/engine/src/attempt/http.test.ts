@@ -3,11 +3,12 @@ import { type AddressInfo, createServer as createRawServer, type Socket } from '
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createServer as createTlsServer } from 'node:tls'
 import { gzipSync } from 'node:zlib'
-import type { HttpAction } from '@backstitch/core'
+
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { AttemptEnd, AttemptRequest } from './attempt.ts'
 import { createHttpCaller, type HttpCaller } from './http.ts'
+import type { HttpCall } from './http-request.ts'
 
 const MIB = 1024 * 1024
 const JSON_TYPE = { 'content-type': 'application/json' }
@@ -88,7 +89,7 @@ describe('the request', () => {
     expect(seen.headers).not.toHaveProperty('x-evil')
   })
 
-  it.each<[string, Partial<HttpAction>]>([
+  it.each<[string, Partial<HttpCall>]>([
     ['a URL that is none', { url: 'inventory/reservations' }],
     ['another protocol', { url: 'file:///etc/passwd' }],
     ['a user name in the URL', { url: 'http://user:pass@127.0.0.1/' }],
@@ -976,7 +977,7 @@ async function withoutCertificate(): Promise<Scene> {
   return https({ ...(await listen(server as unknown as Server, {})), requests: () => Number.NaN })
 }
 
-async function whatArrives(action: Partial<HttpAction>, request: Partial<AttemptRequest> = {}) {
+async function whatArrives(action: Partial<HttpCall>, request: Partial<AttemptRequest> = {}) {
   const seen = { method: '', url: '', body: '', headers: {} as IncomingMessage['headers'], rawHeaders: [''] }
   const record = async (incoming: IncomingMessage, response: ServerResponse) => {
     const { method = '', url = '', headers, rawHeaders } = incoming
@@ -990,8 +991,8 @@ async function whatArrives(action: Partial<HttpAction>, request: Partial<Attempt
   return seen
 }
 
-function act(url: string, action: Partial<HttpAction> = {}): HttpAction {
-  return { type: 'http', method: 'POST', url, ...action }
+function act(url: string, action: Partial<HttpCall> = {}): HttpCall {
+  return { method: 'POST', url, ...action }
 }
 
 function ask(request: Partial<AttemptRequest> = {}): AttemptRequest {

@@ -1,9 +1,8 @@
-import type { HttpAction } from '@backstitch/core'
 import { Agent, type Dispatcher } from 'undici'
 import type { AttemptEnd, AttemptRequest } from './attempt.ts'
 import { Answer, type ResponseHeaders } from './http-answer.ts'
 import { ended, lost, notSent } from './http-end.ts'
-import { type Prepared, prepare } from './http-request.ts'
+import { type CallOptions, type HttpCall, type Prepared, prepare } from './http-request.ts'
 import { startTimer } from './timer.ts'
 
 /**
@@ -21,7 +20,7 @@ import { startTimer } from './timer.ts'
  */
 export type HttpCaller = {
   /** Never throws or rejects. */
-  call(action: HttpAction, request: AttemptRequest): Promise<AttemptEnd>
+  call(action: HttpCall, request: AttemptRequest, options?: CallOptions): Promise<AttemptEnd>
   /** Takes no more calls, waits for those under way (each has its time-out) and closes every connection. */
   close(): Promise<void>
 }
@@ -62,14 +61,16 @@ export function createHttpCaller({ connections = 128 }: { connections?: number }
   }
 
   return {
-    call(action, request) {
+    call(action, request, options = {}) {
       if (closed !== undefined) return Promise.resolve(ended('failed', 'CLOSED', 'this worker is stopping'))
-      const prepared = prepare(action, request)
+      const prepared = prepare(action, request, options)
       if ('outcome' in prepared) return Promise.resolve(prepared)
 
       underWay++
       return new Promise((resolve) => {
-        const call = new Call(prepared.origin, action, request, (end) => {
+        const secrets = [...(options.identity?.secrets ?? []), ...headerSecrets(action, options.identity)]
+        const mayPend = request.callback !== undefined && options.isProbe !== true
+        const call = new Call(prepared.origin, { ...options, secrets, mayPend }, request, (end) => {
           underWay--
           if (underWay === 0) drained()
           resolve(end)
@@ -84,13 +85,22 @@ export function createHttpCaller({ connections = 128 }: { connections?: number }
   }
 }
 
+/** A participant may echo what it was sent, and a header may hold a secret. */
+function headerSecrets({ headers }: HttpCall, identity: CallOptions['identity']): string[] {
+  return Object.values({ ...headers, ...identity?.headers })
+    .flatMap((value) => value.split(/[\t ]+/))
+    .filter((part) => part.length >= 8)
+}
+
+type Reading = Pick<CallOptions, 'onStatus'> & { secrets: readonly string[]; mayPend: boolean }
+
 /** Ends undici's side of a call whose outcome is decided. */
 const OVER = new Error('the call is over')
 
 /** Undici tells it what happens to the request. None of its methods may throw, but `onRequestStart`. */
 class Call implements Dispatcher.DispatchHandler {
   private readonly origin: string
-  private readonly action: HttpAction
+  private readonly options: Reading
   private readonly request: AttemptRequest
   private readonly done: (end: AttemptEnd) => void
 
@@ -100,9 +110,9 @@ class Call implements Dispatcher.DispatchHandler {
   private stopTimer: () => void = () => undefined
   private over = false
 
-  constructor(origin: string, action: HttpAction, request: AttemptRequest, done: (end: AttemptEnd) => void) {
+  constructor(origin: string, options: Reading, request: AttemptRequest, done: (end: AttemptEnd) => void) {
     this.origin = origin
-    this.action = action
+    this.options = options
     this.request = request
     this.done = done
   }
@@ -142,7 +152,8 @@ class Call implements Dispatcher.DispatchHandler {
     headers: ResponseHeaders,
   ): void {
     if (this.over || status < 200) return
-    this.answer = new Answer(status, headers, this.action)
+    this.options.onStatus?.(status)
+    this.answer = new Answer(status, headers, this.options.secrets, this.options.mayPend)
     if (this.answer.isTooLong()) this.end(this.answer.cutOff())
   }
 

@@ -4,12 +4,17 @@ import { createGate, sagaOf } from '../testing.ts'
 import { FREE } from './admission.ts'
 import type { AttemptEnd, AttemptRequest } from './attempt.ts'
 import { createParticipants } from './participants.ts'
+import { createServices } from './services.ts'
 
 const MONTH_MS = 30 * 86_400_000
 
 function stage(handlers: { action: Handler; compensation: Handler }) {
   const { saga } = sagaOf('some', { step: handlers })
-  const participants = createParticipants({ sagas: [saga], missing: { delayMs: async () => 500 } })
+  const participants = createParticipants({
+    sagas: [saga],
+    services: createServices([], { concurrency: 10 }),
+    missing: { delayMs: async () => 500 },
+  })
   const late: AttemptEnd[] = []
   return {
     late,

@@ -7,14 +7,16 @@ import {
   type RequestTemplate,
   renderRequest,
   type SagaModule,
-  type Values,
+  servicesOf,
 } from '@backstitch/core'
 import { type Admission, FREE, type Permit } from './admission.ts'
 import type { AttemptEnd, AttemptRequest } from './attempt.ts'
 import { runHandler } from './handler.ts'
-import { createHttpCaller } from './http.ts'
 import type { Abilities, Missing } from './missing.ts'
+import { CALLED_OFF, createAsk, withProbes } from './probing.ts'
+import type { Services } from './services.ts'
 import { startTimer } from './timer.ts'
+import { valuesOf } from './values.ts'
 
 /** Everything that can carry out an attempt: HTTP services, and the handlers this worker was given. */
 export type Participants = {
@@ -36,11 +38,11 @@ export type Participants = {
   close(): Promise<void>
 }
 
-export type ParticipantsParts = { sagas: readonly SagaModule[]; missing: Missing }
+export type ParticipantsParts = { sagas: readonly SagaModule[]; services: Services; missing: Missing }
 
-export function createParticipants({ sagas, missing }: ParticipantsParts): Participants {
+export function createParticipants({ sagas, services, missing }: ParticipantsParts): Participants {
   const modules = new Map(sagas.map((saga) => [saga.definition.name, saga]))
-  const http = createHttpCaller()
+  const ask = createAsk(services)
   /** Handlers that still run although their attempt has ended, by saga and step. */
   const zombies = new Map<string, Promise<unknown>>()
 
@@ -49,18 +51,32 @@ export function createParticipants({ sagas, missing }: ParticipantsParts): Parti
     return saga && handlerOf(saga, step, direction)
   }
 
+  /** `permit` is given back with the service's own answer. */
   async function callHttp(
     action: HttpAction,
     template: RequestTemplate | undefined,
     request: AttemptRequest,
+    answered: (end: AttemptEnd) => void,
   ): Promise<AttemptEnd> {
+    const service = services.of(action)
+    if (service === undefined) throw new Error(`no service "${action.service}": admit must be asked first`)
     const rendered = template && renderRequest(template, valuesOf(request))
     if (rendered?.ok === false) {
       // Nothing was sent, and no retry would make it another request.
       const message = `at ${rendered.pointer}: ${rendered.detail}`
       return { outcome: 'rejected', error: { code: 'EXPRESSION_FAILED', message } }
     }
-    return http.call({ ...action, ...rendered?.value }, request)
+    const { headers, body, ...target } = { ...action, ...rendered?.value }
+    const call = {
+      method: action.method,
+      url: service.urlOf(target),
+      ...(headers !== undefined && { headers }),
+      ...(body !== undefined && { body }),
+      ...(action.completion !== undefined && { completion: action.completion }),
+    }
+    const end = await service.caller.call(call, request, { identity: service.identity })
+    answered(end)
+    return end
   }
 
   async function runOwn(
@@ -89,49 +105,42 @@ export function createParticipants({ sagas, missing }: ParticipantsParts): Parti
     handlers: Object.fromEntries(sagas.map((saga) => [saga.definition.name, [...saga.handlers.keys()]])),
 
     admit(definition, id, act) {
-      if (act.call.type === 'http' || handlerFor(definition, id) !== undefined)
-        return { is: 'now', permit: FREE }
-      const has = (other: Abilities) => entryOf(other.handlers, definition)?.includes(id.step) === true
-      return {
-        is: 'notHere',
-        delayMs: () => missing.delayMs(`handler ${definition}.${id.step}`, has),
+      const { call } = act
+      if (call.type !== 'http' && handlerFor(definition, id) === undefined) {
+        const has = ({ handlers }: Abilities) => entryOf(handlers, definition)?.includes(id.step) === true
+        return { is: 'notHere', delayMs: () => missing.delayMs(`handler ${definition}.${id.step}`, has) }
       }
+      for (const service of servicesOf(act)) {
+        if (services.of({ service }) !== undefined) continue
+        const knows = (other: Abilities) => entryOf(other.services, service)?.named === true
+        return { is: 'notHere', delayMs: () => missing.delayMs(`service ${service}`, knows) }
+      }
+      if (call.type !== 'http') return { is: 'now', permit: FREE }
+      return services.of(call)?.admit(id.direction) ?? { is: 'now', permit: FREE }
     },
 
     async run(act, request, permit, abort, onLate) {
-      if (!(await permit.turn(request.signal))) return undefined
-      const zombie = request.direction === 'compensation' ? zombies.get(zombieKey(request)) : undefined
-      // S13: undoing what is still being done would leave it done.
-      if (zombie !== undefined && !(await endsInTime(zombie, request))) return STILL_RUNNING
-      // Called off while it waited: the saga may be another worker's by now (S16).
-      if (request.signal.aborted) return CALLED_OFF
-      return act.call.type === 'http'
-        ? callHttp(act.call, act.request, request)
-        : runOwn(request, abort, onLate)
+      let answer: AttemptEnd | undefined
+      try {
+        if (!(await permit.turn(request.signal))) return undefined
+        const zombie = request.direction === 'compensation' ? zombies.get(zombieKey(request)) : undefined
+        // S13: undoing what is still being done would leave it done.
+        if (zombie !== undefined && !(await endsInTime(zombie, request))) return STILL_RUNNING
+        // Called off while it waited: the saga may be another worker's by now (S16).
+        if (request.signal.aborted) return CALLED_OFF
+        return await withProbes(act, request, ask, (given) =>
+          act.call.type === 'http'
+            ? callHttp(act.call, act.request, given, (end) => {
+                answer = end
+              })
+            : runOwn(given, abort, onLate),
+        )
+      } finally {
+        permit.done(answer)
+      }
     },
 
-    close: () => http.close(),
-  }
-}
-
-/** What the expressions of a request may ask about. */
-function valuesOf({ sagaId, definition, step, direction, attempt, ...request }: AttemptRequest): Values {
-  const { input, context, result = null, failure } = request
-  const saga = {
-    id: sagaId,
-    definition: definition.name,
-    version: definition.version,
-    step,
-    direction,
-    attempt,
-  }
-  if (direction === 'action') return { input, context, saga }
-  return {
-    input,
-    context,
-    saga,
-    result,
-    failure: { step: failure?.step ?? null, reason: failure?.reason ?? '' },
+    close: () => services.close(),
   }
 }
 
@@ -142,11 +151,6 @@ const STILL_RUNNING: AttemptEnd = {
     message:
       "an attempt of this step's action is past its time-out and its handler is still running in this worker: it ignores its AbortSignal",
   },
-}
-
-const CALLED_OFF: AttemptEnd = {
-  outcome: 'failed',
-  error: { code: 'ABORTED', message: 'the attempt was called off before it had begun' },
 }
 
 function zombieKey({ sagaId, step }: AttemptRequest): string {

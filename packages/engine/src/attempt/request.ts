@@ -14,7 +14,10 @@ export function contextOf(
   return { input: entryOf(context, 'input') ?? null, context }
 }
 
-/** What a participant is told. One that undoes a completed saga is told that saga's id and keys (M5). */
+/**
+ * What a participant is told. One that undoes a completed saga is told that saga's id and keys (M5). `mayRepeat`: this very
+ * attempt may have been begun before, by a worker that has said nothing of it.
+ */
 export function attemptRequest(
   state: SagaState,
   spilled: ReadonlyMap<string, Json>,
@@ -22,6 +25,7 @@ export function attemptRequest(
   act: Act,
   signal: AbortSignal,
   callbackOf: CallbackMaker,
+  mayRepeat = false,
 ): AttemptRequest {
   const { input, context } = contextOf(state, spilled)
   const back = id.direction === 'compensation'
@@ -39,8 +43,22 @@ export function attemptRequest(
     failure: back ? { step: state.failedStep, reason: state.failureReason ?? '' } : undefined,
     timeoutMs: act.timeoutMs,
     callback: act.callbackMs === undefined ? undefined : callbackOf(state.sagaId, id, GENERATION),
+    doubt: doubtOf(state, sagaId, id, mayRepeat),
     signal,
   }
+}
+
+/** Which actions are uncertain stands in the state; of a compensation only that none before it can have been made. */
+function doubtOf(
+  state: SagaState,
+  sagaId: string,
+  id: AttemptId,
+  mayRepeat: boolean,
+): NonNullable<AttemptRequest['doubt']> {
+  const isUncertain = state.uncertainSteps.includes(id.step)
+  if (id.direction === 'action') return { own: isUncertain, action: undefined }
+  const action = { idempotencyKey: idempotencyKey(sagaId, { ...id, direction: 'action' }) }
+  return { own: id.attempt > 1 || mayRepeat, action: isUncertain ? action : undefined }
 }
 
 /** The generation is raised when an operator changes a step's input, since the old key would bring the old answer (S30a). */

@@ -1,4 +1,4 @@
-import type { HistoryItem, SagaFilter, SagaSummary, Stats, Worker } from '@backstitch/core'
+import type { HistoryItem, SagaFilter, SagaSummary, Service, Stats, Worker } from '@backstitch/core'
 import { describe, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { defineSaga } from '../define-saga.ts'
@@ -353,13 +353,35 @@ test('an installation has numbers and workers', async () => {
     pid: 1,
     queues: ['order'],
     handlers: { order: ['reserve'] },
+    services: ['payments'],
     concurrency: 10,
     holds: 0,
     startedAt: '2026-01-02T00:00:00.000Z',
     heartbeatAt: '2026-01-02T00:00:00.000Z',
   }
-  const client = clientOf(json(stats), json({ items: [worker] }))
+  const service: Service = {
+    service: 'payments',
+    configured: true,
+    breaker: 'open',
+    inFlight: 1,
+    waiting: 0,
+    limit: 50,
+    definitions: ['order'],
+    workers: [
+      {
+        workerId: 'w',
+        named: true,
+        breaker: 'open',
+        inFlight: 1,
+        waiting: 0,
+        limit: 50,
+        lastError: 'TIMEOUT',
+      },
+    ],
+  }
+  const client = clientOf(json(stats), json({ items: [worker] }), json({ items: [service] }))
   expect(await client.stats()).toEqual(stats)
   expect(await client.workers().toArray()).toEqual([worker])
-  expect(client.asked.map(({ path }) => path)).toEqual(['/v1/stats', '/v1/workers'])
+  expect(await client.services().toArray()).toEqual([service])
+  expect(client.asked.map(({ path }) => path)).toEqual(['/v1/stats', '/v1/workers', '/v1/services'])
 })

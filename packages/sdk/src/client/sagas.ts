@@ -1,6 +1,5 @@
 import {
   Accepted,
-  checkJson,
   HistoryItem,
   isMoving,
   type Json,
@@ -13,7 +12,7 @@ import {
 } from '@backstitch/core'
 import { z } from 'zod'
 import type { Saga } from '../define-saga.ts'
-import { BackstitchError } from '../errors.ts'
+import { checkedInput } from './checked-input.ts'
 import type { ListOptions } from './definitions.ts'
 import { type Listing, listing } from './listing.ts'
 import { type CallOptions, pause, type Query, type Transport } from './transport.ts'
@@ -222,15 +221,6 @@ export function sagasClient(call: Transport): SagasClient {
 
 function nameOf(saga: Saga | string): string {
   return typeof saga === 'string' ? saga : saga.name
-}
-
-/** What JSON would silently change, a NaN or a Date, is refused here: at the API it could no longer be seen (S31). */
-function checkedInput(input: unknown, pointer: string): Json {
-  const checked = checkJson(input)
-  if (checked.ok) return checked.value
-  const { problem } = checked
-  const errors = [{ pointer: `${pointer}${problem.pointer}`, detail: problem.detail }]
-  throw new BackstitchError({ code: 'INVALID_INPUT', detail: 'the input is not JSON', errors })
 }
 
 function queryOf({ tags = {}, ...filter }: SagaFilter): Query {

@@ -1,6 +1,7 @@
 // For services that sagas call and that keep their data in Postgres.
 
 export { type Barrier, type BarrierOptions, createBarrier, type OnceOptions, type Work } from './barrier.ts'
+export { type Callback, callbackOf } from './callback.ts'
 export type { Outcome } from './decision.ts'
 export {
   type Answer,
@@ -12,6 +13,12 @@ export {
   sagaEndpoint,
 } from './endpoint.ts'
 export { type FastifyHandler, fastifyHandler } from './fastify.ts'
-export { handleSagaCall } from './node-http.ts'
+export { type HandleOptions, handleSagaCall } from './node-http.ts'
 export { type SagaCall, type SagaHeaders, sagaCallOf } from './saga-call.ts'
+export {
+  type SignatureOptions,
+  type SignatureVerdict,
+  type SignedRequest,
+  verifySignature,
+} from './signature.ts'
 export type { Queryable } from './table.ts'

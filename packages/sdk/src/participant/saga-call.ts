@@ -43,14 +43,15 @@ export function generationOf({ sagaId, step, direction, idempotencyKey }: SagaCa
 }
 
 function headerOf(headers: SagaHeaders, name: keyof typeof SHAPES): string {
-  const value = rawValueOf(headers, name)
+  const value = headerValue(headers, name)
   const { pattern, expected } = SHAPES[name]
   if (value === undefined) throw notASagaCall(`there is no header "${name}", expected ${expected}`)
   if (pattern.test(value)) return value
   throw notASagaCall(`the header "${name}" is "${value}", expected ${expected}`)
 }
 
-function rawValueOf(headers: SagaHeaders, name: string): string | undefined {
+/** Undefined if it is not there; one that came twice is both, by a comma. */
+export function headerValue(headers: SagaHeaders, name: string): string | undefined {
   if (typeof headers.get === 'function') return headers.get(name) ?? undefined
   const value: unknown = Reflect.get(headers, name)
   return typeof value === 'string' ? value : Array.isArray(value) ? value.join(', ') : undefined

@@ -176,7 +176,7 @@ function isRegExp(text: string): boolean {
 
 // ── Patterns ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-type Matcher = { test: (text: string) => boolean }
+type Matcher = { test: (text: string) => boolean; toString: () => string }
 
 /** Ajv asks for a regular expression by its pattern; this one understands the same patterns but for what RE2 has not. */
 function linearRegExp(pattern: string): Matcher {
@@ -184,7 +184,8 @@ function linearRegExp(pattern: string): Matcher {
     throw new Error(`the pattern has ${pattern.length} characters; the most is ${MAX_PATTERN_LENGTH}`)
   }
   const compiled = RE2JS.compile(RE2JS.translateRegExp(pattern))
-  return { test: (text) => compiled.test(text) }
+  // By what it says of itself Ajv tells one pattern of a schema from another.
+  return { test: (text) => compiled.test(text), toString: () => pattern }
 }
 linearRegExp.code = 'linearRegExp'
 

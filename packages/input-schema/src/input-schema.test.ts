@@ -47,6 +47,12 @@ describe('what authors may expect of JSON Schema 2020-12', () => {
     ['UUIDs', { format: 'uuid' }, '018f0000-0000-7000-8000-000000000000', 'x'],
     ['patterns', { pattern: '^\\d{3}-\\p{Lu}+$' }, '123-ÉA', '123-é'],
     ['patterns with escapes of JavaScript', { pattern: '^\\u{1F600}\\/[\\u00e9]$' }, '😀/é', 'x'],
+    [
+      'several patterns, each for its own',
+      { properties: { a: { pattern: '^a$' }, b: { pattern: '^b$' } } },
+      { a: 'a', b: 'b' },
+      { a: 'a', b: 'a' },
+    ],
     ['patterns anywhere in a text', { pattern: 'b+' }, 'abbc', 'ac'],
     [
       'patterns of keys',

@@ -11,13 +11,14 @@ import { z } from 'zod'
  *   refused        a definite no, without effect
  *   nothingToUndo  an undo of something that was never done: accepted, and remembered against a late action
  *   replayed       its key had been answered before: the same answer again, and no second effect
+ * What is told later has a `calledBack` when it has been heard.
  */
 
 const Answer = z.object({ status: z.int(), body: z.record(z.string(), z.json()) })
 export type Answer = z.infer<typeof Answer>
 
 const Happening = z.object({
-  event: z.enum(['received', 'applied', 'refused', 'nothingToUndo', 'replayed']),
+  event: z.enum(['received', 'applied', 'refused', 'nothingToUndo', 'replayed', 'calledBack']),
   service: z.string(),
   operation: z.string(),
   sagaId: z.string(),

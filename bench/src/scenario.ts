@@ -1,0 +1,28 @@
+import type { Place } from './place.ts'
+
+/** What a contender did in one round, by name; the unit is part of the name. */
+export type Figures = Readonly<Record<string, number>>
+
+/** One of those that are measured beside each other. Opened once, run once in every round, on a database of its own. */
+export type Contender = {
+  name: string
+  open(place: Place): Promise<Running>
+}
+
+export type Running = { run(): Promise<Figures>; close(): Promise<void> }
+
+/** What may be compared: one figure of one contender. */
+type Term = readonly [contender: string, figure: string]
+
+/** Taken in each round, then the median: what slows the whole machine for a while slows both. */
+export type Ratio = { name: string; of: Term; to: Term; goal?: string }
+
+export type Scenario = {
+  name: string
+  /** One sentence: what is done, and what is counted. */
+  about: string
+  /** Takes so long that it is run only when asked for. */
+  onlyIfNamed?: true
+  contenders(options: { size: number | undefined; peers: boolean }): readonly Contender[]
+  ratios: readonly Ratio[]
+}

@@ -1,0 +1,28 @@
+import type { Scenario } from '../scenario.ts'
+import { backlog } from './backlog.ts'
+import { compensation } from './compensation.ts'
+import { growth } from './growth.ts'
+import { latency } from './latency.ts'
+import { participants } from './participants.ts'
+import { processes } from './processes.ts'
+import { recovery } from './recovery.ts'
+import { soak } from './soak.ts'
+import { start } from './start.ts'
+import { throughput } from './throughput.ts'
+import { wait } from './wait.ts'
+import { wakeup } from './wakeup.ts'
+
+export const scenarios: readonly Scenario[] = [
+  latency,
+  throughput,
+  compensation,
+  growth,
+  start,
+  wait,
+  wakeup,
+  participants,
+  processes,
+  backlog,
+  recovery,
+  soak,
+]

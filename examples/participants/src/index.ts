@@ -1,0 +1,5 @@
+export { callParticipant } from './call.ts'
+export { Ledger, type LedgerEntry } from './ledger.ts'
+export { type Answer, type Operation, ok, refusal } from './operation.ts'
+export { buildParticipants } from './participants.ts'
+export { serve } from './serve.ts'

@@ -1,0 +1,40 @@
+import fs from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { z } from 'zod'
+import { insurance } from './insurance.ts'
+import { sagas } from './saga.ts'
+
+const Step = z.looseObject({
+  name: z.string(),
+  action: z.looseObject({ type: z.string(), url: z.string().optional() }),
+  compensation: z.looseObject({ url: z.string() }).optional(),
+})
+const Entry = z.union([Step, z.looseObject({ parallel: z.array(Step) })])
+
+const document = z
+  .object({ steps: z.array(Entry) })
+  .parse(JSON.parse(fs.readFileSync(new URL('../trip.json', import.meta.url), 'utf8')))
+const [, trip] = sagas
+
+/** Without what is said of a step, and without the address of the participants. */
+function bare(entries: unknown): unknown {
+  const text = JSON.stringify(entries, (key, value: unknown) =>
+    key === 'description' || (key === 'method' && value === 'POST') ? undefined : value,
+  )
+  return JSON.parse(text.replaceAll(/http:\/\/[\w.]+:9000/g, ''))
+}
+
+describe('the trip in TypeScript', () => {
+  test('is the trip of the document, and one function more', () => {
+    const steps = z.array(Entry).parse(trip?.definition.steps)
+    expect(bare(steps.slice(0, -1))).toEqual(bare(document.steps))
+    expect([...(trip?.handlers.keys() ?? [])]).toEqual(['closeFile'])
+  })
+
+  test('insures the traveller by a saga that has handlers, and so a queue of its own', () => {
+    expect([...insurance.handlers].map(([step, handlers]) => [step, Object.keys(handlers)])).toEqual([
+      ['quote', ['action']],
+      ['issuePolicy', ['action', 'compensation']],
+    ])
+  })
+})

@@ -1,0 +1,330 @@
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Entry, fold, type Json } from '@backstitch/core'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { createStage, type Stage } from './testing.ts'
+
+type Asked = { method: string; url: string; headers: IncomingMessage['headers']; body: string }
+type Reply = { status?: number; body?: Json } | 'hangs' | 'lost'
+
+/** A participant: `does` answers attempts, `knows` answers probes, which are told by their header. */
+async function participant(
+  does: (asked: Asked, nth: number) => Reply,
+  knows: (asked: Asked, nth: number) => Reply,
+) {
+  const calls: Asked[] = []
+  const probes: Asked[] = []
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const chunks: Buffer[] = []
+    for await (const chunk of request) chunks.push(Buffer.from(chunk))
+    const { method = '', url = '', headers } = request
+    const asked = { method, url, headers, body: Buffer.concat(chunks).toString() }
+    const isProbe = headers['saga-probe'] !== undefined
+    const list = isProbe ? probes : calls
+    list.push(asked)
+    const reply = isProbe ? knows(asked, list.length) : does(asked, list.length)
+    if (reply === 'lost') request.socket.destroy()
+    if (typeof reply === 'string') return
+    const { status = 200, body = {} } = reply
+    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+  }
+  const server = createServer((request, response) => void serve(request, response))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const { port } = server.address() as AddressInfo
+  return { url: `http://127.0.0.1:${port}`, calls, probes }
+}
+
+const HAPPENED: Reply = { body: { outcome: 'happened', result: { id: 7 } } }
+const WILL_NOT: Reply = { body: { outcome: 'willNotHappen' } }
+const UNKNOWN: Reply = { body: { outcome: 'unknown' } }
+const RETRY = { maxAttempts: 2, initialDelayMs: 1, maxDelayMs: 100 }
+
+function saga(
+  url: string,
+  more: { probe?: { [field: string]: Json }; step?: { [field: string]: Json } } = {},
+): Json {
+  const probe = { type: 'http', url: `${url}/probe`, ...more.probe }
+  const action: Json = { type: 'http', url: `${url}/charge`, probe }
+  return { name: 'probed', steps: [{ name: 'charge', action, retry: RETRY, ...more.step }] }
+}
+
+async function probesIn(stage: Stage, sagaId: string): Promise<unknown[]> {
+  const history = await stage.history(sagaId)
+  // S35, with probes in it.
+  const { uncertainSteps, compensatedSteps } = fold(history.map((item) => Entry.parse(item)))
+  expect(await stage.saga(sagaId)).toMatchObject({ uncertainSteps, compensatedSteps })
+  return history.flatMap((entry) => ('probes' in entry ? (entry.probes ?? []) : []))
+}
+
+describe('an attempt whose outcome is uncertain', () => {
+  test('has succeeded, with its result, if the participant says that it happened; nothing is repeated', async () => {
+    const stage = await createStage()
+    const { url, calls, probes } = await participant(
+      () => 'lost',
+      () => HAPPENED,
+    )
+    await stage.worker()
+
+    const ended = await stage.ended(await stage.start(saga(url), { n: 1 }))
+
+    expect(ended).toMatchObject({ status: 'completed', context: { charge: { id: 7 } }, uncertainSteps: [] })
+    expect(calls).toHaveLength(1)
+    expect(probes).toHaveLength(1)
+    expect(probes[0]).toMatchObject({ method: 'GET', url: '/probe', body: '' })
+    expect(probes[0]?.headers).toMatchObject({
+      'saga-probe': calls[0]?.headers['idempotency-key'],
+      'saga-id': ended.sagaId,
+      'saga-direction': 'action',
+    })
+    expect(probes[0]?.headers).not.toHaveProperty('idempotency-key')
+    expect(await probesIn(stage, ended.sagaId)).toEqual([{ of: 'action', answer: 'happened' }])
+  })
+
+  test('has failed, and is not listed as uncertain, if the participant promises that it will not happen', async () => {
+    const stage = await createStage()
+    const { url, calls } = await participant(
+      () => 'lost',
+      () => WILL_NOT,
+    )
+    await stage.worker()
+
+    const ended = await stage.ended(await stage.start(saga(url)))
+
+    expect(ended).toMatchObject({ status: 'failed', clean: true, uncertainSteps: [] })
+    expect(ended.failureReason).toContain('failed on attempt 2 of 2: CONNECTION_LOST')
+    // The question before the second attempt was not needed: nothing was uncertain any more.
+    expect(await probesIn(stage, ended.sagaId)).toEqual([
+      { of: 'action', answer: 'willNotHappen' },
+      { of: 'action', answer: 'willNotHappen' },
+    ])
+    expect(calls).toHaveLength(2)
+  })
+
+  test.each<[string, Reply]>([
+    ['it does not know', UNKNOWN],
+    ['it knows of nothing, since the request may be on its way', { status: 404 }],
+    ['it says that it has not happened, which is no promise', { body: { outcome: 'didNotHappen' } }],
+    ['it says something else', { body: ['happened'] }],
+    ['it is broken', { status: 500, body: { outcome: 'happened' } }],
+    ['its answer is lost', 'lost'],
+    ['it does not answer in time', 'hangs'],
+  ])('stays uncertain if the participant is asked and %s', async (_, reply) => {
+    const stage = await createStage()
+    const { url, calls } = await participant(
+      () => ({ status: 500 }),
+      () => reply,
+    )
+    await stage.worker()
+
+    const ended = await stage.ended(await stage.start(saga(url, { probe: { timeoutMs: 50 } })))
+
+    expect(ended).toMatchObject({ status: 'failed', clean: false, uncertainSteps: ['charge'] })
+    expect(calls).toHaveLength(2)
+    const answers = await probesIn(stage, ended.sagaId)
+    expect(answers).toHaveLength(3)
+    for (const answer of answers) expect(answer).toMatchObject({ answer: 'unknown', why: expect.any(String) })
+  })
+
+  test('is asked about again before it is repeated, and is not if it happened meanwhile', async () => {
+    const stage = await createStage()
+    const { url, calls, probes } = await participant(
+      () => 'lost',
+      (_, nth) => (nth === 1 ? UNKNOWN : HAPPENED),
+    )
+    await stage.worker()
+
+    const ended = await stage.ended(await stage.start(saga(url)))
+
+    expect(ended).toMatchObject({ status: 'completed', context: { charge: { id: 7 } } })
+    expect([calls.length, probes.length]).toEqual([1, 2])
+  })
+
+  test('of which a later attempt was rejected is asked about once more before the saga turns back', async () => {
+    const stage = await createStage()
+    const { url } = await participant(
+      (_, nth) => (nth === 1 ? 'lost' : { status: 409 }),
+      (_, nth) => (nth < 3 ? UNKNOWN : HAPPENED),
+    )
+    await stage.worker()
+
+    expect(await stage.ended(await stage.start(saga(url)))).toMatchObject({ status: 'completed' })
+  })
+
+  test('is read by the expressions of the definition', async () => {
+    const stage = await createStage()
+    const { url, probes } = await participant(
+      () => 'lost',
+      () => ({ body: { state: 'captured', charge: { id: 'ch_1' } } }),
+    )
+    await stage.worker({ services: { payments: { baseUrl: url } } })
+    const probe = {
+      url: null,
+      service: 'payments',
+      path: '/by-key/${{ saga.idempotencyKey }}',
+      happened: 'answer.status == 200 && answer.body.state == "captured"',
+      result: { id: '${{ answer.body.charge.id }}', for: '${{ input.order }}' },
+      willNotHappen: 'answer.status == 410',
+    }
+    const { url: _, ...byService } = probe
+    const document = {
+      name: 'probed',
+      steps: [
+        {
+          name: 'charge',
+          action: {
+            type: 'http',
+            service: 'payments',
+            path: '/charges',
+            probe: { type: 'http', ...byService },
+          },
+          retry: RETRY,
+        },
+      ],
+    }
+
+    const ended = await stage.ended(await stage.start(document, { order: 'o-1' }))
+
+    expect(ended.context.charge).toEqual({ id: 'ch_1', for: 'o-1' })
+    expect(probes[0]?.url).toBe(`/by-key/${encodeURIComponent(`${ended.sagaId}:charge:action:1`)}`)
+  })
+})
+
+describe('a step that a dead worker has left uncertain', () => {
+  test('is asked about before it is tried again (S17b)', async () => {
+    const stage = await createStage()
+    const { url, calls, probes } = await participant(
+      () => 'hangs',
+      () => HAPPENED,
+    )
+    const first = await stage.worker()
+    const sagaId = await stage.start(saga(url))
+    await expect.poll(() => calls.length).toBe(1)
+    await first.stop(0)
+    expect((await stage.saga(sagaId)).uncertainSteps).toEqual(['charge'])
+
+    await stage.worker()
+
+    expect(await stage.ended(sagaId)).toMatchObject({ status: 'completed', context: { charge: { id: 7 } } })
+    expect([calls.length, probes.length]).toEqual([1, 1])
+  })
+
+  test('is tried again under its number if it will not happen', async () => {
+    const stage = await createStage()
+    const { url, calls, probes } = await participant(
+      (_, nth) => (nth === 1 ? 'hangs' : { status: 422 }),
+      () => WILL_NOT,
+    )
+    const first = await stage.worker()
+    const sagaId = await stage.start(saga(url))
+    await expect.poll(() => calls.length).toBe(1)
+    await first.stop(0)
+
+    await stage.worker()
+
+    expect(await stage.ended(sagaId)).toMatchObject({ status: 'failed', clean: true, uncertainSteps: [] })
+    expect(calls.map(({ headers }) => headers['saga-attempt'])).toEqual(['1', '1'])
+    // What was withdrawn is not asked about again.
+    expect(probes).toHaveLength(1)
+  })
+})
+
+describe('the undo of an uncertain step', () => {
+  const UNDO = (url: string, more: { [field: string]: Json } = {}) => ({
+    step: {
+      compensation: { type: 'http', url: `${url}/refund`, ...more },
+      compensateWhen: 'uncertain',
+      retry: { ...RETRY, maxAttempts: 1 },
+    },
+  })
+
+  test('is given the result of what happened', async () => {
+    const stage = await createStage()
+    const { url, calls } = await participant(
+      ({ url }) => (url === '/charge' ? { status: 500 } : {}),
+      (_, nth) => (nth === 1 ? UNKNOWN : HAPPENED),
+    )
+    await stage.worker()
+
+    const ended = await stage.ended(await stage.start(saga(url, UNDO(url))))
+
+    expect(ended).toMatchObject({ status: 'failed', clean: true, compensatedSteps: ['charge'] })
+    expect(JSON.parse(calls[1]?.body ?? '')).toMatchObject({ direction: 'compensation', result: { id: 7 } })
+    expect(await probesIn(stage, ended.sagaId)).toMatchObject([
+      { of: 'action', answer: 'unknown' },
+      { of: 'action', answer: 'happened' },
+    ])
+  })
+
+  test('is not made if there will never be anything to undo', async () => {
+    const stage = await createStage()
+    const { url, calls, probes } = await participant(
+      () => ({ status: 500 }),
+      (_, nth) => (nth === 1 ? UNKNOWN : WILL_NOT),
+    )
+    await stage.worker()
+
+    const ended = await stage.ended(await stage.start(saga(url, UNDO(url))))
+
+    expect(ended).toMatchObject({ status: 'failed', clean: true, compensatedSteps: ['charge'] })
+    expect(calls.map(({ url }) => url)).toEqual(['/charge'])
+    expect(probes[1]?.headers['saga-probe']).toBe(`${ended.sagaId}:charge:action:1`)
+  })
+
+  test('is made as ever if nobody knows', async () => {
+    const stage = await createStage()
+    const { url, calls } = await participant(
+      ({ url }) => (url === '/charge' ? { status: 500 } : {}),
+      () => ({ status: 404 }),
+    )
+    await stage.worker()
+
+    const ended = await stage.ended(await stage.start(saga(url, UNDO(url))))
+
+    expect(ended).toMatchObject({ status: 'failed', compensatedSteps: ['charge'] })
+    expect(JSON.parse(calls[1]?.body ?? '')).not.toHaveProperty('result')
+  })
+
+  test('is itself asked about before it is repeated', async () => {
+    const stage = await createStage()
+    const { url, calls, probes } = await participant(
+      ({ url }) => (url === '/charge' ? { status: 500 } : 'lost'),
+      ({ url }, nth) => (url === '/refunded' && nth > 3 ? HAPPENED : UNKNOWN),
+    )
+    await stage.worker()
+    const undo = UNDO(url, { probe: { type: 'http', url: `${url}/refunded` } })
+
+    const ended = await stage.ended(await stage.start(saga(url, undo)))
+
+    expect(ended).toMatchObject({ status: 'failed', compensatedSteps: ['charge'] })
+    expect(calls.filter(({ url }) => url === '/refund')).toHaveLength(1)
+    const asked = probes.filter(({ url }) => url === '/refunded')
+    expect(asked.map(({ headers }) => headers['saga-probe'])).toEqual(
+      asked.map(() => `${ended.sagaId}:charge:compensation:1`),
+    )
+  })
+})
+
+test('a probe uses up no attempt, and its service must be known before its step is tried', async () => {
+  const stage = await createStage()
+  const { url, calls } = await participant(
+    () => ({}),
+    () => UNKNOWN,
+  )
+  const probe = { type: 'http', service: 'elsewhere', path: '/probe' }
+  await stage.worker()
+  const sagaId = await stage.start({
+    name: 'probed',
+    steps: [{ name: 'charge', action: { type: 'http', url: `${url}/charge`, probe } }],
+  })
+  await stage.eventually(sagaId, ({ next }) => next.worker === undefined && next.attempts?.[0]?.attempt === 1)
+  expect(calls).toHaveLength(0)
+
+  await stage.worker({ services: { elsewhere: { baseUrl: url } } })
+  expect((await stage.ended(sagaId)).status).toBe('completed')
+})

@@ -1,0 +1,1 @@
+export { createInputSchemas, type InputSchemas } from './input-schema.ts'
