@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import type { Child } from './child.ts'
@@ -34,6 +35,7 @@ export async function install(
       env: () => ({ ...common, ...env() }),
     })
 
+  const signingSecret = randomBytes(32).toString('base64url')
   // What listens comes back on the port it had: others know it by then.
   let participantsPort = await rememberedPort(slot.participants)
   const participants = add('participants', 'participants', () => ({
@@ -41,6 +43,7 @@ export async function install(
     PORT: String(participantsPort),
     LEDGER_DIR: slot.participants,
     SLOW_CARRIER_MS: String(config.slowCarrierMs),
+    ...(play.services !== undefined && { PAYMENTS_SECRET: signingSecret }),
   }))
   let apiPort = config.port
   const api = add('api', 'api', () => ({
@@ -60,11 +63,13 @@ export async function install(
   up('api', apiUrl, performance.now() - startedAt)
   up('participants', participantsUrl, performance.now() - startedAt)
 
+  const servicesFile = writeServices(play, participantsUrl, slot.participants)
   const workers = [1, 2].map((number) =>
     add('worker', `worker ${number}`, () => ({
       DATABASE_URL: databaseUrl,
       SAGAS: play.sagas,
       PARTICIPANTS_URL: participantsUrl,
+      ...(servicesFile !== undefined && { SERVICES: servicesFile, SIGNING_SECRET: signingSecret }),
       // Where participants call back.
       PUBLIC_URL: apiUrl,
       // Less than the supervisor allows, so that it has not to insist.
@@ -79,6 +84,18 @@ export async function install(
     performance.now() - hiredAt,
   )
   return { apiUrl, participantsUrl, workers }
+}
+
+/** Where the services are, as the workers read it: secrets are named, and stand in the environment. */
+function writeServices({ services }: Play, url: string, directory: string): string | undefined {
+  if (services === undefined) return undefined
+  const settings = Object.entries(services.at).map(([name, at]) => {
+    const sign = services.signed.includes(name) ? { sign: { secret: { env: 'SIGNING_SECRET' } } } : {}
+    return [name, { baseUrl: `${url}${at}`, ...sign }]
+  })
+  const file = path.join(directory, 'services.json')
+  fs.writeFileSync(file, `${JSON.stringify(Object.fromEntries(settings), undefined, 2)}\n`)
+  return file
 }
 
 /** Logs of the last run make room for those of this one. */

@@ -5,8 +5,10 @@ import { declined } from './stories/declined.ts'
 import type { Story } from './stories/story.ts'
 import { takeover } from './stories/takeover.ts'
 import { booked } from './stories/trip/booked.ts'
+import { cutOff } from './stories/trip/cut-off.ts'
 import { fullHotel } from './stories/trip/full-hotel.ts'
 import { noWorker } from './stories/trip/no-worker.ts'
+import { scheduled } from './stories/trip/scheduled.ts'
 import { turnedDown } from './stories/trip/turned-down.ts'
 import { unpaid } from './stories/trip/unpaid.ts'
 
@@ -23,6 +25,8 @@ export type Play = {
   participants: string
   /** Loaded by the workers. */
   sagas: string
+  /** What the names of services in its definition mean, for the workers; `signed` are the names of those that are signed. */
+  services?: { at: Readonly<Record<string, string>>; signed: readonly string[] }
   stories: readonly Story[]
   /** To try it by hand: a start, line by line, and what else there is to do. */
   tries: Tries
@@ -51,11 +55,15 @@ export const trip: Play = {
   ...example('trip'),
   // What is left over from an order would not find its participants here.
   home: path.join(home, 'trip'),
-  stories: [booked, fullHotel, turnedDown, unpaid, noWorker],
+  services: {
+    at: { airline: '/flights', hotel: '/hotels', consulate: '/visas', payments: '/payments', mail: '/mail' },
+    signed: ['payments'],
+  },
+  stories: [booked, fullHotel, turnedDown, unpaid, noWorker, cutOff, scheduled],
   tries: {
     label: 'Start a trip, which waits for an approval ("trip-ts" is it in TypeScript)',
     input: [
-      '"tripId":"t-6","traveller":"Ada",',
+      '"tripId":"t-8","traveller":"Ada",',
       '"country":"US","nights":2,"airline":"Heron",',
       '"hotel":"Casa Azul","card":"4000-0000-0000-0000"',
     ],

@@ -54,7 +54,13 @@ function momentOf(item: HistoryItem): Moment | undefined {
     case 'conditionChecked':
       return undefined
     case 'attemptSucceeded': {
-      const by = item.by === 'callback' ? 'called back' : undefined
+      const asked = item.probes?.some(({ answer }) => answer === 'happened') === true
+      const by =
+        item.by === 'callback'
+          ? 'called back'
+          : asked
+            ? 'the answer was lost; asked, it had happened'
+            : undefined
       if (item.direction === 'action') return { mark: '✓', what: item.step, note: by }
       return {
         mark: '↩',

@@ -11,6 +11,7 @@ import { z } from 'zod'
  *   refused        a definite no, without effect
  *   nothingToUndo  an undo of something that was never done: accepted, and remembered against a late action
  *   replayed       its key had been answered before: the same answer again, and no second effect
+ * Somebody may ask what became of a key, which is `probed`.
  * What is told later has a `calledBack` when it has been heard.
  */
 
@@ -18,7 +19,7 @@ const Answer = z.object({ status: z.int(), body: z.record(z.string(), z.json()) 
 export type Answer = z.infer<typeof Answer>
 
 const Happening = z.object({
-  event: z.enum(['received', 'applied', 'refused', 'nothingToUndo', 'replayed', 'calledBack']),
+  event: z.enum(['received', 'applied', 'refused', 'nothingToUndo', 'replayed', 'calledBack', 'probed']),
   service: z.string(),
   operation: z.string(),
   sagaId: z.string(),

@@ -12,6 +12,10 @@ export type Operation<Input> = {
   takesMs?: (input: Input) => number
   /** Answers 202 at once, and tells by a callback how it ended, if the step waits for one. */
   callsBack?: true
+  /** Signed with this secret, or refused. */
+  signedWith?: string
+  /** Done, and then the connection is lost instead of the answer. */
+  losesAnswer?: (input: Input) => boolean
   /** Decides and answers; `id` is the new thing's. In one go, so that two sagas cannot both get the last piece. */
   decide: (input: Input, id: string) => Answer
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { verifySignature } from '@backstitch/sdk/participant'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { callBack } from './call-back.ts'
@@ -39,9 +40,19 @@ export function buildParticipants(ledger: Ledger): Participants {
     add(input, operations) {
       const Body = BODY.extend({ input })
       for (const operation of operations) {
-        app.post(operation.path, async (request, reply) => {
-          const call = readCall(request, Body)
-          return send(reply, 'refused' in call ? call.refused : await desk.answer(operation, call))
+        const { path, signedWith } = operation
+        app.post(path, async (request, reply) => {
+          const call = forged(request, signedWith) ?? readCall(request, Body)
+          if ('refused' in call) return send(reply, call.refused)
+          const answer = await desk.answer(operation, call)
+          if (operation.losesAnswer?.(call.input) === true) return reply.hijack().raw.destroy()
+          return send(reply, answer)
+        })
+        // What became of it? Whoever lost the answer asks before it calls again.
+        app.get(`${path}/by-key/:key`, async (request, reply) => {
+          const { key } = z.object({ key: z.string() }).parse(request.params)
+          const refused = forged(request, signedWith)
+          return send(reply, refused?.refused ?? desk.becameOf(key))
         })
       }
       return participants
@@ -93,6 +104,19 @@ class Desk {
     return TAKEN_ON
   }
 
+  /** "There is no such key" would prove nothing: the call may still be on its way. */
+  becameOf(key: string): Answer {
+    const entry = this.#ledger.answered(key)
+    if (entry === undefined) return ok({ outcome: 'unknown' })
+    const { seq: _, at: __, answer, ...facts } = entry
+    this.#ledger.write({ ...facts, event: 'probed' })
+    return ok(
+      entry.event === 'applied'
+        ? { outcome: 'happened', result: answer?.body ?? null }
+        : { outcome: 'unknown' },
+    )
+  }
+
   async #perform<Input>(operation: Operation<Input>, input: Input, facts: Facts): Promise<Answer> {
     const takesMs = operation.takesMs?.(input) ?? 0
     if (takesMs > 0) await sleep(takesMs)
@@ -122,6 +146,18 @@ type Decided = { event: Happening['event']; answer: Answer }
 type Call<Input> = Pick<Happening, 'sagaId' | 'step' | 'attempt' | 'key'> & {
   input: Input
   callbackUrl: string | undefined
+}
+
+/** A refusal, if the request should be signed and is not by one who may. */
+function forged(
+  { method, url, headers, body }: FastifyRequest,
+  secret: string | undefined,
+): { refused: Answer } | undefined {
+  if (secret === undefined) return undefined
+  // What Backstitch sends is written as JSON writes it: written again, it is the same text.
+  const text = body === undefined ? '' : JSON.stringify(body)
+  const verdict = verifySignature({ method, path: url, headers, body: text }, { secrets: [secret] })
+  return verdict.ok ? undefined : { refused: refusal(401, 'not-signed', verdict.why) }
 }
 
 const TAKEN_ON: Answer = { status: 202, body: {} }

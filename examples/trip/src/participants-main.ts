@@ -10,10 +10,15 @@ const Env = z.object({
   HOTEL_MS: milliseconds.default(400),
   SLOW_HOTEL_MS: milliseconds.default(1500),
   SLOW_AIRLINE_MS: milliseconds.default(900),
+  /** Payments are signed with it, or refused. */
+  PAYMENTS_SECRET: z.string().min(16).optional(),
 })
 
-await serve(
-  Env,
-  (ledger, { HOTEL_MS: hotelMs, SLOW_HOTEL_MS: slowHotelMs, SLOW_AIRLINE_MS: slowAirlineMs }) =>
-    tripParticipants(ledger, { hotelMs, slowHotelMs, slowAirlineMs }),
+await serve(Env, (ledger, { HOTEL_MS, SLOW_HOTEL_MS, SLOW_AIRLINE_MS, PAYMENTS_SECRET }) =>
+  tripParticipants(ledger, {
+    hotelMs: HOTEL_MS,
+    slowHotelMs: SLOW_HOTEL_MS,
+    slowAirlineMs: SLOW_AIRLINE_MS,
+    paymentsSecret: PAYMENTS_SECRET,
+  }),
 )

@@ -1,8 +1,9 @@
+import { createHash, createHmac } from 'node:crypto'
 import { Ledger } from '@backstitch/example-participants'
 import Fastify, { type FastifyInstance } from 'fastify'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { tripParticipants } from './participants.ts'
-import { FULL_HOTEL, SLOW_HOTEL } from './services.ts'
+import { CUT_OFF_CARD, FULL_HOTEL, SLOW_HOTEL } from './services.ts'
 
 const trip = {
   tripId: 't-1',
@@ -95,6 +96,63 @@ test('a booking that was undone while it was at work is not made', async () => {
   await book(SLOW_HOTEL)
   expect((await cancel()).json()).toEqual({ nothingToUndo: true })
   await expect.poll(() => heard).toMatchObject([{ body: { error: { code: 'ALREADY_UNDONE' } } }])
+})
+
+describe('the bank', () => {
+  const secret = 'a secret of more than sixteen letters'
+  const key = 's:chargeCard:action:1'
+  const path = '/payments/charges'
+
+  function signed(method: 'GET' | 'POST', url: string, signedKey: string, body = '') {
+    const t = Math.floor(Date.now() / 1000)
+    const digest = createHash('sha256').update(body).digest('hex')
+    const text = ['v1', t, method, url, signedKey, digest].join('\n')
+    return `t=${t},v1=${createHmac('sha256', secret).update(text).digest('hex')}`
+  }
+
+  async function bank() {
+    const ledger = new Ledger()
+    const settings = { hotelMs: 1, slowHotelMs: 1, slowAirlineMs: 1, paymentsSecret: secret }
+    const app = tripParticipants(ledger, settings)
+    running.push(app)
+    return { ledger, url: await app.listen({ port: 0, host: '127.0.0.1' }) }
+  }
+
+  function charge(url: string, card: string, signature: string) {
+    const body = JSON.stringify({ sagaId: 's', step: 'chargeCard', input: { ...trip, card } })
+    const headers = {
+      'content-type': 'application/json',
+      'idempotency-key': key,
+      'saga-signature': signature === 'right' ? signed('POST', path, key, body) : signature,
+    }
+    return fetch(`${url}${path}`, { method: 'POST', headers, body })
+  }
+
+  const ask = async (url: string) => {
+    const at = `${path}/by-key/${key}`
+    const headers = { 'saga-probe': key, 'saga-signature': signed('GET', at, `probe ${key}`) }
+    const response = await fetch(`${url}${at}`, { headers })
+    return { status: response.status, body: await response.json() }
+  }
+
+  test('takes no call, and no question, that is not signed', async () => {
+    const { url, ledger } = await bank()
+    expect((await charge(url, trip.card, `t=1,v1=${'0'.repeat(64)}`)).status).toBe(401)
+    expect((await fetch(`${url}${path}/by-key/${key}`, { headers: { 'saga-probe': key } })).status).toBe(401)
+    expect(ledger.entries()).toEqual([])
+    expect((await charge(url, trip.card, 'right')).status).toBe(200)
+  })
+
+  test('that is cut off has charged the card all the same, and says so when it is asked', async () => {
+    const { url, ledger } = await bank()
+    expect(await ask(url)).toEqual({ status: 200, body: { outcome: 'unknown' } })
+    await expect(charge(url, CUT_OFF_CARD, 'right')).rejects.toThrow('fetch failed')
+    expect(await ask(url)).toMatchObject({
+      status: 200,
+      body: { outcome: 'happened', result: { cents: 37_000 } },
+    })
+    expect(ledger.entries().map(({ event }) => event)).toEqual(['received', 'applied', 'probed'])
+  })
 })
 
 test('whoever cannot be called back is answered when it has been done', async () => {

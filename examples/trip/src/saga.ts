@@ -1,7 +1,6 @@
 import { defineSaga, delay, http, saga, signal } from '@backstitch/sdk'
 import { z } from 'zod'
 import { insurance } from './insurance.ts'
-import { participantsUrl } from './participants-url.ts'
 import { Trip } from './trip.ts'
 
 /**
@@ -9,7 +8,8 @@ import { Trip } from './trip.ts'
  * here, and the last step is a function that uses it.
  */
 
-const post = (path: string) => ({ url: `${participantsUrl}${path}` })
+/** Where the services are, and what they are called with, each worker is told (SERVICES). */
+const to = (service: string, path: string) => ({ service, path })
 const Booking = z.object({ bookingId: z.string(), cents: z.int() })
 
 const tripTs = defineSaga({
@@ -21,19 +21,19 @@ const tripTs = defineSaga({
   .parallel((group) =>
     group
       .step('bookFlight', {
-        action: http({ ...post('/flights/bookings'), result: Booking }),
-        compensation: http(post('/flights/cancellations')),
+        action: http({ ...to('airline', '/bookings'), result: Booking }),
+        compensation: http(to('airline', '/cancellations')),
       })
       .step('bookHotel', {
-        action: http({ ...post('/hotels/bookings'), completion: 'callback', result: Booking }),
-        compensation: http(post('/hotels/cancellations')),
+        action: http({ ...to('hotel', '/bookings'), completion: 'callback', result: Booking }),
+        compensation: http(to('hotel', '/cancellations')),
         timeoutMs: 3_600_000,
       }),
   )
   .step('applyForVisa', {
     when: 'input.country in ["CN", "IN", "US"]',
-    action: http({ ...post('/visas/applications'), result: z.object({ visaId: z.string() }) }),
-    compensation: http(post('/visas/withdrawals')),
+    action: http({ ...to('consulate', '/applications'), result: z.object({ visaId: z.string() }) }),
+    compensation: http(to('consulate', '/withdrawals')),
   })
   .step('approve', {
     action: signal('approved', { result: z.object({ by: z.string() }) }),
@@ -51,12 +51,17 @@ const tripTs = defineSaga({
   .step('changeOfMind', { action: delay(300) })
   .step('chargeCard', {
     pivot: true,
-    action: http({ ...post('/payments/charges'), result: z.object({ cents: z.int() }) }),
-    compensation: http(post('/payments/refunds')),
+    action: http({
+      ...to('payments', '/charges'),
+      // A lost answer is asked for, before anything is charged again.
+      probe: to('payments', '/charges/by-key/${{ saga.idempotencyKey }}'),
+      result: z.object({ cents: z.int() }),
+    }),
+    compensation: http(to('payments', '/refunds')),
   })
   .step('sendItinerary', {
     retry: { maxAttempts: 10 },
-    action: http(post('/mail/itineraries')),
+    action: http(to('mail', '/itineraries')),
   })
   .step('closeFile', {
     // Every line of this is checked by the compiler: a visa there may be, a policy there is.

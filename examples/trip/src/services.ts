@@ -5,6 +5,8 @@ import type { Cover, Trip } from './trip.ts'
 
 /** Declined, as the test cards of a payment provider are. */
 export const DECLINED_CARD = '4000-0000-0000-0002'
+/** Charged, and then the line goes dead. */
+export const CUT_OFF_CARD = '4000-0000-0000-9995'
 /** Has no room, ever. */
 export const FULL_HOTEL = 'Full House'
 /** Takes its time. */
@@ -12,11 +14,14 @@ export const SLOW_HOTEL = 'Grand Pensive'
 export const SLOW_AIRLINE = 'Snail Air'
 
 export type Paces = { hotelMs: number; slowHotelMs: number; slowAirlineMs: number }
+export type Settings = Paces & { paymentsSecret?: string | undefined }
 
 const FLIGHT_CENTS = 18_000
 const NIGHT_CENTS = 9500
 
-export function tripServices({ hotelMs, slowHotelMs, slowAirlineMs }: Paces): Operation<Trip>[] {
+export function tripServices(settings: Settings): Operation<Trip>[] {
+  const { hotelMs, slowHotelMs, slowAirlineMs, paymentsSecret } = settings
+  const signed = paymentsSecret === undefined ? {} : { signedWith: paymentsSecret }
   return [
     {
       service: 'airline',
@@ -72,6 +77,8 @@ export function tripServices({ hotelMs, slowHotelMs, slowAirlineMs }: Paces): Op
       operation: 'chargeCard',
       path: '/payments/charges',
       direction: 'action',
+      ...signed,
+      losesAnswer: ({ card }) => card === CUT_OFF_CARD,
       decide: ({ card, nights }, id) =>
         card === DECLINED_CARD
           ? refusal(402, 'card-declined', `the bank declined the card ending in ${card.slice(-4)}`)
@@ -82,6 +89,7 @@ export function tripServices({ hotelMs, slowHotelMs, slowAirlineMs }: Paces): Op
       operation: 'refundCard',
       path: '/payments/refunds',
       direction: 'compensation',
+      ...signed,
       decide: (_, id) => ok({ refundId: id }),
     },
     {

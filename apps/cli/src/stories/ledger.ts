@@ -4,7 +4,7 @@ import { z } from 'zod'
 
 const Entry = z.object({
   seq: z.int(),
-  event: z.enum(['received', 'applied', 'refused', 'nothingToUndo', 'replayed', 'calledBack']),
+  event: z.enum(['received', 'applied', 'refused', 'nothingToUndo', 'replayed', 'calledBack', 'probed']),
   service: z.string(),
   operation: z.string(),
   step: z.string(),
