@@ -1,7 +1,6 @@
 import {
   type AttemptId,
-  entryOf,
-  isAwaited,
+  isAttempted,
   type Json,
   type ResolvedDefinition,
   type SagaState,
@@ -68,11 +67,6 @@ export async function nextNews(saga: Held, withinMs: number | undefined): Promis
   }
 }
 
-/** Is this attempt still the one that its step waits for, with somebody at work? */
-export function isRunning(state: SagaState, id: AttemptId): boolean {
-  return isAwaited(state, id) && entryOf(state.waiting, id.step) === undefined
-}
-
 /** Is it this very attempt? One that was called off may still have its say when its step is being undone already. */
 export function isUnderWay(saga: Held, id: AttemptId): boolean {
   return saga.underWay.get(id.step)?.id === id
@@ -81,7 +75,7 @@ export function isUnderWay(saga: Held, id: AttemptId): boolean {
 /** Attempts that nobody waits for any more: their step was decided otherwise. */
 export function callOff(saga: Held, ended: string | undefined): void {
   for (const { id, controller } of saga.underWay.values()) {
-    if (id.step === ended || isRunning(saga.state, id)) continue
+    if (id.step === ended || isAttempted(saga.state, id)) continue
     controller.abort()
     saga.underWay.delete(id.step)
   }

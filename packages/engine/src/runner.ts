@@ -6,6 +6,7 @@ import {
   decide,
   dueNow,
   type Event,
+  isAttempted,
   isMoving,
   isPastDeadline,
   isTerminal,
@@ -41,16 +42,7 @@ import { createComplaints } from './complaints.ts'
 import type { Counters } from './counters.ts'
 import { eventOf, eventOfLetter } from './events.ts'
 import type { GroupCommit } from './group-commit.ts'
-import {
-  abandonAttempts,
-  callOff,
-  type Held,
-  isRunning,
-  isUnderWay,
-  type News,
-  nextNews,
-  notify,
-} from './held.ts'
+import { abandonAttempts, callOff, type Held, isUnderWay, type News, nextNews, notify } from './held.ts'
 
 /**
  * Runs one claimed saga until its lease is given up: read the mail, dispatch what is due, wait for an outcome, decide,
@@ -414,7 +406,7 @@ export function createRunner(parts: RunnerParts): Runner {
     now: number,
     ended: string | undefined,
   ): Transition['after'] {
-    const goesOn = [...saga.underWay.values()].some(({ id }) => id.step !== ended && isRunning(state, id))
+    const goesOn = [...saga.underWay.values()].some(({ id }) => id.step !== ended && isAttempted(state, id))
     if (goesOn && isMoving(state.status)) return { is: 'keep' }
     if (saga.mailSettled !== undefined && !isTerminal(state.status)) return { is: 'keep' }
     const at = wakeAt(state, now)
