@@ -136,17 +136,17 @@ export function isAttempted(state: SagaState, id: AttemptId): boolean {
   return isAwaited(state, id) && entryOf(state.waiting, id.step) === undefined
 }
 
-// --- The schedule as a change ------------------------------------------------------------------------------------
+// --- The agenda as a change --------------------------------------------------------------------------------------
 
-/** What replaces the schedule as a whole. */
+/** What replaces `attempts`, `dueAt` and `waiting` as a whole. */
 export type Agenda = { attempts: Record<string, number> } & Pick<Change, 'dueAt' | 'waiting'>
 
-/** One step's place in the schedule. */
+/** One step's place in it. */
 export type Slot = { attempt: number; dueAt?: string; waiting?: Waiting }
 
 export const EMPTY_AGENDA: Agenda = { attempts: {} }
 
-/** The schedule without some of its steps. */
+/** The agenda without some of its steps. */
 export function agendaWithout(state: SagaState, steps: readonly string[]): Agenda {
   if (Object.keys(state.attempts).every((step) => steps.includes(step))) return EMPTY_AGENDA
   return agenda(
@@ -156,7 +156,7 @@ export function agendaWithout(state: SagaState, steps: readonly string[]): Agend
   )
 }
 
-/** The schedule with one more step, or with another place for a step that it has. */
+/** The agenda with one more step, or with another place for a step that it has. */
 export function agendaWith(state: SagaState, step: string, { attempt, dueAt, waiting }: Slot): Agenda {
   const left = agendaWithout(state, [step])
   return agenda(

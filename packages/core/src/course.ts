@@ -5,7 +5,7 @@ import { evaluate, type Values } from './expression.ts'
 import { type Change, change } from './history.ts'
 import { type Json, sanitizeText } from './json.ts'
 import { MAX_REASON_BYTES } from './limits.ts'
-import { entryOf, type SagaState, type Status, type Stuck, type Waiting } from './state.ts'
+import { contextOf, entryOf, type SagaState, type Status, type Stuck, type Waiting } from './state.ts'
 
 /**
  * The course of a saga: onward through the groups of its definition, round, and back. Each function says what follows
@@ -49,7 +49,7 @@ export function goOn(state: SagaState, ended: string, given: Given, latest?: Lat
 }
 
 /**
- * What follows when the schedule has become `left`: what is running is let end first; what gave up goes to a person; and
+ * What follows when the agenda has become `left`: what is running is let end first; what gave up goes to a person; and
  * when a group is done, the next one comes.
  */
 export function settle(before: SagaState, left: Agenda, given: Given, latest?: Latest): Change {
@@ -256,11 +256,11 @@ function passed(state: SagaState, pivot: SagaState['pivot'], skipped: string[]):
 
 /** What a condition may ask about. */
 function scopeOf(state: SagaState, { spilled = new Map() }: Given, step: string, latest?: Latest): Values {
-  const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(spilled) }
+  const { input, context } = contextOf(state, spilled)
   if (latest !== undefined) context[latest.step] = latest.result
   const { name, version } = state.definition
   return {
-    input: entryOf(context, 'input') ?? null,
+    input,
     context,
     saga: { id: state.sagaId, definition: name, version, step },
   }

@@ -12,7 +12,7 @@ import { INLINE_BYTES, MAX_CONTEXT_BYTES, MAX_KEPT_SIGNALS, MAX_LEASES_LOST } fr
 import { plan } from './plan.ts'
 import { RETRY_FLOOR_MS } from './retry.ts'
 import { type Direction, entryOf, isMoving, isTerminal, SagaState } from './state.ts'
-import { define, type Moment, Play } from './testing.ts'
+import { compensated, completed, define, isDone, type Moment, Play, skipped, stepsWhere } from './testing.ts'
 
 /**
  * The laws of the state machine. Random definitions, and on each a random history, made by a driver that plays the
@@ -310,21 +310,6 @@ function maxAttemptsOf(definition: ResolvedDefinition, name: string, direction: 
 
 const isForward = (state: SagaState) => state.status === 'running' || state.stuck?.direction === 'action'
 
-function stepsWhere(entries: readonly Entry[], isMeant: (entry: Entry) => boolean): string[] {
-  return entries.filter(isMeant).map((entry) => ('step' in entry ? entry.step : ''))
-}
-
-const isDone = (entry: Entry) =>
-  entry.kind === 'signalReceived' || (entry.kind === 'attemptSucceeded' && entry.direction === 'action')
-const completed = (entries: readonly Entry[]) => stepsWhere(entries, isDone)
-const compensated = (entries: readonly Entry[]) =>
-  stepsWhere(
-    entries,
-    (e) =>
-      (e.kind === 'attemptSucceeded' && e.direction === 'compensation') || e.kind === 'markedCompensated',
-  )
-const skipped = (entries: readonly Entry[], direction: string) =>
-  stepsWhere(entries, (entry) => entry.kind === 'skipped' && entry.direction === direction)
 /** The steps that are behind the saga on its way forward, in order. */
 const done = (entries: readonly Entry[]) =>
   stepsWhere(entries, (entry) => isDone(entry) || (entry.kind === 'skipped' && entry.direction === 'action'))

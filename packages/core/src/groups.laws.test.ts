@@ -13,7 +13,18 @@ import { INLINE_BYTES, MAX_CONTEXT_BYTES, MAX_LEASES_LOST } from './limits.ts'
 import { plan } from './plan.ts'
 import { undoEntry } from './start.ts'
 import { type Direction, entryOf, isMoving, isTerminal, SagaState } from './state.ts'
-import { define, type Fields, type Moment, Play, type StepSketch } from './testing.ts'
+import {
+  compensated,
+  completed,
+  define,
+  type Fields,
+  isDone,
+  type Moment,
+  Play,
+  type StepSketch,
+  skipped,
+  stepsWhere,
+} from './testing.ts'
 
 /**
  * The laws of what runs at once: groups, callbacks, sagas that start sagas, conditions. The driver plays a worker with
@@ -557,26 +568,11 @@ function stepOf(definition: ResolvedDefinition, name: string): ResolvedStep {
   return definition.steps.find((one) => one.name === name)!
 }
 
-function stepsWhere(entries: readonly Entry[], isMeant: (entry: Entry) => boolean): string[] {
-  return entries.filter(isMeant).map((entry) => ('step' in entry ? entry.step : ''))
-}
-
-const isDone = (entry: Entry) =>
-  entry.kind === 'signalReceived' || (entry.kind === 'attemptSucceeded' && entry.direction === 'action')
-const completed = (entries: readonly Entry[]) => stepsWhere(entries, isDone)
-const compensated = (entries: readonly Entry[]) =>
-  stepsWhere(
-    entries,
-    (e) =>
-      (e.kind === 'attemptSucceeded' && e.direction === 'compensation') || e.kind === 'markedCompensated',
-  )
-const skippedBy = (entries: readonly Entry[], direction: Direction) =>
-  stepsWhere(entries, (entry) => entry.kind === 'skipped' && entry.direction === direction)
 /** Steps whose condition was false. */
 const passedOver = (entries: readonly Entry[]) => entries.flatMap(({ to }) => to.skipped ?? [])
 /** The steps that are behind the saga on its way forward. */
 const done = (entries: readonly Entry[]) =>
-  new Set([...completed(entries), ...skippedBy(entries, 'action'), ...passedOver(entries)])
+  new Set([...completed(entries), ...skipped(entries, 'action'), ...passedOver(entries)])
 /** The steps dealt with on the way back, in order, by whomever. */
 const undone = (entries: readonly Entry[]) =>
   stepsWhere(
@@ -761,7 +757,7 @@ describe('going forward', () => {
   test('ends in completed exactly when every step is done or passed over and nothing turned it round (Terms)', () => {
     holds((world) => {
       const { state, entries, definition } = world.play
-      const dirty = skippedBy(entries, 'compensation').length > 0
+      const dirty = skipped(entries, 'compensation').length > 0
       const cause = entries.find(({ to }) => to.cause !== undefined)?.to.cause
       if (cause === undefined) {
         expect(state.status).toBe('completed')
@@ -775,7 +771,7 @@ describe('going forward', () => {
 
   test('completes each step once, and no step that was passed over or skipped', () => {
     always((_, { entries }) => {
-      const all = [...completed(entries), ...passedOver(entries), ...skippedBy(entries, 'action')]
+      const all = [...completed(entries), ...passedOver(entries), ...skipped(entries, 'action')]
       expect(new Set(all).size).toBe(all.length)
     })
   })
@@ -785,7 +781,7 @@ describe('a condition', () => {
   test('that is false passes its step over, and the history says so: it is neither begun nor undone', () => {
     always(({ after, decision }, { definition, entries, world }) => {
       const over = passedOver(entries)
-      expect(new Set(after.skippedSteps)).toEqual(new Set([...over, ...skippedBy(entries, 'action')]))
+      expect(new Set(after.skippedSteps)).toEqual(new Set([...over, ...skipped(entries, 'action')]))
       for (const name of over) {
         expect(after.completedSteps).not.toContain(name)
         expect(entryOf(after.attempts, name)).toBeUndefined()
@@ -918,7 +914,7 @@ describe('going backward', () => {
   test('undoes in reverse order of completion, across groups and within; together what goes together (S8, S9)', () => {
     always(({ after }, { definition, entries }) => {
       expect(after.compensatedSteps).toEqual(compensated(entries))
-      expect(after.skippedCompensations ?? []).toEqual(skippedBy(entries, 'compensation'))
+      expect(after.skippedCompensations ?? []).toEqual(skipped(entries, 'compensation'))
       const left = toUndo(definition, entries)
       for (const step of undone(entries)) {
         const [place] = left
@@ -1279,7 +1275,7 @@ describe('undoing a completed saga (M5)', () => {
             owes[0]?.delete(step)
             if (owes[0]?.size === 0) owes.shift()
           }
-          const isLeft = skippedBy(entries, 'compensation').length > 0
+          const isLeft = skipped(entries, 'compensation').length > 0
           expect(state.status).toBe(isLeft ? 'abandoned' : 'completed')
           expect(state.undoOf).toBe('saga-1')
           expect(state.bytes.total).toBe(child.state.bytes.total)

@@ -142,6 +142,21 @@ export function isClean(state: SagaState): boolean {
   return (state.status === 'failed' || state.status === 'cancelled') && state.uncertainSteps.length === 0
 }
 
+/** The whole context: `spilled` holds the values that do not stand in the state itself (S33). */
+export function contextOf(
+  state: SagaState,
+  spilled: ReadonlyMap<string, Json>,
+): { input: Json; context: Record<string, Json> } {
+  const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(spilled) }
+  return { input: entryOf(context, 'input') ?? null, context }
+}
+
+/**
+ * Of a step, in its idempotency keys and callback tokens: raised when an operator changes its input, since the old key would
+ * bring the old answer (S30a).
+ */
+export const GENERATION = 1
+
 /** A map's own entry. Steps may be named `constructor` or `toString`: what an object inherits is not an entry. */
 export function entryOf<T>(map: Readonly<Record<string, T>> | undefined, key: string): T | undefined {
   return map !== undefined && Object.hasOwn(map, key) ? map[key] : undefined

@@ -5,7 +5,7 @@ import type { AttemptId, Event, Outcome } from './event.ts'
 import { apply, begin, type Entry, type Started } from './history.ts'
 import { byteLength, type Json, parseJson } from './json.ts'
 import { startedEntry } from './start.ts'
-import type { SagaState, Waiting } from './state.ts'
+import type { Direction, SagaState, Waiting } from './state.ts'
 
 /** For this package's own tests: a definition in a line, and a saga played one event at a time. */
 
@@ -259,3 +259,23 @@ function freeze<T>(value: T): T {
   for (const part of Object.values(value)) freeze(part)
   return value
 }
+
+// --- What the entries of a history say, without the state that was made of them ------------------------------------
+
+export function stepsWhere(entries: readonly Entry[], isMeant: (entry: Entry) => boolean): string[] {
+  return entries.filter(isMeant).map((entry) => ('step' in entry ? entry.step : ''))
+}
+
+/** It has completed a step. */
+export const isDone = (entry: Entry) =>
+  entry.kind === 'signalReceived' || (entry.kind === 'attemptSucceeded' && entry.direction === 'action')
+export const completed = (entries: readonly Entry[]) => stepsWhere(entries, isDone)
+export const compensated = (entries: readonly Entry[]) =>
+  stepsWhere(
+    entries,
+    (e) =>
+      (e.kind === 'attemptSucceeded' && e.direction === 'compensation') || e.kind === 'markedCompensated',
+  )
+/** By an operator. */
+export const skipped = (entries: readonly Entry[], direction: Direction) =>
+  stepsWhere(entries, (entry) => entry.kind === 'skipped' && entry.direction === direction)

@@ -1,6 +1,6 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { describe, expect, onTestFinished, test } from 'vitest'
-import { createStage, type Stage } from './testing.ts'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { describe, expect, test } from 'vitest'
+import { createStage, type Stage, serve } from './testing.ts'
 
 /** Steps that end by a callback (M3). */
 
@@ -9,7 +9,7 @@ type Seen = { path: string; token: string; url: string; key: string; attempt: st
 /** A participant on a port of its own: `answer` gives the status; what came is kept. */
 async function participant(answer: (seen: Seen, n: number) => number | Promise<number>) {
   const seen: Seen[] = []
-  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async function hear(request: IncomingMessage, response: ServerResponse): Promise<void> {
     let body = ''
     for await (const chunk of request) body += String(chunk)
     const header = (name: string) => String(request.headers[name] ?? '')
@@ -24,17 +24,7 @@ async function participant(answer: (seen: Seen, n: number) => number | Promise<n
     const n = seen.push(one)
     response.writeHead(await answer(one, n), { 'content-type': 'application/json' }).end('{"ignored":true}')
   }
-  const server = createServer((request, response) => void serve(request, response))
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve)
-  })
-  onTestFinished(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return { seen, url: `http://127.0.0.1:${address.port}` }
+  return { seen, url: await serve((request, response) => void hear(request, response)) }
 }
 
 function ship(url: string, more: Record<string, number | string | object> = {}) {

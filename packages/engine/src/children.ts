@@ -2,6 +2,7 @@ import {
   type AttemptId,
   byteLength,
   type Child,
+  contextOf,
   type Decision,
   type Entry,
   type Event,
@@ -31,7 +32,6 @@ import {
   newSagaId,
   type Registered,
 } from '@backstitch/store'
-import { contextOf } from './attempt/request.ts'
 
 /** Sagas that carry out a step of another, or undo one (M4, M5): how they are started, and what they tell of themselves. */
 

@@ -55,14 +55,15 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
   const complain = createComplaints(log)
   let claimLoop: ClaimLoop | undefined
   const serves = new Set(queues)
+  const wakeFor = (due: readonly string[]) => {
+    if (due.some((queue) => serves.has(queue))) claimLoop?.wake()
+  }
 
   const store = await openWorkerStore({
     databaseUrl: options.databaseUrl,
     workerId,
     leaseMs,
-    onDue: (due) => {
-      if (due.some((queue) => serves.has(queue))) claimLoop?.wake()
-    },
+    onDue: wakeFor,
     onConnectionError: (error) => complain(error, 'a database connection was lost; it is replaced'),
   })
   const tokenOf = await store.callbackTokens().catch(async (error: unknown) => {
@@ -95,7 +96,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     log,
     onDueAt: (at) => claimLoop?.wakeIn(at - store.clock.now()),
     onDue: (due) => {
-      if (due.some((queue) => serves.has(queue))) claimLoop?.wake()
+      wakeFor(due)
       for (const queue of due) if (!serves.has(queue)) store.wakeups.due(queue)
     },
   })

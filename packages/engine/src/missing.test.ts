@@ -1,9 +1,6 @@
-import { once } from 'node:events'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { createMissing } from './attempt/missing.ts'
-import { createStage, quiet, sagaOf } from './testing.ts'
+import { createStage, quiet, sagaOf, serve } from './testing.ts'
 
 const NOBODY = () => false
 
@@ -42,17 +39,14 @@ async function waitUntilPutOffFor(stage: Awaited<ReturnType<typeof createStage>>
 
 test('the same holds for a service that no worker is configured for, whatever the queue', async () => {
   const stage = await createStage()
-  const server = createServer((_, response) => void response.end()).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  onTestFinished(() => void server.close())
-  const { port } = server.address() as AddressInfo
+  const baseUrl = await serve((_, response) => void response.end())
   await stage.worker()
   const action = { type: 'http', service: 'payments', path: '/' }
   const sagaId = await stage.start({ name: 'paid', steps: [{ name: 'pay', action }] })
   await waitUntilPutOffFor(stage, 3_000)
 
   const joinedAt = performance.now()
-  await stage.worker({ services: { payments: { baseUrl: `http://127.0.0.1:${port}` } } })
+  await stage.worker({ services: { payments: { baseUrl } } })
   expect((await stage.ended(sagaId)).status).toBe('completed')
 
   expect(performance.now() - joinedAt).toBeLessThan(2_000)

@@ -1,9 +1,7 @@
-import { once } from 'node:events'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Entry, fold, type Json } from '@backstitch/core'
-import { describe, expect, onTestFinished, test } from 'vitest'
-import { createStage, type Stage } from './testing.ts'
+import { describe, expect, test } from 'vitest'
+import { createStage, type Stage, serve } from './testing.ts'
 
 type Asked = { method: string; url: string; headers: IncomingMessage['headers']; body: string }
 type Reply = { status?: number; body?: Json } | 'hangs' | 'lost'
@@ -15,7 +13,7 @@ async function participant(
 ) {
   const calls: Asked[] = []
   const probes: Asked[] = []
-  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = []
     for await (const chunk of request) chunks.push(Buffer.from(chunk))
     const { method = '', url = '', headers } = request
@@ -29,15 +27,7 @@ async function participant(
     const { status = 200, body = {} } = reply
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
   }
-  const server = createServer((request, response) => void serve(request, response))
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  onTestFinished(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const { port } = server.address() as AddressInfo
-  return { url: `http://127.0.0.1:${port}`, calls, probes }
+  return { url: await serve((request, response) => void answer(request, response)), calls, probes }
 }
 
 const HAPPENED: Reply = { body: { outcome: 'happened', result: { id: 7 } } }

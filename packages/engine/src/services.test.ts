@@ -1,7 +1,5 @@
-import { once } from 'node:events'
 import { mkdtempSync, writeFileSync } from 'node:fs'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
@@ -9,7 +7,7 @@ import type { Json } from '@backstitch/core'
 import { pino } from 'pino'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { ServicesConfig } from './service-config.ts'
-import { createStage, type Stage } from './testing.ts'
+import { createStage, type Stage, serve } from './testing.ts'
 import { createWorker } from './worker.ts'
 
 type Seen = { method: string; url: string; headers: IncomingMessage['headers']; body: string }
@@ -17,21 +15,14 @@ type Seen = { method: string; url: string; headers: IncomingMessage['headers']; 
 /** A participant that does what the test says, and remembers what it was asked. */
 async function participant(answer: (seen: Seen, response: ServerResponse) => void = ok) {
   const seen: Seen[] = []
-  const server = createServer((request, response) => {
+  const url = await serve((request, response) => {
     void read(request).then((body) => {
       const one = { method: request.method ?? '', url: request.url ?? '', headers: request.headers, body }
       seen.push(one)
       answer(one, response)
     })
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  onTestFinished(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const { port } = server.address() as AddressInfo
-  return { url: `http://127.0.0.1:${port}`, seen }
+  return { url, seen }
 }
 
 async function read(request: IncomingMessage): Promise<string> {

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { createServer, type RequestListener } from 'node:http'
 import {
   byteLength,
   checkDefinition,
@@ -136,6 +138,19 @@ export function createGate() {
       await opened
     },
   }
+}
+
+/** A participant on a port of its own, gone when the test has ended. Gives its address. */
+export async function serve(listener: RequestListener): Promise<string> {
+  const server = createServer(listener).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('a server that listens has a port')
+  return `http://127.0.0.1:${address.port}`
 }
 
 export function rejection(message: string): Error {

@@ -1,5 +1,5 @@
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
-import { canonicalJson, type Direction } from '@backstitch/core'
+import { canonicalJson, type Direction, GENERATION } from '@backstitch/core'
 import { sql } from 'kysely'
 import { z } from 'zod'
 import type { Database } from './database.ts'
@@ -135,8 +135,6 @@ export function createCallbacks(database: Database): Callbacks {
   }
 }
 
-/** Raised with the input of a step (S30a). */
-const GENERATION = 1
 const MAX_TOKEN = 200
 const Attempts = z.record(z.string(), z.number())
 

@@ -1,4 +1,5 @@
 import {
+  contextOf,
   entryOf,
   isAct,
   isClean,
@@ -139,7 +140,7 @@ export function createQueries(database: Database, definitions: Definitions, hist
     const { bytes: _, spilled = {}, traceparent: __, ...shown } = state
     const unreadable = 'unreadable' in decoded ? decoded : {}
     const { values, ...missing } = await valuesOf(row.saga_id, spilled)
-    const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(values) }
+    const { context } = contextOf(state, values)
     const clean = row.status === 'failed' || row.status === 'cancelled' ? { clean: isClean(state) } : {}
     const next = await whatNext(row, state)
     return {

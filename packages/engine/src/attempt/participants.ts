@@ -72,7 +72,6 @@ export function createParticipants({ sagas, services, missing }: ParticipantsPar
       url: service.urlOf(target),
       ...(headers !== undefined && { headers }),
       ...(body !== undefined && { body }),
-      ...(action.completion !== undefined && { completion: action.completion }),
     }
     const end = await service.caller.call(call, request, { identity: service.identity })
     answered(end)

@@ -1,18 +1,17 @@
 import { randomFillSync } from 'node:crypto'
-import { type Act, type AttemptId, entryOf, type Json, type SagaState } from '@backstitch/core'
+import {
+  type Act,
+  type AttemptId,
+  contextOf,
+  entryOf,
+  GENERATION,
+  type Json,
+  type SagaState,
+} from '@backstitch/core'
 import type { AttemptRequest } from './attempt.ts'
 
 /** What makes the token and the address of a callback, for steps that end by one (M3). */
 export type CallbackMaker = (sagaId: string, id: AttemptId, generation: number) => AttemptRequest['callback']
-
-/** The whole context: `spilled` holds the values that do not stand in the state itself (S33). */
-export function contextOf(
-  state: SagaState,
-  spilled: ReadonlyMap<string, Json>,
-): { input: Json; context: Record<string, Json> } {
-  const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(spilled) }
-  return { input: entryOf(context, 'input') ?? null, context }
-}
 
 /**
  * What a participant is told. One that undoes a completed saga is told that saga's id and keys (M5). `mayRepeat`: this very
@@ -60,9 +59,6 @@ function doubtOf(
   const action = { idempotencyKey: idempotencyKey(sagaId, { ...id, direction: 'action' }) }
   return { own: id.attempt > 1 || mayRepeat, action: isUncertain ? action : undefined }
 }
-
-/** The generation is raised when an operator changes a step's input, since the old key would bring the old answer (S30a). */
-const GENERATION = 1
 
 /** S2: the same for every attempt of one step in one direction, over retries, workers and restarts. */
 function idempotencyKey(sagaId: string, { step, direction }: AttemptId): string {
