@@ -15,11 +15,10 @@ test('a saga whose handler this worker lacks is put off for longer and longer, a
   const rows = await stage.query(`SELECT max(epoch) AS epoch FROM sagas`)
   expect(Number(rows[0]?.epoch)).toBeLessThanOrEqual(20)
 
-  const joinedAt = performance.now()
+  await putOffForLong(stage)
   await stage.worker({ sagas: [saga] })
   for (const sagaId of sagaIds) expect((await stage.ended(sagaId)).status).toBe('completed')
 
-  expect(performance.now() - joinedAt).toBeLessThan(2_000)
   for (const sagaId of sagaIds) expect(await stage.history(sagaId)).toHaveLength(2)
 })
 
@@ -37,6 +36,11 @@ async function waitUntilPutOffFor(stage: Awaited<ReturnType<typeof createStage>>
     .toBeGreaterThan(ms)
 }
 
+/** Longer than a test waits, so that whatever runs was woken: nothing here depends on how fast the machine is. */
+async function putOffForLong(stage: Awaited<ReturnType<typeof createStage>>): Promise<void> {
+  await stage.query(`UPDATE sagas SET due_at = now() + interval '29 seconds'`)
+}
+
 test('the same holds for a service that no worker is configured for, whatever the queue', async () => {
   const stage = await createStage()
   const baseUrl = await serve((_, response) => void response.end())
@@ -45,11 +49,9 @@ test('the same holds for a service that no worker is configured for, whatever th
   const sagaId = await stage.start({ name: 'paid', steps: [{ name: 'pay', action }] })
   await waitUntilPutOffFor(stage, 3_000)
 
-  const joinedAt = performance.now()
+  await putOffForLong(stage)
   await stage.worker({ services: { payments: { baseUrl } } })
   expect((await stage.ended(sagaId)).status).toBe('completed')
-
-  expect(performance.now() - joinedAt).toBeLessThan(2_000)
 })
 
 test('a worker that comes with nothing new wakes nobody', async () => {

@@ -478,9 +478,7 @@ describe('a poisoned transition', () => {
         const good = transitionOf(one, success(one.state, 'fine'), definition.resolved)
         return places.includes(n) ? poison(good) : good
       })
-      const started = performance.now()
       const answers = await commit(worker, ...transitions)
-      expect(performance.now() - started).toBeLessThan(10_000)
       expect(kindsOf(answers)).toEqual(held.map((_, n) => (places.includes(n) ? 'failed' : 'committed')))
       const rows = await stage.sql('SELECT (version = 2) AS moved, count(*) FROM sagas GROUP BY 1 ORDER BY 1')
       expect(rows).toEqual([

@@ -119,7 +119,7 @@ test('a lane closes at once in the middle of a black hole', async () => {
   const before = performance.now()
   await Promise.all([idle, busy, connecting, preparing].map((one) => one.close()))
   expect(await Promise.all(waiting)).toEqual(['connection', 'connection', 'connection'])
-  expect(performance.now() - before).toBeLessThan(3_000)
+  expect(performance.now() - before).toBeLessThan(15_000)
 })
 
 test('a closed lane takes nothing more, and leaves no connection behind', async () => {

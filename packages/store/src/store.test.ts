@@ -95,5 +95,5 @@ test('a store closes in the middle of a black hole, and leaves nothing behind th
   const begun = performance.now()
   await Promise.all([worker.close(), api.close()])
   expect(await Promise.all(waiting)).toEqual([false, 'connection', 'connection', 'connection'])
-  expect(performance.now() - begun).toBeLessThan(5_000)
+  expect(performance.now() - begun).toBeLessThan(15_000)
 })

@@ -137,7 +137,7 @@ describe('a database that goes away', () => {
     // A start waits a while for the database, and this one is in luck.
     await door.open()
     expect(await second).toMatchObject({ status: 202 })
-    expect(performance.now() - began).toBeLessThan(9_000)
+    expect(performance.now() - began).toBeLessThan(20_000)
     await vi.waitFor(async () => expect((await get('/readyz')).status).toBe(200), { timeout: 5_000 })
     expect((await start('first')).body.sagaId).toBe(first.body.sagaId)
   }, 30_000)
@@ -179,7 +179,7 @@ describe('a database that goes away', () => {
     door.freeze()
     const began = performance.now()
     expect((await askApp(app, 'GET', '/readyz')).status).toBe(503)
-    expect(performance.now() - began).toBeLessThan(4_000)
+    expect(performance.now() - began).toBeLessThan(15_000)
     expect((await askApp(app, 'GET', '/livez')).status).toBe(200)
   }, 30_000)
 })
