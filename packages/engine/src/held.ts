@@ -26,7 +26,7 @@ export type Held = {
   version: number
   mailSeq: number
   mailSeen: number
-  /** While a letter waits for those after it: the last letter before it. */
+  /** While something waits for mail to be read first: the last letter before it, if it came in one itself. */
   mailSettled: number | undefined
   state: SagaState
   /** Values that do not stand in the state itself. */

@@ -340,14 +340,15 @@ export function createRunner(parts: RunnerParts): Runner {
 
   /**
    * Decides, commits, and only then believes it. Mail that would be ended over is read first (S25): meanwhile the lease is
-   * kept, and no commit but one that ends the saga counts a letter as seen that waits here.
+   * kept, and no commit but one that ends the saga counts a letter as seen that waits here. `settled`: the last letter before
+   * the one this event came in; what came in none keeps no letter waiting.
    */
   async function transition(
     saga: Held,
     event: Event,
     {
       ended,
-      settled = saga.mailSeen,
+      settled = Number.POSITIVE_INFINITY,
       start,
     }: { ended?: string; settled?: number; start?: ChildStart | undefined } = {},
   ): Promise<void> {
@@ -363,14 +364,15 @@ export function createRunner(parts: RunnerParts): Runner {
       }
       const { entry, state } = decision
       const { lease } = saga
-      const mailSeen = isGated({ state, entry }) ? saga.mailSeen : (saga.mailSettled ?? saga.mailSeen)
+      const { mailSettled = saga.mailSeen } = saga
+      const mailSeen = isGated({ state, entry }) ? saga.mailSeen : Math.min(mailSettled, saga.mailSeen)
       const after = leaseAfter(saga, state, now, ended)
       const family = familyOf(saga.state, decision, spilled, start)
       const answer = await commit.submit({ lease, version, mailSeen, state, entry, after, family })
       if (answer.is === 'unreadMail') {
         saga.mailSeq = answer.mailSeq
         const outer = saga.mailSettled
-        saga.mailSettled ??= settled
+        saga.mailSettled = Math.min(outer ?? settled, settled)
         await readMail(saga)
         saga.mailSettled = outer
         if (saga.ours && saga.mailSeen < answer.mailSeq) {
