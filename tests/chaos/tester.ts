@@ -1,0 +1,80 @@
+import { CALM, type Mix } from './faults.ts'
+import { definitionsOf, type Habits } from './generator.ts'
+import { nemesesNamed } from './nemeses.ts'
+import { bugs } from './patches.ts'
+import { run } from './run.ts'
+import type { Server } from './server.ts'
+
+/** Who tests the tester: mistakes are put into the code, one at a time, and each must be caught. */
+
+type Circumstances = {
+  mix?: Mix
+  nemeses?: readonly string[]
+  habits?: Partial<Habits>
+  seconds?: number
+  pivots?: number
+}
+
+/** Under which each mistake shows. */
+const circumstances: Record<keyof typeof bugs, Circumstances> = {
+  noEpochInAResultWrite: { nemeses: ['stall'], mix: actions({ drip: 80 }), seconds: 6 },
+  noVersionInAResultWrite: { nemeses: ['loseAnswer'], seconds: 4 },
+  endsOverUnreadMail: { habits: { cancels: 1, cancelsWithinMs: 150 } },
+  commitsThatAreNotDurable: { nemeses: ['restart'], seconds: 4 },
+  attemptsThatAreNotCounted: { mix: actions({ errorBefore: 20 }) },
+  oneAttemptTooMany: { mix: actions({ errorBefore: 35 }) },
+  aNoIsTriedAgain: { mix: actions({ refuse: 15 }) },
+  undoneAfterThePivot: { mix: actions({ refuse: 15 }), pivots: 1 },
+  aNewKeyForEachAttempt: { mix: actions({ errorAfter: 30 }) },
+  undoneInForwardOrder: { mix: actions({ refuse: 15 }) },
+  undoneWhileItRuns: { mix: actions({ drip: 60 }), habits: { cancels: 1, cancelsWithinMs: 500 } },
+  aFailedUndoCountsAsDone: { mix: { action: { refuse: 15 }, compensation: { refuse: 30 } } },
+  anErrorTakenForANo: { mix: actions({ errorAfter: 70 }) },
+  resultsForgotten: { mix: actions({ refuse: 15 }) },
+  nobodySweeps: { nemeses: ['kill'] },
+  aTimerReopensWhatHasEnded: { seconds: 4 },
+  noPollAndNotificationsLost: {},
+  releasedForAnHour: { mix: actions({ drip: 80 }) },
+  acknowledgedBeforeTheCommit: { habits: { repeats: 1 } },
+  startKeysIgnored: { habits: { repeats: 1 } },
+  conflictsUnnoticed: { habits: { twists: 1 } },
+}
+
+export type Caught = { bug: string; by: string[]; example: string; folder: string }
+
+export const bugNames = Object.keys(bugs) as (keyof typeof bugs)[]
+
+export async function tryBug(
+  bug: keyof typeof bugs,
+  server: Server,
+  seed: number,
+  folder: string,
+): Promise<Caught> {
+  const { mix = CALM, nemeses = [], habits, seconds = 3, pivots } = circumstances[bug]
+  const { wrong } = await run({
+    seed,
+    server,
+    folder,
+    definitions: definitionsOf(seed, pivots === undefined ? {} : { pivots }),
+    mix,
+    nemeses: nemesesNamed(nemeses),
+    seconds,
+    atLeast: 100,
+    together: 30,
+    pauseMs: 300,
+    restSeconds: 4,
+    ...(habits !== undefined && { habits }),
+    environment: Object.fromEntries(bugs[bug].in.map((kind) => [kind, { CHAOS_PATCH: bug }])),
+  })
+  const by = Object.entries(wrong).filter(([, found]) => found.length > 0)
+  return {
+    bug,
+    by: by.map(([name, found]) => `${name} (${found.length})`),
+    example: by[0]?.[1][0] ?? '',
+    folder,
+  }
+}
+
+function actions(faults: Mix['action']): Mix {
+  return { action: faults, compensation: {} }
+}
