@@ -189,19 +189,21 @@ export const undoneInReverseOrder: Invariant = (evidence) =>
     return wrong
   })
 
-/** S1: nothing of the next place in the list is asked for before everything of this one has been. */
+/** S1: nothing of a later place in the list is asked for before what has completed at the earlier ones was done. */
 export const doneInOrder: Invariant = (evidence) =>
   eachSaga(evidence.sagas, ({ saga, calls }) => {
-    const steps = stepsOf(evidence, saga.definition.name)
-    const asked = new Set(
-      calls
-        .filter(({ phase, direction }) => phase === 'received' && direction === 'action')
-        .map(({ step }) => step),
-    )
-    const groups = [...asked].map((name) => steps.find(({ step }) => step.name === name)?.group ?? -1)
-    return groups.every((group, index) => group >= (groups[index - 1] ?? 0))
-      ? []
-      : [`asks for ${[...asked].join(', ')}, in this order`]
+    const actions = calls.filter(({ direction }) => direction === 'action')
+    const first = (phase: string, step: string) =>
+      actions.findIndex((line) => line.phase === phase && line.step === step)
+    const steps = stepsOf(evidence, saga.definition.name).filter(({ step }) => isGuarded(step) !== undefined)
+    const done = steps.filter(({ step }) => saga.completedSteps.includes(step.name))
+    return steps.flatMap(({ step, group }) => {
+      const asked = first('received', step.name)
+      const early = done.find(
+        (other) => asked !== -1 && other.group < group && first('applied', other.step.name) > asked,
+      )
+      return early === undefined ? [] : [`asks for ${step.name} before ${early.step.name} is done`]
+    })
   })
 
 /**

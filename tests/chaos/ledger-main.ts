@@ -97,7 +97,7 @@ async function serve(request: http.IncomingMessage, response: http.ServerRespons
     healed = true
     return void response.end('{}')
   }
-  if (pathname === '/quiet') return void response.end(JSON.stringify({ underWay, strays }))
+  if (pathname === '/quiet') return void response.end(JSON.stringify({ calls, underWay, strays }))
   if (pathname === '/once') return void response.end(JSON.stringify(isFirst(String(body.key))))
   if (pathname === '/by-hand') return void response.end(JSON.stringify(byHand(body)))
   if (pathname === '/stray') {

@@ -96,8 +96,9 @@ async function testTheTester(which: string): Promise<number> {
     for (const name of names) {
       const folder = folderFor(`bug-${name}`)
       const { by } = await tryBug(name, server, Number(values.seed ?? 1), folder)
-      say(`| ${name} | ${by.join(', ') || '**nobody**'} |`)
-      if (by.length === 0) survived++
+      const caught = Object.entries(by).map(([invariant, times]) => `${invariant} (${times})`)
+      say(`| ${name} | ${caught.join(', ') || '**nobody**'} |`)
+      if (caught.length === 0) survived++
       if (existsSync(folder)) rmSync(folder, { recursive: true })
     }
     return survived === 0 ? 0 : 1

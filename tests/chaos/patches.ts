@@ -96,6 +96,32 @@ export const bugs = {
     find: 'state.context = { ...state.context, [name]: value }',
     replace: 'state.context = { ...state.context, [name]: null }',
   }),
+  aStepBeforeTheOneBeforeItIsDone: worker({
+    file: COURSE,
+    find: 'for (const step of groups[at]?.members ?? []) {',
+    replace: 'for (const step of [groups[at], groups[at + 1]].flatMap((group) => group?.members ?? [])) {',
+  }),
+  undoingTurnsForwardAgain: worker({
+    file: 'packages/core/src/agenda.ts',
+    find: "return state.status === 'compensating' ? 'compensation' : 'action'",
+    replace:
+      "return state.status === 'compensating' && state.compensatedSteps.length === 0 ? 'compensation' : 'action'",
+  }),
+  theHttpClientRetriesByItself: worker({
+    file: 'packages/engine/src/attempt/participants.ts',
+    find: 'answered(end)\n',
+    replace: `answered(end)
+      const again = { ...request, signal: new AbortController().signal }
+      if (end.outcome === 'uncertain')
+        setTimeout(() => void service.caller.call(call, again, { identity: service.identity }), 300)
+    `,
+  }),
+  redirectsAreFollowed: worker({
+    file: 'packages/engine/src/attempt/http.ts',
+    find: 'this.options.onStatus?.(status)',
+    replace: `this.options.onStatus?.(status)
+      if (status === 302) fetch(String(headers.location), { method: 'POST' }).catch(() => undefined)`,
+  }),
   nobodySweeps: worker({
     file: WORKERS,
     find: 'WHERE s.owner IS NOT NULL\n    AND NOT EXISTS',

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Page } from '@backstitch/core'
+import type { Page, SagaSummary } from '@backstitch/core'
 import { chanceOf } from './chance.ts'
 import { type Client, createClient } from './client.ts'
 import { askForSagas, type Evidence, linesOf } from './evidence.ts'
@@ -24,13 +24,15 @@ export type RunOptions = {
   mix: Mix
   /** How long sagas are started and nemeses strike. */
   seconds: number
-  /** Longer, up to four times as long, until there are this many starts: a slow machine must see as much as a fast one. */
+  /** Longer, up to ten times as long, until there are this many starts: a slow machine must see as much as a fast one. */
   atLeast?: number
   /** Callers at once. */
   together: number
   nemeses: readonly Nemesis[]
   /** Between the end of one strike and the next, on average. */
   pauseMs?: number
+  /** It is not over before each of them has struck. */
+  everyNemesis?: boolean
   workers?: number
   /** What the processes of each kind begin with. */
   environment?: { worker?: Environment; api?: Environment }
@@ -38,12 +40,13 @@ export type RunOptions = {
   /** Everybody reaches the database through a pooler. */
   pooler?: boolean
   leaseMs?: number
-  /** How long after healing everything may take to come to rest. */
+  /** After healing: when nothing has changed for so long, nothing will. */
   restSeconds?: number
   say?: (line: string) => void
 }
 
 export type Verdict = {
+  evidence: Evidence
   /** What is wrong, by invariant. */
   wrong: Readonly<Record<string, readonly string[]>>
   strikes: readonly string[]
@@ -77,7 +80,7 @@ export async function run(options: RunOptions): Promise<Verdict> {
     const stage = { processes, server, database, leaseMs }
     const strikes = await trouble(options, client, stage, say)
     say('healed; waiting for everything to come to rest')
-    await rest(client, processes, options.restSeconds ?? 30)
+    await rest(client, processes, options.restSeconds ?? 20)
     const sagas = await askForSagas(client, linesOf<LedgerLine>(join(folder, 'ledger.jsonl')))
     const { strays } = await quiet(processes)
     const leaks = await endings(
@@ -95,7 +98,7 @@ export async function run(options: RunOptions): Promise<Verdict> {
       leaks,
     }
     writeFileSync(join(folder, 'sagas.json'), JSON.stringify([...sagas.values()], undefined, 1))
-    return { ...judge(evidence), strikes }
+    return { ...judge(evidence), evidence, strikes }
   } finally {
     await processes.kill()
     await pooler?.stop()
@@ -114,9 +117,11 @@ async function trouble(options: RunOptions, client: Client, stage: Stage, say: (
   const strikes: string[] = []
   const chance = chanceOf(seed, 'nemeses')
   const beganAt = performance.now()
+  let struck = 0
   const isOver = () => {
     const ms = performance.now() - beganAt
-    return ms > seconds * 4000 || (ms > seconds * 1000 && client.started >= (options.atLeast ?? 0))
+    if (options.everyNemesis === true && struck < nemeses.length) return false
+    return ms > seconds * 10_000 || (ms > seconds * 1000 && client.started >= (options.atLeast ?? 0))
   }
   client.begin(options.together)
   const operator = (async () => {
@@ -131,6 +136,7 @@ async function trouble(options: RunOptions, client: Client, stage: Stage, say: (
     // Each has its turn before any has its second.
     const nemesis = n < nemeses.length ? nemeses[n] : chance.pick(nemeses)
     const what = await nemesis?.strike(stage, chance)
+    struck++
     if (what !== undefined) strikes.push(what)
     say(`${what}`)
   }
@@ -138,17 +144,24 @@ async function trouble(options: RunOptions, client: Client, stage: Stage, say: (
   return strikes
 }
 
-/** The participants behave, nobody starts anything, what is stuck is told to try again: until nothing moves, or time is up. */
+/**
+ * The participants behave, nobody starts anything, what is stuck is told to try again: until nothing moves any more, or nothing
+ * has moved for so long that nothing will.
+ */
 async function rest(client: Client, processes: Processes, seconds: number): Promise<void> {
   await fetch(`${processes.ledgerUrl}/heal`, { method: 'POST' })
   await client.end()
-  const end = performance.now() + seconds * 1000
-  for (let still = 0; still < 2 && performance.now() < end; ) {
+  let seen = ''
+  let changedAt = performance.now()
+  for (let still = 0; still < 2 && performance.now() < changedAt + seconds * 1000; ) {
     await sleep(200)
-    const { underWay } = await quiet(processes)
-    const { items } = await client.get<Page<unknown>>('/v1/sagas?status=running,compensating&limit=1')
+    const { underWay, calls } = await quiet(processes)
+    const { items } = await client.get<Page<SagaSummary>>('/v1/sagas?status=running,compensating&limit=200')
     const acted = await client.operate('gently')
     still = underWay === 0 && items.length === 0 && acted === 0 ? still + 1 : 0
+    const now = JSON.stringify([calls, items.map(({ sagaId, version }) => [sagaId, version])])
+    if (now !== seen) changedAt = performance.now()
+    seen = now
   }
 }
 
@@ -166,7 +179,7 @@ async function endings(
   if (idle.length > 0) leaks.push(`${idle.length} connections are idle in a transaction`)
   for (const { name, ends } of processes.slots) {
     // A worker that a careless handler ran in ends with 1, in good order (F92).
-    const own = ends.filter((end) => end !== 'SIGKILL' && end !== 0 && !(end === 1 && isCareless))
+    const own = ends.filter((end) => !/^(SIGKILL|SIGTERM|0)$/.test(String(end)) && !(end === 1 && isCareless))
     if (own.length > 0) leaks.push(`${name} has ended by itself: ${own.join(', ')}`)
   }
   for (const [name, how] of Object.entries(await processes.stop()))
@@ -199,7 +212,7 @@ async function endings(
   return leaks
 }
 
-function judge(evidence: Evidence): Omit<Verdict, 'strikes'> {
+function judge(evidence: Evidence): Omit<Verdict, 'strikes' | 'evidence'> {
   const told = [...evidence.sagas.values()]
   const byStatus: Record<string, number> = {}
   for (const { saga } of told) byStatus[saga.status] = (byStatus[saga.status] ?? 0) + 1
@@ -211,7 +224,7 @@ function judge(evidence: Evidence): Omit<Verdict, 'strikes'> {
   }
 }
 
-/** How many calls the ledger has not answered yet, and how many came from a redirect. */
-async function quiet({ ledgerUrl }: Processes): Promise<{ underWay: number; strays: number }> {
+/** How many calls the ledger has had, how many it has not answered yet, and how many came from a redirect. */
+async function quiet({ ledgerUrl }: Processes): Promise<{ calls: number; underWay: number; strays: number }> {
   return JSON.parse(await (await fetch(`${ledgerUrl}/quiet`, { method: 'POST' })).text())
 }
