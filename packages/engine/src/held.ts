@@ -28,6 +28,8 @@ export type Held = {
   mailSeen: number
   /** While something waits for mail to be read first: the last letter before it, if it came in one itself. */
   mailSettled: number | undefined
+  /** And the steps that it is about: they have ended, whatever the mail makes of the saga. */
+  endedFirst: string[]
   state: SagaState
   /** Values that do not stand in the state itself. */
   spilled: Map<string, Json>

@@ -162,6 +162,7 @@ export function createRunner(parts: RunnerParts): Runner {
       mailSeq: claimed.mailSeq,
       mailSeen: claimed.mailSeen,
       mailSettled: undefined,
+      endedFirst: [],
       state,
       spilled: await patiently(() => parts.history.values(lease.sagaId, state.spilled ?? {})),
       underWay: new Map(),
@@ -355,7 +356,7 @@ export function createRunner(parts: RunnerParts): Runner {
     while (saga.ours) {
       const now = clock.now()
       const { definition, spilled, version } = saga
-      const underWay = [...saga.underWay.keys()]
+      const underWay = [...saga.underWay.keys(), ...saga.endedFirst]
       const given = { definition, spilled, now, random: Math.random(), version, underWay }
       const decision = decide(saga.state, event, given)
       if (decision.is === 'ignored') {
@@ -371,10 +372,12 @@ export function createRunner(parts: RunnerParts): Runner {
       const answer = await commit.submit({ lease, version, mailSeen, state, entry, after, family })
       if (answer.is === 'unreadMail') {
         saga.mailSeq = answer.mailSeq
-        const outer = saga.mailSettled
+        const { mailSettled: outer, endedFirst } = saga
         saga.mailSettled = Math.min(outer ?? settled, settled)
+        if (event.type === 'attemptSucceeded' || event.type === 'attemptFailed')
+          saga.endedFirst = [...endedFirst, event.step]
         await readMail(saga)
-        saga.mailSettled = outer
+        Object.assign(saga, { mailSettled: outer, endedFirst })
         if (saga.ours && saga.mailSeen < answer.mailSeq) {
           throw new Error(
             `the mail has ${answer.mailSeq} letters, of which only ${saga.mailSeen} can be read`,
