@@ -2,7 +2,7 @@ import { appendFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Saga } from '@backstitch/core'
 import { chanceOf } from './chance.ts'
-import { type Definition, type Habits, type Script, scriptOf } from './generator.ts'
+import { type Definition, type Habits, type Script, SIGNAL, scriptOf } from './generator.ts'
 import type { ClientLine } from './records.ts'
 
 /** The callers: they start sagas, repeat themselves, change their minds, act as operators, and write down every answer they get. */
@@ -35,14 +35,13 @@ export function createClient(options: {
   definitions: readonly Definition[]
   habits: Habits
   ledgerUrl: string
-  apiUrls: () => readonly string[]
+  apiUrl: string
 }): Client {
   const { seed, file, definitions, habits } = options
   const startedAt = performance.now()
   const callers: Promise<void>[] = []
   let label = 0
   let over = false
-  let turn = 0
 
   const now = () => Math.round(performance.now() - startedAt)
   function note(line: ClientLine): void {
@@ -51,11 +50,9 @@ export function createClient(options: {
 
   /** Undefined: nobody knows what has happened. */
   async function ask(path: string, init: RequestInit = {}): Promise<Answer | undefined> {
-    const urls = options.apiUrls()
-    const url = urls[turn++ % urls.length]
     try {
       const signal = AbortSignal.timeout(PATIENCE_MS)
-      const response = await fetch(`${url}${path}`, { ...init, signal })
+      const response = await fetch(`${options.apiUrl}${path}`, { ...init, signal })
       const body = (await response.json()) as Body
       return response.status >= 500 ? undefined : { status: response.status, body }
     } catch {
@@ -118,6 +115,14 @@ export function createClient(options: {
     throw new Error(`a cancel was answered ${answer.status}: ${JSON.stringify(answer.body)}`)
   }
 
+  /** Once, whatever comes of it: the same signal again would be another. */
+  async function signal(sagaId: string, afterMs: number): Promise<void> {
+    await sleep(afterMs)
+    const askedAt = now()
+    await post(`/v1/sagas/${sagaId}/signals/${SIGNAL}`, { go: true })
+    note({ what: 'signal', askedAt, answeredAt: now(), sagaId })
+  }
+
   async function look(sagaId: string): Promise<Saga | undefined> {
     const askedAt = now()
     const answer = await ask(`/v1/sagas/${sagaId}`)
@@ -134,12 +139,13 @@ export function createClient(options: {
     const ids = await Promise.all(copies)
     const sagaId = ids.find((id) => id !== undefined)
     if (sagaId === undefined) return
+    const signals = script.signalsAfterMs.map((afterMs) => signal(sagaId, afterMs))
     const twisted = script.twisted ? start(script, true) : undefined
     if (script.cancelAfterMs !== undefined) {
       await sleep(script.cancelAfterMs)
       await cancel(sagaId)
     }
-    await twisted
+    await Promise.all([twisted, ...signals])
     // Nobody waits for ever: the last word is in the history.
     for (let looks = 0; looks < 40 && !over; looks++) {
       const saga = await look(sagaId)

@@ -30,11 +30,15 @@ export type Script = {
   deadlineMs: number | undefined
   /** After this long it is cancelled. */
   cancelAfterMs: number | undefined
+  /** After these its signal is sent, where it waits for one: once for each. */
+  signalsAfterMs: number[]
 }
 
 /** The timeout of every step: what hangs, hangs longer. */
 export const TIMEOUT_MS = 600
 export const HANG_MS = 1_000
+/** How long a callback or a signal is waited for. */
+const CALLBACK_MS = 1_500
 
 export const ACTION_ATTEMPTS = 3
 export const COMPENSATION_ATTEMPTS = 4
@@ -52,6 +56,7 @@ export function definitionsOf(seed: number, { count = 12, pivots = 0.2 } = {}): 
       defaults: { timeoutMs: TIMEOUT_MS, retry: { maxAttempts: ACTION_ATTEMPTS, ...BACKOFF } },
       steps: Array.from({ length: entries }, (): Entry => {
         if (chance.happens(0.1)) return delay(name(), 10 + chance.int(150))
+        if (chance.happens(0.08)) return signal(name())
         if (chance.happens(0.2)) {
           const parallel = Array.from({ length: 2 + chance.int(2) }, () => call(chance, name()))
           return { parallel, compensate: chance.pick(['oneByOne', 'together']) }
@@ -71,13 +76,23 @@ function delay(name: string, delayMs: number): Step {
   return { name, action: { type: 'delay', delayMs } }
 }
 
+/** Callers send it some time after the start: before its step is come to, while it is waited for, or too late. */
+export const SIGNAL = 'go'
+
+function signal(name: string): Step {
+  return { name, timeoutMs: CALLBACK_MS, action: { type: 'signal', signal: SIGNAL } }
+}
+
 function call(chance: Chance, name: string): Step {
   const guarded = chance.happens(0.7)
   const undoable = chance.happens(0.92)
   const http = (path: string) => ({ type: 'http', service: guarded ? 'guarded' : 'plain', path })
   return {
     name,
-    action: http('/do'),
+    // Its end comes by a callback, and may come before the answer.
+    ...(chance.happens(0.15)
+      ? { action: { ...http('/do'), completion: 'callback' }, timeoutMs: CALLBACK_MS }
+      : { action: http('/do') }),
     ...(undoable && {
       compensation: { ...http('/undo'), retry: { maxAttempts: COMPENSATION_ATTEMPTS, ...BACKOFF } },
     }),
@@ -109,22 +124,28 @@ export function scriptOf(
   { cancels, cancelsWithinMs, repeats, twists, deadlines }: Habits,
 ): Script {
   const chance = chanceOf(seed, 'start', label)
+  const definition = chance.pick(definitions)
   return {
     label,
-    definition: chance.pick(definitions).name,
+    definition: definition.name,
     by: chance.pick(['sagaKey', 'Idempotency-Key']),
     key: `${seed}-${label}`,
     copies: chance.happens(repeats) ? 2 + chance.int(4) : 1,
     twisted: chance.happens(twists),
     deadlineMs: chance.happens(deadlines) ? 200 + chance.int(1_500) : undefined,
+    signalsAfterMs: signalsOf(definition).map(() => chance.int(1_000)),
     cancelAfterMs: chance.happens(cancels) ? chance.int(cancelsWithinMs) : undefined,
   }
 }
 
 /** Whether it is carried out by somebody who keeps a barrier; undefined if nobody carries it out. */
 export function isGuarded({ action }: Step): boolean | undefined {
-  if (action.type === 'delay') return undefined
+  if (action.type === 'delay' || action.type === 'signal') return undefined
   return action.type === 'handler' || action.service === 'guarded'
+}
+
+function signalsOf(definition: Definition): Step[] {
+  return placedSteps(definition).flatMap(({ step }) => (step.action.type === 'signal' ? [step] : []))
 }
 
 /** Every step, with the place of its entry in the list. */

@@ -157,7 +157,11 @@ export const attemptsAreBounded: Invariant = (evidence) =>
       ).length
       if (ended > most * (1 + retries))
         wrong.push(`${place}: ${ended} attempts, ${retries} retries by a person`)
-      if (those.length > ended + interruptions + cutOff)
+      // What a callback was waited for may be given up without an end of its own.
+      const pending = history.filter(
+        (entry) => entry.kind === 'attemptPending' && entry.step === first.step,
+      ).length
+      if (those.length > ended + pending + interruptions + cutOff)
         wrong.push(
           `${place}: ${those.length} requests, ${ended} attempts ended, ${interruptions} interruptions`,
         )
@@ -220,6 +224,7 @@ export const nothingForwardOnceUndoingHasBegun: Invariant = ({ sagas }) =>
       const givenUp = history.filter(
         (entry) =>
           (entry.kind === 'attemptFailed' && entry.step === step && entry.outcome === 'uncertain') ||
+          (entry.kind === 'attemptPending' && entry.step === step) ||
           ((entry.kind === 'leaseLost' || entry.kind === 'interrupted') && entry.steps.includes(step)),
       ).length
       return those.length > givenUp
@@ -406,6 +411,15 @@ export const everySuccessWasAnswered: Invariant = (evidence) =>
     }),
   )
 
+/** M2: first in first out, and none twice; a step that waits for one completes by one. */
+export const everySignalIsUsedOnce: Invariant = ({ sagas, client }) =>
+  eachSaga(sagas, ({ saga, history }) => {
+    const used = history.flatMap((entry) => (entry.kind === 'signalReceived' ? [entry.letter] : []))
+    const sent = client.filter((line) => line.what === 'signal' && line.sagaId === saga.sagaId).length
+    const wrong = new Set(used).size < used.length ? ['has used a signal twice'] : []
+    return used.length > sent ? [...wrong, `has used ${used.length} signals of ${sent}`] : wrong
+  })
+
 /** F65: what a participant points to is not gone to. */
 export const noRedirectIsFollowed: Invariant = ({ strays }) =>
   strays === 0 ? [] : [`${strays} redirects were followed`]
@@ -429,6 +443,7 @@ export const invariants: Readonly<Record<string, Invariant>> = {
   statusNeverMovesBackwards,
   everyCancelWasToldTheTruth,
   everySuccessWasAnswered,
+  everySignalIsUsedOnce,
   moneyIsConserved,
   historyIsWhole,
   noRedirectIsFollowed,
@@ -449,6 +464,21 @@ function stepsOf({ definitions }: Evidence, name: string) {
 
 function whenOf({ compensateWhen }: Step, definition: Definition | undefined): string | undefined {
   return compensateWhen ?? definition?.defaults.compensateWhen
+}
+
+/**
+ * A letter that is read while one before it waits is not seen before that one is: whoever takes over then reads both again. So
+ * there must have been another letter, and a change of hands.
+ */
+function mayReadAgain({ history }: Told): boolean {
+  const others = history.some(
+    (entry) =>
+      /^(signal|retried|skipped|markedCompensated|verbRefused|lateResult)/.test(entry.kind) ||
+      (entry.kind === 'attemptSucceeded' && entry.by === 'callback') ||
+      (entry.kind === 'attemptFailed' && entry.by === 'callback'),
+  )
+  const epochs = history.flatMap(({ kind, epoch }) => (kind === 'cancelRequested' ? [epoch] : []))
+  return others && new Set(epochs).size > 1
 }
 
 /** How often the step's effect stands. */

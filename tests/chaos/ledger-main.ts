@@ -149,8 +149,15 @@ async function misbehave(
   }
   const sayIt = ({ status, body }: Answer) => say(status, JSON.stringify(body))
   switch (fault) {
-    case 'ok':
-      return sayIt(take(call))
+    case 'ok': {
+      const url = request.headers['saga-callback-url']
+      if (typeof url !== 'string') return sayIt(take(call))
+      // Now and then the callback is there before the answer.
+      const callingBack = callBack(url, call)
+      if (call.label % 2 === 0) await sleep(call.label % 50)
+      say(202, '')
+      return callingBack
+    }
     case 'errorBefore':
       return say(500, '{"error":"before anything was done"}')
     case 'errorAfter':
@@ -190,6 +197,24 @@ async function misbehave(
       return say(200, '{"a":"\\u0000","b":"\\ud800"}')
     case 'redirect':
       return say(302, '', { location: `${origin}/stray` })
+  }
+}
+
+/** Takes its time, does it, and says so until somebody has heard, or nobody waits for it any more. */
+async function callBack(url: string, call: Call): Promise<void> {
+  await sleep((call.label * 7) % 200)
+  const { status, body } = take(call)
+  const refused = { error: { code: 'REFUSED', message: 'never', retryable: false } }
+  note({ phase: 'responded', ...idOf(call), status })
+  for (let tried = 0; tried < 100; tried++) {
+    const answer = await fetch(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(status === 200 ? { result: body } : refused),
+      signal: AbortSignal.timeout(5_000),
+    }).catch(() => undefined)
+    if (answer !== undefined && answer.status < 500) return
+    await sleep(100)
   }
 }
 

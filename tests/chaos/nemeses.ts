@@ -14,7 +14,7 @@ export type Nemesis = {
   strike(stage: Stage, chance: Chance): Promise<string>
 }
 
-export type Stage = { processes: Processes; server: Server; database: Database; leaseMs: number }
+export type Stage = { processes: Processes; server: Server; database: Database; leaseMs: number; pooled: boolean }
 
 const kill: Nemesis = {
   name: 'kill',
@@ -96,17 +96,26 @@ const stall = onNetwork('stall', async ({ network }, { leaseMs }) => {
 
 /** F30: each kind of statement is carried out, and nobody is told. */
 const STATEMENTS = {
-  worker: ['\0commit\0', '\0claim\0', '\0release\0'],
-  api: ['\0start\0', 'INSERT INTO saga_mail'],
+  worker: ['commit', 'claim', 'release'],
+  api: ['start', 'letter'],
+} as const
+/** Behind a pooler no statement has a name. */
+const UNNAMED = {
+  commit: 'version = s.version + 1,',
+  claim: 'SET owner = $1::uuid',
+  release: 'i.delay_ms',
+  start: 'INSERT INTO sagas',
+  letter: 'INSERT INTO saga_mail',
 }
-const loseAnswer = onNetwork('loseAnswer', async ({ network, kind }, _, chance) => {
-  const statement = chance.pick(STATEMENTS[kind])
+const loseAnswer = onNetwork('loseAnswer', async ({ network, kind }, { pooled }, chance) => {
+  const name = chance.pick<keyof typeof UNNAMED>(STATEMENTS[kind])
+  const statement = pooled || name === 'letter' ? UNNAMED[name] : `\0${name}\0`
   const times = 1 + chance.int(5)
   network.loseAnswers(statement, times)
   await sleep(1_000)
   const lost = times - network.answersToLose
   network.loseAnswers(statement, 0)
-  return `the answers to ${lost} × ${statement.replaceAll('\0', '')} lost, and the connections with them`
+  return `the answers to ${lost} × ${name} lost, and the connections with them`
 })
 
 async function endBackends({ server, database }: Stage): Promise<number> {

@@ -11,6 +11,7 @@ import { freePort } from './pooler.ts'
 /** Real processes, each on a network of its own to the database, and a supervisor that starts again whatever has ended. */
 export type Processes = {
   readonly ledgerUrl: string
+  readonly apiUrl: string
   readonly slots: readonly Slot[]
   /** Adds a process that is started again whenever it ends, until `stop`. Resolves when the first life is ready. */
   add(kind: Slot['kind'], environment?: Environment): Promise<Slot>
@@ -27,8 +28,6 @@ type Exit = number | string
 export type Slot = {
   readonly kind: 'worker' | 'api'
   readonly name: string
-  /** Of an API: the same in every life. */
-  readonly url: string
   readonly network: Network
   /** The one that is there now; undefined between two. */
   readonly child: ChildProcess | undefined
@@ -64,6 +63,8 @@ export async function startProcesses(options: {
   const log = join(folder, 'processes.log')
   const services = join(folder, 'services.json')
   const slots: Slot[] = []
+  const port = String(await freePort())
+  const apiUrl = `http://127.0.0.1:${port}`
 
   const ledger = spawn(process.execPath, [LEDGER], { stdio: ['pipe', 'inherit', 'inherit', 'ipc'] })
   ledger.stdin?.end(JSON.stringify({ file: join(folder, 'ledger.jsonl'), seed, mix, hangMs }))
@@ -74,7 +75,7 @@ export async function startProcesses(options: {
   const plain = { ...service('plain'), concurrency: 6, maxWaitMs: 20 }
   writeFileSync(services, JSON.stringify({ guarded: service('guarded'), plain }))
 
-  function environmentOf({ kind, url, network, environment }: Slot): Environment {
+  function environmentOf({ kind, network, environment }: Slot): Environment {
     const worker = {
       SERVICES: services,
       SAGAS: HANDLERS,
@@ -82,12 +83,13 @@ export async function startProcesses(options: {
       POLL_MS: '100',
       GRACE_MS: '5000',
       LEDGER: ledgerUrl,
+      PUBLIC_URL: apiUrl,
     }
     return {
       PATH: process.env.PATH ?? '',
       DATABASE_URL: network.url,
       LOG_LEVEL: 'warn',
-      ...(kind === 'worker' ? worker : { PORT: new URL(url).port }),
+      ...(kind === 'worker' ? worker : { PORT: port }),
       ...environment,
     }
   }
@@ -105,7 +107,6 @@ export async function startProcesses(options: {
 
   async function add(kind: Slot['kind'], environment: Environment = {}): Promise<Slot> {
     const network = await createNetwork(databaseUrl)
-    const url = `http://127.0.0.1:${kind === 'api' ? await freePort() : 0}`
     const ends: Exit[] = []
     let child: ChildProcess | undefined
     let stopping = false
@@ -131,7 +132,6 @@ export async function startProcesses(options: {
     const slot: Slot = {
       kind,
       name,
-      url,
       network,
       ends,
       environment,
@@ -146,6 +146,8 @@ export async function startProcesses(options: {
         const last = child
         if (last === undefined) return undefined
         last.kill('SIGCONT')
+        // Before that it does not know yet what SIGTERM asks of it.
+        while (!isReady && last.exitCode === null && last.signalCode === null) await sleep(10)
         last.kill('SIGTERM')
         const timer = setTimeout(() => last.kill('SIGKILL'), STOP_MS)
         await lives
@@ -164,6 +166,7 @@ export async function startProcesses(options: {
 
   return {
     ledgerUrl,
+    apiUrl,
     slots,
     add,
 

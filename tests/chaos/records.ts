@@ -40,5 +40,6 @@ export type ClientLine = { askedAt: number; answeredAt: number } & (
       status?: string
     }
   | { what: 'verb'; verb: string; sagaId: string; answer: 'accepted' | 'refused' | 'unknown' }
+  | { what: 'signal'; sagaId: string }
   | { what: 'seen'; sagaId: string; version: number; status: string }
 )

@@ -73,11 +73,11 @@ export async function run(options: RunOptions): Promise<Verdict> {
       definitions,
       habits: { ...HABITS, ...options.habits },
       ledgerUrl: processes.ledgerUrl,
-      apiUrls: () => processes.slots.flatMap(({ kind, url }) => (kind === 'api' ? [url] : [])),
+      apiUrl: processes.apiUrl,
     })
     // Those with handlers are registered by the workers that have these.
     await client.register(definitions.filter(({ name }) => name !== handlers.name))
-    const stage = { processes, server, database, leaseMs }
+    const stage = { processes, server, database, leaseMs, pooled: pooler !== undefined }
     const strikes = await trouble(options, client, stage, say)
     say('healed; waiting for everything to come to rest')
     await rest(client, processes, options.restSeconds ?? 20)

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { chownSync, mkdirSync, rmSync, statSync } from 'node:fs'
+import { chownSync, existsSync, mkdirSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type LocalPostgres, startLocalPostgres } from '@backstitch/local-postgres'
@@ -31,7 +32,8 @@ export type Database = {
   drop(): Promise<void>
 }
 
-export const SCRATCH = '/dev/shm'
+/** In memory, where there is such a place. */
+const SCRATCH = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
 
 /** Nothing here survives a power cut, and need not: what is ended here is Postgres, not the machine. */
 const SETTINGS = {
