@@ -5,7 +5,7 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { CLAIM, CLAIM_SUSPECT, NEXT_DUE, TAKE_AGAIN } from './claims.ts'
-import { COMMIT, COMMIT_WITH_FAMILY, PARK, RELEASE, WHERE_NOW } from './commits.ts'
+import { COMMIT, COMMIT_ONE, COMMIT_WITH_FAMILY, PARK, RELEASE, WHERE_NOW } from './commits.ts'
 import { createDefinitions } from './definitions.ts'
 import { createHistory } from './history.ts'
 import { newSagaId } from './ids.ts'
@@ -117,6 +117,7 @@ const onIndexLane: [Statement, string[]][] = [
   [TAKE_AGAIN, ['sagas_pk']],
   [NEXT_DUE, ['sagas_ready_idx', 'sagas_suspect_idx']],
   [COMMIT, ['sagas_pk']],
+  [COMMIT_ONE, ['sagas_pk']],
   [WHERE_NOW, ['saga_history_pk', 'sagas_pk']],
   [RELEASE, ['sagas_pk']],
   [PARK, ['sagas_pk']],
