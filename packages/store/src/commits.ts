@@ -136,7 +136,7 @@ const VERSION = to.int8('version', ({ version }) => version)
 const ENTRY = [
   to.timestamptz('at', ({ entry }) => Date.parse(entry.at)),
   to.text('kind', ({ entry }) => entry.kind),
-  to.json('entry', ({ entry: { kind: _, at: __, ...body } }) => JSON.stringify(body)),
+  to.json('entry', ({ entry }) => bodyOf(entry)),
 ]
 const COLUMNS = [
   ...LEASE,
@@ -256,6 +256,12 @@ async function explain(
       answers[index] = { is: 'unreadMail', mailSeq: Number(mailSeq) }
     }
   }
+}
+
+/** What its columns do not say. */
+function bodyOf(entry: Entry): string {
+  const { kind: _, at: __, ...body } = entry
+  return JSON.stringify(body)
 }
 
 /** What must not happen over unread mail: the end of a saga, and the dispatch of its pivot (S25). */
