@@ -43,8 +43,10 @@ export async function install(
     worker,
     async runOne(input = { orderId: 'o-1', amount: 4200 }) {
       const inputBytes = byteLength(JSON.stringify(input))
-      const { sagaId } = await store.starts.start({ definition, input, inputBytes, requestHash: 'bench' })
-      store.wakeups.due(definition.queue)
+      const request = { definition, input, inputBytes, requestHash: 'bench' }
+      const slot = worker.slot(definition.queue)
+      const { sagaId } = await store.starts.start(request, slot)
+      if (slot === undefined) store.wakeups.due(definition.queue)
       if (early.delete(sagaId)) return
       await new Promise<void>((resolve) => ended.set(sagaId, resolve))
     },

@@ -1,4 +1,4 @@
-import type { Claims } from '@backstitch/store'
+import type { Claims, Slot } from '@backstitch/store'
 import type { Logger } from 'pino'
 import { createComplaints } from './complaints.ts'
 import type { Runner } from './runner.ts'
@@ -8,9 +8,11 @@ export type ClaimLoop = {
   start(): void
   /** Something may be due now. */
   wake(): void
+  /** A slot for a saga that is about to be started in this process, if there is one to spare. */
+  slot(): Pick<Slot, 'fill' | 'leave'> | undefined
   /** Something will be due at this many milliseconds from now. */
   wakeIn(ms: number): void
-  /** Resolves when no claim is under way and none will follow. */
+  /** Resolves when no claim is under way, no slot is kept, and none will follow. */
   stop(): Promise<void>
 }
 
@@ -48,8 +50,11 @@ export function createClaimLoop({
   let woken = false
   let alarm: (() => void) | undefined
   let turn = 0
-  /** The last claim found as much as it could take: there is probably more. */
+  /** The last claim found as much as it could take, or there was no slot for a start: there is probably more. */
   let backlog = false
+  /** Slots kept for sagas that are being started. */
+  let kept = 0
+  let onNoneKept = () => {}
   /** A saga that may kill its worker is run by a worker that holds nothing else (S19). */
   let mode: 'open' | 'emptying' | 'alone' = 'open'
   const patienceMs = SUSPECT_PATIENCE_MS * (1 + Math.random())
@@ -73,10 +78,10 @@ export function createClaimLoop({
   async function claimOnce(): Promise<number> {
     if (mode === 'alone') return pollMs
     if (mode === 'emptying') {
-      if (runner.holds === 0) return runSuspect()
+      if (isEmpty()) return runSuspect()
       if (await goesOnEmptying()) return pollMs
     }
-    const room = concurrency - runner.holds
+    const room = concurrency - runner.holds - kept
     if (room <= 0) return pollMs
     const limit = Math.min(room, MAX_CLAIM)
     const claimed = await claims.claim(inTurn(), limit)
@@ -87,7 +92,7 @@ export function createClaimLoop({
     lookedAt = now
     const { dueMs = pollMs, suspectWaitingMs } = await claims.nextDueMs(queues)
     if (suspectWaitingMs !== undefined) {
-      if (runner.holds === 0) return runSuspect()
+      if (isEmpty()) return runSuspect()
       if (suspectWaitingMs > patienceMs && now > emptyingTurnsAt) {
         mode = 'emptying'
         emptyingTurnsAt = now + emptyingMs
@@ -132,6 +137,31 @@ export function createClaimLoop({
     return pollMs
   }
 
+  function isEmpty(): boolean {
+    return runner.holds + kept === 0
+  }
+
+  /** What waits in the database comes first: no start overtakes it. */
+  function slot(): Pick<Slot, 'fill' | 'leave'> | undefined {
+    if (stopped || mode !== 'open' || backlog) return undefined
+    if (runner.holds + kept >= concurrency) {
+      backlog = true
+      return undefined
+    }
+    kept++
+    const leave = () => {
+      kept--
+      if (kept === 0) onNoneKept()
+    }
+    return {
+      leave,
+      fill(claimed) {
+        void runner.run(claimed).then(whenRoom)
+        leave()
+      },
+    }
+  }
+
   /** Each queue comes first in turn, so that a full one does not starve the others. */
   function inTurn(): string[] {
     turn = (turn + 1) % Math.max(queues.length, 1)
@@ -140,7 +170,7 @@ export function createClaimLoop({
 
   /** With a backlog a full worker claims again only when a good part of it is free: many sagas a claim, not one. */
   function whenRoom(): void {
-    const { holds } = runner
+    const holds = runner.holds + kept
     if (holds === 0 || (backlog && concurrency - holds >= concurrency / 4)) {
       if (backlog || mode === 'emptying') wake()
     }
@@ -168,6 +198,7 @@ export function createClaimLoop({
       looping ??= loop()
     },
     wake,
+    slot,
     wakeIn(ms) {
       // The loop looks at least that often by itself.
       if (ms < pollMs) setTimeout(wake, Math.max(0, ms)).unref()
@@ -176,6 +207,7 @@ export function createClaimLoop({
       stopped = true
       wake()
       await looping
+      if (kept > 0) await new Promise<void>((resolve) => (onNoneKept = resolve))
     },
   }
 }
