@@ -12,7 +12,9 @@ export type ClaimLoop = {
   slot(): Pick<Slot, 'fill' | 'leave'> | undefined
   /** Something will be due at this many milliseconds from now. */
   wakeIn(ms: number): void
-  /** Resolves when no claim is under way, no slot is kept, and none will follow. */
+  /** Slots whose starts have not been answered yet. */
+  readonly kept: number
+  /** Resolves when no claim is under way and none will follow. */
   stop(): Promise<void>
 }
 
@@ -50,11 +52,12 @@ export function createClaimLoop({
   let woken = false
   let alarm: (() => void) | undefined
   let turn = 0
+  /** By queue: the definition that was served last. */
+  const servedLast = new Map<string, string>()
   /** The last claim found as much as it could take, or there was no slot for a start: there is probably more. */
   let backlog = false
   /** Slots kept for sagas that are being started. */
   let kept = 0
-  let onNoneKept = () => {}
   /** A saga that may kill its worker is run by a worker that holds nothing else (S19). */
   let mode: 'open' | 'emptying' | 'alone' = 'open'
   const patienceMs = SUSPECT_PATIENCE_MS * (1 + Math.random())
@@ -84,8 +87,11 @@ export function createClaimLoop({
     const room = concurrency - runner.holds - kept
     if (room <= 0) return pollMs
     const limit = Math.min(room, MAX_CLAIM)
-    const claimed = await claims.claim(inTurn(), limit)
-    for (const one of claimed) void runner.run(one).then(whenRoom)
+    const claimed = await claims.claim(inTurn(), limit, servedLast)
+    for (const one of claimed) {
+      servedLast.set(one.queue, one.definition.name)
+      void runner.run(one).then(whenRoom)
+    }
     backlog = claimed.length === limit
     const now = performance.now()
     if (backlog && now - lookedAt < LOOK_MS) return 0
@@ -149,20 +155,18 @@ export function createClaimLoop({
       return undefined
     }
     kept++
-    const leave = () => {
-      kept--
-      if (kept === 0) onNoneKept()
-    }
     return {
-      leave,
+      leave() {
+        kept--
+      },
       fill(claimed) {
+        kept--
         void runner.run(claimed).then(whenRoom)
-        leave()
       },
     }
   }
 
-  /** Each queue comes first in turn, so that a full one does not starve the others. */
+  /** Each queue comes first in turn, and in it each definition, so that a full one does not starve the others. */
   function inTurn(): string[] {
     turn = (turn + 1) % Math.max(queues.length, 1)
     return [...queues.slice(turn), ...queues.slice(0, turn)]
@@ -199,6 +203,9 @@ export function createClaimLoop({
     },
     wake,
     slot,
+    get kept() {
+      return kept
+    },
     wakeIn(ms) {
       // The loop looks at least that often by itself.
       if (ms < pollMs) setTimeout(wake, Math.max(0, ms)).unref()
@@ -207,7 +214,6 @@ export function createClaimLoop({
       stopped = true
       wake()
       await looping
-      if (kept > 0) await new Promise<void>((resolve) => (onNoneKept = resolve))
     },
   }
 }

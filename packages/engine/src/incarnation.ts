@@ -179,7 +179,8 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
       void Promise.all([claimLoop?.stop(), scheduler.stop()]).then(() => {
         claiming = false
       })
-      await until(() => !claiming && runner.holds === 0, end - performance.now())
+      const isEmpty = () => runner.holds === 0 && claimLoop?.kept === 0
+      await until(() => !claiming && isEmpty(), end - performance.now())
       if (runner.holds > 0) {
         log.warn({ holds: runner.holds }, 'the grace period is nearly over; cutting running attempts short')
         runner.interrupt()

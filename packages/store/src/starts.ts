@@ -180,8 +180,17 @@ function newRow(request: StartRequest, now: number, workerId: string | undefined
 
 /** As a claim would have found it. */
 function claimedAs(lease: Lease, { state, request: { definition } }: NewRow): Claimed {
-  const { name, version } = definition
-  return { lease, definition: { name, version }, version: 1, state, leasesLost: 0, mailSeq: 0, mailSeen: 0 }
+  const { name, version, queue } = definition
+  return {
+    lease,
+    queue,
+    definition: { name, version },
+    version: 1,
+    state,
+    leasesLost: 0,
+    mailSeq: 0,
+    mailSeen: 0,
+  }
 }
 
 const of = columnsOf<NewRow>()
