@@ -9,8 +9,11 @@ import type { Place } from './place.ts'
 export type Installation = {
   store: ApiStore
   worker: Worker
-  /** Starts a saga and resolves when the commit that ended it has been answered. */
-  runOne(input?: Json): Promise<void>
+  /**
+   * Starts a saga and resolves when the commit that ended it has been answered. `apart`: as if by another process, so that the
+   * worker has to claim it.
+   */
+  runOne(input?: Json, how?: { apart: boolean }): Promise<void>
   close(): Promise<void>
 }
 
@@ -33,18 +36,21 @@ export async function install(
     databaseUrl: url,
     sagas: [saga],
     concurrency: options.concurrency,
-    log: listening(onEnded),
+    log: quiet(),
   })
+  worker.onRest(onEnded)
   await worker.start()
   const definition = await found(store, saga.definition.name)
 
   return {
     store,
     worker,
-    async runOne(input = { orderId: 'o-1', amount: 4200 }) {
+    async runOne(input = { orderId: 'o-1', amount: 4200 }, { apart } = { apart: false }) {
       const inputBytes = byteLength(JSON.stringify(input))
-      const { sagaId } = await store.starts.start({ definition, input, inputBytes, requestHash: 'bench' })
-      store.wakeups.due(definition.queue)
+      const request = { definition, input, inputBytes, requestHash: 'bench' }
+      const slot = apart ? undefined : worker.slot(definition.queue)
+      const { sagaId } = await store.starts.start(request, slot)
+      if (slot === undefined) store.wakeups.due(definition.queue)
       if (early.delete(sagaId)) return
       await new Promise<void>((resolve) => ended.set(sagaId, resolve))
     },
@@ -61,22 +67,9 @@ async function found(store: ApiStore, name: string): Promise<Registered> {
   return definition
 }
 
-/** A logger at level info that also hears, from the line below it, which sagas have ended. */
-function listening(onEnded: (sagaId: string) => void) {
-  return pino(
-    {
-      level: 'debug',
-      hooks: {
-        logMethod(args, method, level) {
-          const [facts, message] = args as unknown[]
-          if (message === 'saga ended' && typeof facts === 'object' && facts !== null && 'sagaId' in facts) {
-            onEnded(String(facts.sagaId))
-          } else if (level >= 30) method.apply(this, args)
-        },
-      },
-    },
-    pino.destination({ dest: '/dev/null', sync: false }),
-  )
+/** A logger at its default level, read by nobody. */
+function quiet() {
+  return pino({ level: 'info' }, pino.destination({ dest: '/dev/null', sync: false }))
 }
 
 /** The document of a saga whose steps are handlers, or HTTP calls to `url`. */

@@ -14,6 +14,8 @@ export type WaitHub = {
    * hub is closed. Throws a `Problem` when too many are waiting.
    */
   wait(sagaId: string, timeoutMs: number, signal?: AbortSignal): Promise<boolean>
+  /** This saga has just ended, or needs a person. */
+  tell(sagaId: string): void
   readonly waiting: number
   /** Everybody is answered now, and whoever comes later at once. */
   close(): void
@@ -24,6 +26,7 @@ type Waiter = { sagaId: string; since: number; askAt: number; settle: (rests: bo
 const LATENESS = 0.15
 const SHORTEST_MS = 1
 const LONGEST_MS = 100
+const TOLD_MS = 50
 /** Waits that are older than a few of these ask together. */
 const GRAIN_MS = 20
 const AFTER_FAILURE_MS = 250
@@ -32,9 +35,13 @@ export function createWaitHub(options: {
   /** Which of these have ended, or need a person. */
   resting: (sagaIds: readonly string[]) => Promise<ReadonlySet<string>>
   maxWaiters: number
+  /** Most ends are told of by `tell`: nobody asks before a while has passed. */
+  isTold?: boolean
 }): WaitHub {
   const { resting, maxWaiters } = options
+  const firstAskMs = options.isTold === true ? TOLD_MS : SHORTEST_MS
   const waiters = new Set<Waiter>()
+  const waitersOf = new Map<string, Set<Waiter>>()
   let timer: NodeJS.Timeout | undefined
   let timerAt = Number.POSITIVE_INFINITY
   let asking = false
@@ -48,6 +55,13 @@ export function createWaitHub(options: {
     clearTimeout(timer)
     timerAt = at
     timer = setTimeout(() => void ask(), Math.max(0, at - performance.now()))
+  }
+
+  function forget(waiter: Waiter): void {
+    waiters.delete(waiter)
+    const others = waitersOf.get(waiter.sagaId)
+    others?.delete(waiter)
+    if (others?.size === 0) waitersOf.delete(waiter.sagaId)
   }
 
   async function ask(): Promise<void> {
@@ -90,18 +104,24 @@ export function createWaitHub(options: {
         const waiter: Waiter = {
           sagaId,
           since,
-          askAt: since + SHORTEST_MS,
+          askAt: since + firstAskMs,
           settle(rests) {
             clearTimeout(timeout)
             signal?.removeEventListener('abort', giveUp)
-            waiters.delete(waiter)
+            forget(waiter)
             resolve(rests)
           },
         }
         signal?.addEventListener('abort', giveUp)
         waiters.add(waiter)
+        const others = waitersOf.get(sagaId)
+        if (others === undefined) waitersOf.set(sagaId, new Set([waiter]))
+        else others.add(waiter)
         plan(waiter.askAt)
       })
+    },
+    tell(sagaId) {
+      for (const waiter of waitersOf.get(sagaId) ?? []) waiter.settle(true)
     },
     get waiting() {
       return waiters.size

@@ -1,6 +1,12 @@
 import { checkJson, entryOf, type Json, type SagaModule } from '@backstitch/core'
 import { createInputSchemas } from '@backstitch/input-schema'
-import { type Lease, openWorkerStore, type ServiceReport, type WorkerStore } from '@backstitch/store'
+import {
+  type Lease,
+  openWorkerStore,
+  type ServiceReport,
+  type Slot,
+  type WorkerStore,
+} from '@backstitch/store'
 import type { Logger } from 'pino'
 import { type Abilities, createMissing, MOST_MS } from './attempt/missing.ts'
 import { createParticipants } from './attempt/participants.ts'
@@ -23,6 +29,7 @@ export type Incarnation = {
   readonly holds: number
   services(): ServiceReport
   readonly store: WorkerStore
+  slot(queue: string): Slot | undefined
   /** Resolves when this incarnation is dead, with the reason; never if it is stopped first. */
   readonly died: Promise<string>
   /** Lets running attempts end, at most this long; releases the rest (S21). */
@@ -42,6 +49,7 @@ export type IncarnationOptions = {
   publicUrl: string | undefined
   log: Logger
   counters: Counters
+  onRest(sagaId: string): void
 }
 
 /** The end of the grace period is kept for letting go of what has not ended by then: whoever stops us may kill us after it. */
@@ -94,6 +102,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     counters,
     leaseMs,
     log,
+    onRest: options.onRest,
     onDueAt: (at) => claimLoop?.wakeIn(at - store.clock.now()),
     onDue: (due) => {
       wakeFor(due)
@@ -125,7 +134,10 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     services: services.report,
     onMail: runner.poke,
     onFreed: () => claimLoop?.wake(),
-    onLeases: (leases) => takeAgain(store, runner, leases, log),
+    onLeases: (leases) => {
+      const unexpected = leases.filter(({ sagaId }) => claimLoop?.expects(sagaId) !== true)
+      return takeAgain(store, runner, unexpected, log)
+    },
   })
   claimLoop = createClaimLoop({ claims: store.claims, runner, queues, concurrency, pollMs, log })
   const scheduler = createScheduler({ store, schemas, counters, log })
@@ -138,6 +150,11 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
   claimLoop.start()
   scheduler.start()
   log.info({ queues, concurrency, leaseMs }, 'worker ready')
+
+  function slot(queue: string): Slot | undefined {
+    const free = serves.has(queue) ? claimLoop?.slot() : undefined
+    return free && { workerId, ...free }
+  }
 
   async function drop(): Promise<void> {
     runner.forsake()
@@ -156,6 +173,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
       return runner.holds
     },
     services: services.report,
+    slot,
     died: heartbeat.died,
     drop,
     async stop(graceMs) {
@@ -166,7 +184,8 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
       void Promise.all([claimLoop?.stop(), scheduler.stop()]).then(() => {
         claiming = false
       })
-      await until(() => !claiming && runner.holds === 0, end - performance.now())
+      const isEmpty = () => runner.holds === 0 && claimLoop?.kept === 0
+      await until(() => !claiming && isEmpty(), end - performance.now())
       if (runner.holds > 0) {
         log.warn({ holds: runner.holds }, 'the grace period is nearly over; cutting running attempts short')
         runner.interrupt()
