@@ -35,13 +35,14 @@ export function createClient(options: {
   definitions: readonly Definition[]
   habits: Habits
   ledgerUrl: string
-  apiUrl: string
+  apiUrls: readonly string[]
 }): Client {
   const { seed, file, definitions, habits } = options
   const startedAt = performance.now()
   const callers: Promise<void>[] = []
   let label = 0
   let over = false
+  let turn = 0
 
   const now = () => Math.round(performance.now() - startedAt)
   function note(line: ClientLine): void {
@@ -52,7 +53,10 @@ export function createClient(options: {
   async function ask(path: string, init: RequestInit = {}): Promise<Answer | undefined> {
     try {
       const signal = AbortSignal.timeout(PATIENCE_MS)
-      const response = await fetch(`${options.apiUrl}${path}`, { ...init, signal })
+      const response = await fetch(`${options.apiUrls[turn++ % options.apiUrls.length]}${path}`, {
+        ...init,
+        signal,
+      })
       const body = (await response.json()) as Body
       return response.status >= 500 ? undefined : { status: response.status, body }
     } catch {

@@ -46,7 +46,14 @@ async function torment(): Promise<number> {
       const folder = folderFor(`run-${seed}`)
       const pooler =
         poolerMissing() === undefined && (values.pooler ?? chanceOf(seed, 'pooler').happens(0.25))
-      const round = { seconds, together: TOGETHER, nemeses: shuffled(wanted, seed), workers: 3, pooler }
+      const round = {
+        seconds,
+        together: TOGETHER,
+        nemeses: shuffled(wanted, seed),
+        workers: 2,
+        workerWithApi: true,
+        pooler,
+      }
       const definitions = [...definitionsOf(seed), handlersDefinition]
       say(`\nseed ${seed}${pooler ? ', behind pgbouncer in transaction mode' : ''}`)
       if (poolerMissing() !== undefined) say(`skipped pgbouncer: ${poolerMissing()}`)

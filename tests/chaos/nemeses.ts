@@ -14,7 +14,13 @@ export type Nemesis = {
   strike(stage: Stage, chance: Chance): Promise<string>
 }
 
-export type Stage = { processes: Processes; server: Server; database: Database; leaseMs: number; pooled: boolean }
+export type Stage = {
+  processes: Processes
+  server: Server
+  database: Database
+  leaseMs: number
+  pooled: boolean
+}
 
 const kill: Nemesis = {
   name: 'kill',
@@ -109,7 +115,7 @@ const UNNAMED = {
 }
 const loseAnswer = onNetwork('loseAnswer', async ({ network, kind }, { pooled }, chance) => {
   const name = chance.pick<keyof typeof UNNAMED>(STATEMENTS[kind])
-  const statement = pooled || name === 'letter' ? UNNAMED[name] : `\0${name}\0`
+  const statement = pooled || name === 'letter' ? UNNAMED[name] : `\0${name}`
   const times = 1 + chance.int(5)
   network.loseAnswers(statement, times)
   await sleep(1_000)

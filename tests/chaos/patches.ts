@@ -12,6 +12,8 @@ const CLAIM_LOOP = 'packages/engine/src/claim-loop.ts'
 const WORKERS = 'packages/store/src/workers.ts'
 const LANE = 'packages/store/src/lane.ts'
 
+const SUBMIT_START = 'const { answer, lease } = await gatherer.submit(row)'
+const CLAIM = 'const claimed = await claims.claim(inTurn(), limit, servedLast)'
 const FENCE = 'AND s.epoch = i.epoch AND s.version = i.version AND s.ended_at IS NULL'
 
 function worker(...patches: Patch[]): Bug {
@@ -152,12 +154,9 @@ export const bugs = {
   }),
   acknowledgedBeforeTheCommit: api({
     file: STARTS,
-    find: 'start: (request) => gatherer.submit(newRow(request, clock.now())),',
-    replace: `start: (request) => {
-      const row = newRow(request, clock.now())
-      gatherer.submit(row).catch(() => undefined)
-      return Promise.resolve({ is: 'started', sagaId: row.sagaId, state: row.state })
-    },`,
+    find: SUBMIT_START,
+    replace: `gatherer.submit(row).catch(() => undefined)
+      const [answer, lease] = [{ is: 'started', sagaId: row.sagaId, state: row.state }]`,
   }),
   startKeysIgnored: api({
     file: STARTS,
@@ -177,12 +176,8 @@ const at = (point: string) => `globalThis.chaosPoint('${point}')`
 export const crashPoints: Readonly<Record<string, Bug>> = {
   'before commit': worker(groupCommit(`${at('before commit')};`, '')),
   'after commit': worker(groupCommit('', `${at('after commit')};`)),
-  'before claim': worker(
-    before(CLAIM_LOOP, 'const claimed = await claims.claim(inTurn(), limit)', 'before claim'),
-  ),
-  'after claim': worker(
-    after(CLAIM_LOOP, 'const claimed = await claims.claim(inTurn(), limit)', 'after claim'),
-  ),
+  'before claim': worker(before(CLAIM_LOOP, CLAIM, 'before claim')),
+  'after claim': worker(after(CLAIM_LOOP, CLAIM, 'after claim')),
   'before send': worker(
     before('packages/engine/src/attempt/http.ts', 'agent.dispatch(prepared, this)', 'before send'),
   ),
@@ -217,8 +212,8 @@ export const crashPoints: Readonly<Record<string, Bug>> = {
       'after stuck',
     ),
   ),
-  'before start': api(startRow(`${at('before start')};`, '')),
-  'after start': api(startRow('', `${at('after start')};`)),
+  'before start': api(before(STARTS, SUBMIT_START, 'before start')),
+  'after start': api(after(STARTS, SUBMIT_START, 'after start')),
   'before cancel': api(
     before(
       'apps/api/src/routes/verbs.ts',
@@ -253,19 +248,6 @@ function groupCommit(first: string, then: string): Patch {
       const answers = await commits.commit(transitions, lane)
       ${then}
       return answers
-    },`,
-  }
-}
-
-function startRow(first: string, then: string): Patch {
-  return {
-    file: STARTS,
-    find: 'start: (request) => gatherer.submit(newRow(request, clock.now())),',
-    replace: `start: async (request) => {
-      ${first}
-      const answer = await gatherer.submit(newRow(request, clock.now()))
-      ${then}
-      return answer
     },`,
   }
 }

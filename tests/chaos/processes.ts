@@ -11,10 +11,11 @@ import { freePort } from './pooler.ts'
 /** Real processes, each on a network of its own to the database, and a supervisor that starts again whatever has ended. */
 export type Processes = {
   readonly ledgerUrl: string
-  readonly apiUrl: string
+  /** Of all processes that serve it. */
+  readonly apiUrls: readonly string[]
   readonly slots: readonly Slot[]
   /** Adds a process that is started again whenever it ends, until `stop`. Resolves when the first life is ready. */
-  add(kind: Slot['kind'], environment?: Environment): Promise<Slot>
+  add(kind: Slot['kind'], environment?: Environment, how?: { servesApi?: boolean }): Promise<Slot>
   /** SIGTERM to all. How each of those that ran has ended, by name. */
   stop(): Promise<Record<string, Exit>>
   /** For the end, whatever happened. */
@@ -64,7 +65,7 @@ export async function startProcesses(options: {
   const services = join(folder, 'services.json')
   const slots: Slot[] = []
   const port = String(await freePort())
-  const apiUrl = `http://127.0.0.1:${port}`
+  const apiUrls = [`http://127.0.0.1:${port}`]
 
   const ledger = spawn(process.execPath, [LEDGER], { stdio: ['pipe', 'inherit', 'inherit', 'ipc'] })
   ledger.stdin?.end(JSON.stringify({ file: join(folder, 'ledger.jsonl'), seed, mix, hangMs }))
@@ -83,7 +84,7 @@ export async function startProcesses(options: {
       POLL_MS: '100',
       GRACE_MS: '5000',
       LEDGER: ledgerUrl,
-      PUBLIC_URL: apiUrl,
+      PUBLIC_URL: apiUrls[0] ?? '',
     }
     return {
       PATH: process.env.PATH ?? '',
@@ -105,7 +106,14 @@ export async function startProcesses(options: {
     return child
   }
 
-  async function add(kind: Slot['kind'], environment: Environment = {}): Promise<Slot> {
+  async function add(
+    kind: Slot['kind'],
+    given: Environment = {},
+    { servesApi = false }: { servesApi?: boolean } = {},
+  ): Promise<Slot> {
+    const ownPort = servesApi ? String(await freePort()) : undefined
+    if (ownPort !== undefined) apiUrls.push(`http://127.0.0.1:${ownPort}`)
+    const environment = { ...given, ...(ownPort !== undefined && { API_PORT: ownPort }) }
     const network = await createNetwork(databaseUrl)
     const ends: Exit[] = []
     let child: ChildProcess | undefined
@@ -166,7 +174,7 @@ export async function startProcesses(options: {
 
   return {
     ledgerUrl,
-    apiUrl,
+    apiUrls,
     slots,
     add,
 

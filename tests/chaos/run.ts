@@ -34,6 +34,8 @@ export type RunOptions = {
   /** It is not over before each of them has struck. */
   everyNemesis?: boolean
   workers?: number
+  /** One more, which serves the API as well. */
+  workerWithApi?: boolean
   /** What the processes of each kind begin with. */
   environment?: { worker?: Environment; api?: Environment }
   habits?: Partial<Habits>
@@ -67,13 +69,14 @@ export async function run(options: RunOptions): Promise<Verdict> {
     const { workers = 2, environment = {} } = options
     const worker = () => processes.add('worker', environment.worker)
     await Promise.all([processes.add('api', environment.api), ...Array.from({ length: workers }, worker)])
+    if (options.workerWithApi === true) await processes.add('worker', environment.worker, { servesApi: true })
     const client = createClient({
       seed,
       file: join(folder, 'client.jsonl'),
       definitions,
       habits: { ...HABITS, ...options.habits },
       ledgerUrl: processes.ledgerUrl,
-      apiUrl: processes.apiUrl,
+      apiUrls: processes.apiUrls,
     })
     // Those with handlers are registered by the workers that have these.
     await client.register(definitions.filter(({ name }) => name !== handlers.name))
