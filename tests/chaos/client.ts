@@ -2,7 +2,7 @@ import { appendFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Saga } from '@backstitch/core'
 import { chanceOf } from './chance.ts'
-import { type Definition, type Habits, type Script, SIGNAL, scriptOf } from './generator.ts'
+import { type Definition, type Habits, placedSteps, type Script, SIGNAL, scriptOf } from './generator.ts'
 import type { ClientLine } from './records.ts'
 
 /** The callers: they start sagas, repeat themselves, change their minds, act as operators, and write down every answer they get. */
@@ -22,8 +22,8 @@ export type Client = {
 /** A caller that has no answer for this long gives up, and tries again if that is safe. */
 const PATIENCE_MS = 10_000
 const AGAIN_MS = 150
-/** Some of what is stuck is left alone, so that what is left at the end can be judged. */
-export const isLeftAlone = (label: number) => label % 7 === 0
+/** Some of what is stuck is left alone, so that what is left at the end can be judged; not where others wait for it. */
+export const isLeftAlone = (saga: Saga) => labelOf(saga) % 7 === 0 && saga.parent === undefined
 
 type Answer = { status: number; body: Body }
 /** What is looked at, of whatever is answered. */
@@ -166,17 +166,28 @@ export function createClient(options: {
     const { sagaId } = saga
     const chance = chanceOf(seed, 'operator', sagaId, saga.version)
     const verbs = ['retry', 'retry', 'retry', 'skip', 'mark-compensated', 'abandon']
-    const verb = how === 'gently' ? 'retry' : chance.pick(verbs)
     const { step, direction } = saga.stuck ?? {}
+    // A signal that nobody has sent does not come by waiting again.
+    const gentle = isSignal(saga, step) ? 'skip' : 'retry'
+    const verb = how === 'gently' ? gentle : chance.pick(verbs)
     if (verb === 'mark-compensated') {
       if (direction !== 'compensation') return
-      await fetch(`${options.ledgerUrl}/by-hand`, { method: 'POST', body: JSON.stringify({ sagaId, step }) })
+      await fetch(`${options.ledgerUrl}/by-hand`, {
+        method: 'POST',
+        body: JSON.stringify({ sagaId: saga.undoOf ?? sagaId, step }),
+      })
     }
     const askedAt = now()
     const answer = await post(`/v1/sagas/${sagaId}/${verb}`, { reason: 'because' })
     const line = { what: 'verb' as const, askedAt, answeredAt: now(), verb, sagaId }
     if (answer === undefined) note({ ...line, answer: 'unknown' })
     else note({ ...line, answer: answer.status < 300 ? 'accepted' : 'refused' })
+  }
+
+  function isSignal({ definition: { name } }: Saga, step: string | null | undefined): boolean {
+    const definition = definitions.find((one) => one.name === name)
+    const found = definition && placedSteps(definition).find((one) => one.step.name === step)
+    return found?.step.action.type === 'signal'
   }
 
   return {
@@ -210,7 +221,7 @@ export function createClient(options: {
       let acted = 0
       for (const { sagaId } of answer?.body.items ?? []) {
         const saga = await look(sagaId)
-        if (saga?.status !== 'stuck' || isLeftAlone(labelOf(saga))) continue
+        if (saga?.status !== 'stuck' || isLeftAlone(saga)) continue
         await act(saga, how)
         acted++
       }

@@ -16,8 +16,14 @@ export type Evidence = {
   leaks: readonly string[]
 }
 
-/** A saga, its history, and its part of the ledger. */
-export type Told = { saga: Saga; history: readonly HistoryItem[]; calls: readonly LedgerLine[] }
+/** A saga, its history, and its part of the ledger. One that undoes another calls in the name of that (M5). */
+export type Told = {
+  saga: Saga
+  history: readonly HistoryItem[]
+  calls: readonly LedgerLine[]
+  /** The saga that undoes this one. */
+  undo?: Told
+}
 
 const AT_ONCE = 16
 
@@ -38,10 +44,14 @@ export async function askForSagas(
   const ask = async () => {
     for (let id = left.pop(); id !== undefined; id = left.pop()) {
       const saga = await client.get<Saga>(`/v1/sagas/${id}`)
-      told.set(id, { saga, history: await historyOf(client, id), calls: calls.get(id) ?? [] })
+      told.set(id, { saga, history: await historyOf(client, id), calls: calls.get(saga.undoOf ?? id) ?? [] })
     }
   }
   await Promise.all(Array.from({ length: AT_ONCE }, ask))
+  for (const undo of told.values()) {
+    const undone = told.get(undo.saga.undoOf ?? '')
+    if (undone !== undefined) undone.undo = undo
+  }
   return told
 }
 

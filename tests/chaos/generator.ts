@@ -44,8 +44,28 @@ export const ACTION_ATTEMPTS = 3
 export const COMPENSATION_ATTEMPTS = 4
 
 export const BACKOFF = { initialDelayMs: 20, maxDelayMs: 150 }
+const DEFAULTS = { timeoutMs: TIMEOUT_MS, retry: { maxAttempts: ACTION_ATTEMPTS, ...BACKOFF } }
 
 export function definitionsOf(seed: number, { count = 12, pivots = 0.2 } = {}): Definition[] {
+  const single = singlesOf(seed, count, pivots)
+  return [...single, ...parentsOf(seed, single)]
+}
+
+/** One of whose steps is a saga of its own, undone as one unit; what is past a pivot could not be. */
+function parentsOf(seed: number, single: readonly Definition[]): Definition[] {
+  const children = single.filter((definition) => placedSteps(definition).every(({ step }) => !step.pivot))
+  return Array.from({ length: children.length === 0 ? 0 : 2 }, (_, index) => {
+    const chance = chanceOf(seed, 'parent', index)
+    const child: Step = { name: 'child', action: { type: 'saga', definition: chance.pick(children).name } }
+    return {
+      name: `chaos-parent-${index}`,
+      defaults: DEFAULTS,
+      steps: [call(chance, 's1'), child, call(chance, 's2')],
+    }
+  })
+}
+
+function singlesOf(seed: number, count: number, pivots: number): Definition[] {
   return Array.from({ length: count }, (_, index) => {
     const chance = chanceOf(seed, 'definition', index)
     const entries = 1 + chance.int(5)
@@ -53,7 +73,7 @@ export function definitionsOf(seed: number, { count = 12, pivots = 0.2 } = {}): 
     const name = () => `s${++steps}`
     const definition: Definition = {
       name: `chaos-${index}`,
-      defaults: { timeoutMs: TIMEOUT_MS, retry: { maxAttempts: ACTION_ATTEMPTS, ...BACKOFF } },
+      defaults: DEFAULTS,
       steps: Array.from({ length: entries }, (): Entry => {
         if (chance.happens(0.1)) return delay(name(), 10 + chance.int(150))
         if (chance.happens(0.08)) return signal(name())
@@ -140,7 +160,7 @@ export function scriptOf(
 
 /** Whether it is carried out by somebody who keeps a barrier; undefined if nobody carries it out. */
 export function isGuarded({ action }: Step): boolean | undefined {
-  if (action.type === 'delay' || action.type === 'signal') return undefined
+  if (/^(delay|signal|saga)$/.test(action.type)) return undefined
   return action.type === 'handler' || action.service === 'guarded'
 }
 

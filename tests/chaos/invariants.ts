@@ -26,6 +26,7 @@ export const everyAcknowledgedStartExistsOnce: Invariant = ({ client, sagas }) =
   const wrong: string[] = []
   const ids = new Map<number, string[]>()
   for (const [sagaId, { saga }] of sagas) {
+    if (saga.parent !== undefined) continue
     const label = labelOf(saga)
     ids.set(label, [...(ids.get(label) ?? []), sagaId])
     if ('twisted' in Object(saga.context.input))
@@ -44,11 +45,11 @@ export const everyAcknowledgedStartExistsOnce: Invariant = ({ client, sagas }) =
 }
 
 /** S12, S14, S15, S19, F01, F12 */
-export const everySagaIsTerminalOrRightlyStuck: Invariant = ({ sagas }) =>
-  eachSaga(sagas, ({ saga, history, calls }) => {
+export const everySagaIsTerminalOrRightlyStuck: Invariant = (evidence) =>
+  eachSaga(evidence.sagas, ({ saga, history, calls }) => {
     if (TERMINAL.includes(saga.status)) return []
     if (saga.status !== 'stuck') return [`is ${saga.status} and does not move`]
-    if (!isLeftAlone(labelOf(saga))) return ['is stuck although it was told to try again']
+    if (!isLeftAlone(saga)) return ['is stuck although it was told to try again']
     const { step, direction, reason, message } = saga.stuck ?? {}
     const last = history.findLast((entry) => entry.kind === 'attemptFailed' && entry.step === step)
     switch (reason) {
@@ -56,6 +57,9 @@ export const everySagaIsTerminalOrRightlyStuck: Invariant = ({ sagas }) =>
       case 'retriesExhausted': {
         if (last?.kind !== 'attemptFailed' || last.direction !== direction)
           return ['is stuck without a failed attempt']
+        const steps = stepsOf(evidence, saga.definition.name)
+        // A signal is waited for once (S7a).
+        if (steps.some((one) => one.step.name === step && one.step.action.type === 'signal')) return []
         const most = direction === 'action' ? ACTION_ATTEMPTS : COMPENSATION_ATTEMPTS
         const made = calls.some(
           (call) => call.phase === 'received' && call.step === step && call.direction === direction,
@@ -74,8 +78,8 @@ export const everySagaIsTerminalOrRightlyStuck: Invariant = ({ sagas }) =>
 
 /** S1 */
 export const completedMeansEveryEffectOnce: Invariant = (evidence) =>
-  eachSaga(evidence.sagas, ({ saga, calls }) => {
-    if (saga.status !== 'completed') return []
+  eachSaga(evidence.sagas, ({ saga, calls, undo }) => {
+    if (saga.status !== 'completed' || undo !== undefined || saga.undoOf !== undefined) return []
     return stepsOf(evidence, saga.definition.name).flatMap(({ step }) => {
       if (isGuarded(step) === undefined) return []
       const net = netOf(calls, step.name)
@@ -90,13 +94,14 @@ export const completedMeansEveryEffectOnce: Invariant = (evidence) =>
 
 /** S8, S9: late appliers are counted, since the ledger is read when nothing is under way any more. */
 export const undoneMeansNoEffectOrAListedOne: Invariant = (evidence) =>
-  eachSaga(evidence.sagas, ({ saga, calls }) => {
-    if (!UNDONE.includes(saga.status)) return []
+  eachSaga(evidence.sagas, ({ saga, calls, undo }) => {
+    if (!UNDONE.includes(saga.status) && undo?.saga.status !== 'completed') return []
+    const uncertain = [...saga.uncertainSteps, ...(undo?.saga.uncertainSteps ?? [])]
     const definition = evidence.definitions.get(saga.definition.name)
     return stepsOf(evidence, saga.definition.name).flatMap(({ step }) => {
       const net = netOf(calls, step.name)
       if (net === 0) return []
-      const listed = saga.uncertainSteps.includes(step.name)
+      const listed = uncertain.includes(step.name)
       const undoneForSure = whenOf(step, definition) === 'uncertain' && isGuarded(step)
       if (step.compensation === undefined) {
         return listed || saga.completedSteps.includes(step.name)
@@ -136,13 +141,16 @@ export const oneKeyPerStepAndDirection: Invariant = ({ ledger }) => {
  * history, or by an interruption that says why there is none.
  */
 export const attemptsAreBounded: Invariant = (evidence) =>
-  eachSaga(evidence.sagas, ({ saga, history, calls }) => {
+  eachSaga(evidence.sagas, ({ saga, calls, undo, ...told }) => {
+    // Its calls are those of the saga that it undoes, and are counted there.
+    if (saga.undoOf !== undefined) return []
+    const history = [...told.history, ...(undo?.history ?? [])]
     const wrong: string[] = []
     const received = calls.filter(({ phase }) => phase === 'received')
     const retries = history.filter(({ kind }) => kind === 'retried').length
     const interruptions = history.filter(({ kind }) => kind === 'leaseLost' || kind === 'interrupted').length
     // An abandoned saga writes down no more what becomes of an attempt that was under way.
-    const cutOff = saga.status === 'abandoned' ? 1 : 0
+    const cutOff = [saga, undo?.saga].filter((one) => one?.status === 'abandoned').length
     for (const [place, those] of Map.groupBy(received, ({ step, direction }) => `${step} ${direction}`)) {
       const [first] = those
       if (first === undefined) continue
@@ -308,7 +316,7 @@ export const everyCancelWasToldTheTruth: Invariant = ({ sagas, client, definitio
     if (accepted > 0 && saga.status === 'completed') wrong.push(`${sagaId} took a cancel and is completed`)
     if (read < accepted && saga.status !== 'abandoned')
       wrong.push(`${sagaId} took ${accepted} cancels and read ${read}`)
-    if (read > accepted + unknown && !mayReadAgain(told))
+    if (read > accepted + unknown && saga.parent === undefined && !mayReadAgain(told))
       wrong.push(`${sagaId} was cancelled ${accepted} times and read it ${read} times`)
     for (const { answer, status } of asked) {
       if (answer === 'ended' && status !== saga.status)
@@ -380,7 +388,8 @@ export const historyIsWhole: Invariant = ({ sagas }) =>
 
 /** The fold in its own words: who relies on the engine's alone would share its mistakes. */
 function ownFold(history: Told['history']): { completed: string[]; compensated: string[] } {
-  const completed: string[] = []
+  const [first] = history
+  const completed = first?.kind === 'sagaStarted' ? [...(first.undo?.completedSteps ?? [])] : []
   const compensated: string[] = []
   for (const entry of history) {
     if (entry.kind === 'attemptSucceeded')
