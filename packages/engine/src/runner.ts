@@ -366,6 +366,8 @@ export function createRunner(parts: RunnerParts): Runner {
         return
       }
       const { entry, state } = decision
+      // A cancel that waits for the mail after it has come first: what came after it neither ends the saga nor takes the pivot.
+      if (isGated({ state, entry }) && Number.isFinite(saga.mailSettled)) return
       const { lease } = saga
       const { mailSettled = saga.mailSeen } = saga
       const mailSeen = isGated({ state, entry }) ? saga.mailSeen : Math.min(mailSettled, saga.mailSeen)
