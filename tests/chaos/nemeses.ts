@@ -91,14 +91,18 @@ const delay = onNetwork('delay', async ({ network }, _, chance) => {
 })
 
 /** What is on its way to the database stays on its way until others have long taken over, and then arrives. */
-const stall = onNetwork('stall', async ({ network }, { leaseMs }) => {
-  const ms = 1.4 * leaseMs
-  network.delay(ms)
-  await sleep(ms / 2)
-  network.delay(0)
-  await sleep(ms)
-  return `what was on its way to the database arrived ${ms} ms late`
-})
+const stall: Nemesis = {
+  name: 'stall',
+  async strike({ processes, leaseMs }, chance) {
+    const { name, network } = chance.pick(processes.slots.filter(({ kind }) => kind === 'worker'))
+    const ms = 1.4 * leaseMs
+    network.delay(ms)
+    await sleep(ms / 2)
+    network.delay(0)
+    await sleep(ms)
+    return `${name}: what was on its way to the database arrived ${ms} ms late`
+  },
+}
 
 /** F30: each kind of statement is carried out, and nobody is told. */
 const STATEMENTS = {

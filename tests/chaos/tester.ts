@@ -17,7 +17,7 @@ type Circumstances = {
 
 /** Under which each mistake shows. */
 const circumstances: Record<keyof typeof bugs, Circumstances> = {
-  noEpochInAResultWrite: { nemeses: ['stall'], mix: actions({ drip: 80 }), seconds: 6 },
+  noEpochInAResultWrite: { nemeses: ['stall'], mix: actions({ drip: 80 }), seconds: 12 },
   noVersionInAResultWrite: { nemeses: ['loseAnswer'], seconds: 4 },
   endsOverUnreadMail: { habits: { cancels: 1, cancelsWithinMs: 150 } },
   commitsThatAreNotDurable: { nemeses: ['restart'], seconds: 4 },
