@@ -1,5 +1,11 @@
 -- What the migrations make of an empty database: written by migrate.test.ts, which fails when it is not so.
 
+CREATE DOMAIN document AS jsonb
+  CONSTRAINT document_is_object CHECK ((jsonb_typeof(VALUE) = 'object'::text));
+
+CREATE DOMAIN saga_status AS text
+  CONSTRAINT saga_status_known CHECK ((VALUE = ANY (ARRAY['running'::text, 'compensating'::text, 'stuck'::text, 'completed'::text, 'failed'::text, 'cancelled'::text, 'abandoned'::text])));
+
 CREATE TABLE definitions (
   name text NOT NULL,
   version integer NOT NULL,
@@ -55,7 +61,7 @@ CREATE TABLE sagas (
   definition_name text NOT NULL,
   definition_version integer NOT NULL,
   queue text NOT NULL,
-  status text NOT NULL,
+  status saga_status NOT NULL,
   state jsonb NOT NULL,
   version bigint NOT NULL DEFAULT 1,
   epoch bigint NOT NULL DEFAULT 0,
@@ -72,37 +78,26 @@ CREATE TABLE sagas (
   saga_key text,
   idempotency_key text,
   correlation_id text,
-  tags jsonb NOT NULL DEFAULT '{}'::jsonb,
+  tags document NOT NULL DEFAULT '{}'::jsonb,
   parent_saga_id uuid,
   created_at timestamp with time zone NOT NULL,
   updated_at timestamp with time zone NOT NULL,
   ended_at timestamp with time zone,
   CONSTRAINT sagas_pk PRIMARY KEY (bucket, saga_id),
-  CONSTRAINT sagas_bucket_in_id CHECK ((get_byte(uuid_send(saga_id), 15) = bucket)),
-  CONSTRAINT sagas_due_or_leased CHECK (
-CASE
-    WHEN (ended_at IS NOT NULL) THEN ((due_at IS NULL) AND (owner IS NULL))
-    WHEN ((status = ANY (ARRAY['running'::text, 'compensating'::text])) AND (NOT paused)) THEN ((due_at IS NULL) <> (owner IS NULL))
-    ELSE ((due_at IS NULL) OR (owner IS NULL))
-END),
-  CONSTRAINT sagas_ended_when_terminal CHECK (((ended_at IS NOT NULL) = (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text, 'abandoned'::text])))),
-  CONSTRAINT sagas_epoch_counts CHECK ((epoch >= 0)),
-  CONSTRAINT sagas_leases_lost_counts CHECK ((leases_lost >= 0)),
-  CONSTRAINT sagas_mail_in_order CHECK (((0 <= mail_seen) AND (mail_seen <= mail_seq))),
-  CONSTRAINT sagas_start_key_has_source CHECK (((start_key IS NULL) = ((saga_key IS NULL) AND (idempotency_key IS NULL) AND (parent_saga_id IS NULL)))),
-  CONSTRAINT sagas_state_agrees CHECK (((state ->> 'status'::text) = status)),
-  CONSTRAINT sagas_status_known CHECK ((status = ANY (ARRAY['running'::text, 'compensating'::text, 'stuck'::text, 'completed'::text, 'failed'::text, 'cancelled'::text, 'abandoned'::text]))),
-  CONSTRAINT sagas_tags_is_object CHECK ((jsonb_typeof(tags) = 'object'::text)),
-  CONSTRAINT sagas_version_positive CHECK ((version >= 1))
+  CONSTRAINT sagas_due_or_leased CHECK (((num_nonnulls(due_at, owner, ended_at) = 1) OR ((num_nonnulls(due_at, owner, ended_at) = 0) AND (paused OR ((status)::text = 'stuck'::text))))),
+  CONSTRAINT sagas_ended_when_terminal CHECK (((ended_at IS NULL) = ((status)::text = ANY ('{running,compensating,stuck}'::text[])))),
+  CONSTRAINT sagas_keys_have_sources CHECK (((get_byte(uuid_send(saga_id), 15) = bucket) AND ((start_key IS NULL) = (num_nonnulls(saga_key, idempotency_key, parent_saga_id) = 0)))),
+  CONSTRAINT sagas_numbers_in_range CHECK ((LEAST((version - 1), epoch, (leases_lost)::bigint, mail_seen, (mail_seq - mail_seen)) >= 0)),
+  CONSTRAINT sagas_state_agrees CHECK (((state ->> 'status'::text) = (status)::text))
 ) WITH (autovacuum_analyze_scale_factor=0.05, autovacuum_vacuum_cost_limit=2000, autovacuum_vacuum_scale_factor=0.02, fillfactor=50);
-CREATE INDEX sagas_attention_idx ON sagas USING btree (status, created_at DESC, saga_id DESC) WHERE (status = ANY (ARRAY['compensating'::text, 'stuck'::text, 'failed'::text, 'cancelled'::text, 'abandoned'::text]));
+CREATE INDEX sagas_attention_idx ON sagas USING btree (status, created_at DESC, saga_id DESC) WHERE ((status)::text = ANY (ARRAY['compensating'::text, 'stuck'::text, 'failed'::text, 'cancelled'::text, 'abandoned'::text]));
 CREATE INDEX sagas_created_idx ON sagas USING btree (created_at DESC, saga_id DESC);
 CREATE INDEX sagas_key_idx ON sagas USING btree (saga_key) WHERE (saga_key IS NOT NULL);
 CREATE INDEX sagas_owner_idx ON sagas USING btree (owner) WHERE (owner IS NOT NULL);
-CREATE INDEX sagas_ready_idx ON sagas USING btree (queue, due_at) WHERE (due_at IS NOT NULL);
+CREATE INDEX sagas_ready_idx ON sagas USING btree (queue, definition_name, due_at) WHERE (due_at IS NOT NULL);
 CREATE UNIQUE INDEX sagas_start_key_once ON sagas USING btree (bucket, start_key) WHERE (start_key IS NOT NULL);
 CREATE INDEX sagas_suspect_idx ON sagas USING btree (due_at) WHERE ((leases_lost >= 2) AND (due_at IS NOT NULL));
-CREATE INDEX sagas_tags_idx ON sagas USING gin (tags jsonb_path_ops) WHERE (tags <> '{}'::jsonb);
+CREATE INDEX sagas_tags_idx ON sagas USING gin (tags jsonb_path_ops) WHERE ((tags)::jsonb <> '{}'::jsonb);
 CREATE INDEX sagas_unread_idx ON sagas USING btree (due_at, owner) WHERE (mail_seq > mail_seen);
 
 CREATE TABLE schedules (

@@ -1,6 +1,7 @@
 import { type Entry, isTerminal, type SagaState, sanitizeText } from '@backstitch/core'
 import * as binary from './binary.ts'
 import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
+import { arraysOf, columnsOf, manyRows, oneRow, valuesOf } from './columns.ts'
 import { type Family, familyArrays, RELATIVES, splitByFamily } from './family.ts'
 import { flushWithRecovery } from './flush.ts'
 import { createGatherer, type Settled } from './gather.ts'
@@ -76,7 +77,7 @@ export function createCommits(
         some,
         async (batch) => {
           const delays = binary.int8Array(batch.map(({ delayMs }) => Math.round(delayMs)))
-          await others.query(RELEASE, [...leaseArrays(batch.map(({ lease }) => lease)), delays])
+          await others.query(RELEASE, [...arraysOf(LEASE, batch), delays])
           return batch.map(() => ({ ok: true, answer: undefined }))
         },
         mayWait,
@@ -123,11 +124,42 @@ export function createCommits(
   }
 }
 
+const lease = columnsOf<{ lease: Lease }>()
+const LEASE = [
+  lease.int2('bucket', ({ lease: { bucket } }) => bucket),
+  lease.uuid('saga_id', ({ lease: { sagaId } }) => sagaId),
+  lease.int8('epoch', ({ lease: { epoch } }) => epoch),
+]
+const to = columnsOf<Transition>()
+const VERSION = to.int8('version', ({ version }) => version)
+/** `at` is the state's `updatedAt` too: one instant, in the row and in its entry. */
+const ENTRY = [
+  to.timestamptz('at', ({ entry }) => Date.parse(entry.at)),
+  to.text('kind', ({ entry }) => entry.kind),
+  to.json('entry', ({ entry }) => bodyOf(entry)),
+]
+const COLUMNS = [
+  ...LEASE,
+  VERSION,
+  to.int8('mail_seen', ({ mailSeen }) => mailSeen),
+  to.text('status', ({ state }) => state.status),
+  to.jsonb('state', ({ state }) => JSON.stringify(state)),
+  to.bool('keep', ({ after }) => after.is === 'keep'),
+  to.bool('ends', ({ state }) => isTerminal(state.status)),
+  to.timestamptz('due_at', ({ after }) => (after.is === 'due' ? after.at : undefined)),
+  to.int4('leases_lost', ({ state }) => state.leasesLost ?? 0),
+  to.text('failed_step', ({ state }) => state.failedStep),
+  to.bool('past_pivot', ({ state }) => state.pivot !== undefined),
+  to.bool('gated', isGated),
+  ...ENTRY,
+]
+const WORKER = `$${COLUMNS.length + 1}::uuid`
+
 /**
  * What an update decides by looking at the row: mail that came meanwhile makes a saga due at once, whatever it was going to
  * wait for (M1). Everything else was decided before.
  */
-const COMMIT_ROWS = `
+const commitOf = (rows: string) => `
 WITH u AS (
   UPDATE sagas s SET
     version = s.version + 1,
@@ -141,31 +173,25 @@ WITH u AS (
     past_pivot = i.past_pivot,
     updated_at = i.at,
     ended_at = CASE WHEN i.ends THEN i.at END
-  FROM unnest($1::int2[], $2::uuid[], $3::int8[], $4::int8[], $5::int8[], $6::text[], $7::jsonb[], $8::bool[], $9::bool[],
-              $10::timestamptz[], $11::int4[], $12::text[], $13::bool[], $14::bool[], $15::timestamptz[], $16::text[], $17::json[])
-    WITH ORDINALITY
-    AS i(bucket, saga_id, epoch, version, mail_seen, status, state, keep, ends,
-         due_at, leases_lost, failed_step, past_pivot, gated, at, kind, entry, n)
+  FROM ${rows}
   WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id
     AND s.epoch = i.epoch AND s.version = i.version AND s.ended_at IS NULL
     AND (NOT i.gated OR s.mail_seq = i.mail_seen)
   RETURNING i.n, s.bucket, s.saga_id, s.version, i.at, i.kind, s.epoch, i.entry, s.mail_seq
 ), h AS (
   INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
-  SELECT bucket, saga_id, version, at, kind, epoch, $18::uuid, entry FROM u
+  SELECT bucket, saga_id, version, at, kind, epoch, ${WORKER}, entry FROM u
 )`
+const ANSWER = `SELECT n, mail_seq, ${DATABASE_NOW} FROM u`
 
-export const COMMIT: Statement = {
-  name: 'commit',
-  text: `${COMMIT_ROWS}
-SELECT n, mail_seq, ${DATABASE_NOW} FROM u`,
-}
+export const COMMIT: Statement = { name: 'commit', text: `${commitOf(manyRows(COLUMNS))}\n${ANSWER}` }
+
+export const COMMIT_ONE: Statement = { name: 'commit_one', text: `${commitOf(oneRow(COLUMNS))}\n${ANSWER}` }
 
 /** The same, with letters to other sagas and the start of new ones, each only if its own transition is carried out. */
 export const COMMIT_WITH_FAMILY: Statement = {
   name: 'commit_with_family',
-  text: `${COMMIT_ROWS}, ${RELATIVES}
-SELECT n, mail_seq, ${DATABASE_NOW} FROM u`,
+  text: `${commitOf(manyRows(COLUMNS))}, ${RELATIVES}\n${ANSWER}`,
 }
 
 /** Where the rows that did not come back stand now, and whether the entry that was to be written is there. */
@@ -173,8 +199,7 @@ export const WHERE_NOW: Statement = {
   name: 'where_now',
   text: `
 SELECT i.n, s.version = i.version, s.mail_seq, h.at = i.at AND h.kind = i.kind AND h.body::jsonb = i.entry::jsonb
-FROM unnest($1::int2[], $2::uuid[], $3::int8[], $4::int8[], $5::timestamptz[], $6::text[], $7::json[])
-  WITH ORDINALITY AS i(bucket, saga_id, epoch, version, at, kind, entry, n)
+FROM ${manyRows([...LEASE, VERSION, ...ENTRY])}
 JOIN sagas s ON s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch
 LEFT JOIN saga_history h ON h.bucket = i.bucket AND h.saga_id = i.saga_id AND h.seq = i.version + 1 AND h.epoch = i.epoch`,
 }
@@ -189,11 +214,17 @@ async function send(
   const linked = transitions.flatMap(({ family }, index) =>
     family === undefined ? [] : [{ n: index + 1, family }],
   )
-  const values = [...commitArrays(transitions), workerId]
+  const [only] = transitions
   const rows =
-    linked.length === 0
-      ? await lane.query(COMMIT, values)
-      : await lane.query(COMMIT_WITH_FAMILY, [...values, ...familyArrays(linked)])
+    transitions.length === 1 && only !== undefined && linked.length === 0
+      ? await lane.query(COMMIT_ONE, [...valuesOf(COLUMNS, only), workerId])
+      : linked.length === 0
+        ? await lane.query(COMMIT, [...arraysOf(COLUMNS, transitions), workerId])
+        : await lane.query(COMMIT_WITH_FAMILY, [
+            ...arraysOf(COLUMNS, transitions),
+            workerId,
+            ...familyArrays(linked),
+          ])
   const answers: (CommitAnswer | undefined)[] = transitions.map(() => undefined)
   for (const [n, mailSeq] of rows) {
     const transition = transitions[Number(n) - 1]
@@ -213,11 +244,7 @@ async function explain(
 ): Promise<void> {
   const missing = [...transitions.keys()].filter((index) => answers[index] === undefined)
   const asked = missing.flatMap((index) => transitions[index] ?? [])
-  const rows = await lane.query(WHERE_NOW, [
-    ...leaseArrays(asked.map(({ lease }) => lease)),
-    binary.int8Array(asked.map(({ version }) => version)),
-    ...entryArrays(asked),
-  ])
+  const rows = await lane.query(WHERE_NOW, [...arraysOf([...LEASE, VERSION, ...ENTRY], asked)])
   for (const [n, isAsBefore, mailSeq, isWritten] of rows) {
     const index = missing[Number(n) - 1]
     const transition = index === undefined ? undefined : transitions[index]
@@ -231,49 +258,15 @@ async function explain(
   }
 }
 
+/** What its columns do not say. */
+function bodyOf(entry: Entry): string {
+  const { kind: _, at: __, ...body } = entry
+  return JSON.stringify(body)
+}
+
 /** What must not happen over unread mail: the end of a saga, and the dispatch of its pivot (S25). */
 export function isGated({ state, entry }: Pick<Transition, 'state' | 'entry'>): boolean {
   return isTerminal(state.status) || entry.to.pivot === 'dispatched'
-}
-
-function commitArrays(transitions: Transition[]): Buffer[] {
-  return [
-    ...leaseArrays(transitions.map(({ lease }) => lease)),
-    binary.int8Array(transitions.map(({ version }) => version)),
-    binary.int8Array(transitions.map(({ mailSeen }) => mailSeen)),
-    binary.textArray(transitions.map(({ state }) => state.status)),
-    binary.jsonbArray(transitions.map(({ state }) => JSON.stringify(state))),
-    binary.boolArray(transitions.map(({ after }) => after.is === 'keep')),
-    binary.boolArray(transitions.map(({ state }) => isTerminal(state.status))),
-    binary.timestamptzArray(transitions.map(({ after }) => (after.is === 'due' ? after.at : undefined))),
-    binary.int4Array(transitions.map(({ state }) => state.leasesLost ?? 0)),
-    binary.textArray(transitions.map(({ state }) => state.failedStep)),
-    binary.boolArray(transitions.map(({ state }) => state.pivot !== undefined)),
-    binary.boolArray(transitions.map(isGated)),
-    ...entryArrays(transitions),
-  ]
-}
-
-/** `at` is the state's `updatedAt` too: one instant, in the row and in its entry. */
-function entryArrays(transitions: Transition[]): Buffer[] {
-  return [
-    binary.timestamptzArray(transitions.map(({ entry }) => Date.parse(entry.at))),
-    binary.textArray(transitions.map(({ entry }) => entry.kind)),
-    binary.jsonArray(
-      transitions.map(({ entry }) => {
-        const { kind: _, at: __, ...body } = entry
-        return JSON.stringify(body)
-      }),
-    ),
-  ]
-}
-
-function leaseArrays(leases: Lease[]): Buffer[] {
-  return [
-    binary.int2Array(leases.map(({ bucket }) => bucket)),
-    binary.uuidArray(leases.map(({ sagaId }) => sagaId)),
-    binary.int8Array(leases.map(({ epoch }) => epoch)),
-  ]
 }
 
 /**

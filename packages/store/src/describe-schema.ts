@@ -7,13 +7,14 @@ import type { Database } from './database.ts'
  */
 export async function describeSchema(database: Database): Promise<string> {
   const tables = await database.executeQuery<Table>(TABLES.compile(database))
+  const domains = await database.executeQuery<{ text: string }>(DOMAINS.compile(database))
   const parts = tables.rows.map(({ name, options, columns, constraints, indexes, storage, comments }) => {
     const lines = [...columns, ...constraints].map((line) => `  ${line}`).join(',\n')
     const table = `CREATE TABLE ${name} (\n${lines}\n)${options === null ? '' : ` WITH (${options})`};`
     return [table, ...storage, ...indexes, ...comments].join('\n')
   })
   const others = await database.executeQuery<{ what: string }>(OTHERS.compile(database))
-  return `${[...parts, ...others.rows.map(({ what }) => `-- also: ${what}`)].join('\n\n')}\n`
+  return `${[...domains.rows.map(({ text }) => text), ...parts, ...others.rows.map(({ what }) => `-- also: ${what}`)].join('\n\n')}\n`
 }
 
 type Table = {
@@ -65,6 +66,14 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND c.relname NOT LIKE 'kysely\_%'
 ORDER BY c.relname COLLATE "C"`
 
+const DOMAINS = sql<{ text: string }>`
+SELECT format('CREATE DOMAIN %I AS %s', t.typname, format_type(t.typbasetype, t.typtypmod))
+  || coalesce((SELECT string_agg(format(E'\\n  CONSTRAINT %I %s', n.conname, pg_get_constraintdef(n.oid)), '' ORDER BY n.conname COLLATE "C")
+               FROM pg_constraint n WHERE n.contypid = t.oid AND n.contype <> 'n'), '') || ';' AS text
+FROM pg_type t
+WHERE t.typnamespace = current_schema()::regnamespace AND t.typtype = 'd'
+ORDER BY t.typname COLLATE "C"`
+
 /** What there should be none of (docs/adr/0002-buckets.md), so that it shows when somebody adds it. */
 const OTHERS = sql<{ what: string }>`
 SELECT what FROM (
@@ -75,5 +84,5 @@ SELECT what FROM (
   FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('S', 'v', 'm')
   UNION ALL
   SELECT 'type ' || t.typname FROM pg_type t
-  WHERE t.typnamespace = current_schema()::regnamespace AND t.typtype IN ('e', 'd', 'r')
+  WHERE t.typnamespace = current_schema()::regnamespace AND t.typtype IN ('e', 'r')
 ) AS other ORDER BY what COLLATE "C"`

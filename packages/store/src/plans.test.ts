@@ -5,14 +5,14 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { CLAIM, CLAIM_SUSPECT, NEXT_DUE, TAKE_AGAIN } from './claims.ts'
-import { COMMIT, COMMIT_WITH_FAMILY, PARK, RELEASE, WHERE_NOW } from './commits.ts'
+import { COMMIT, COMMIT_ONE, COMMIT_WITH_FAMILY, PARK, RELEASE, WHERE_NOW } from './commits.ts'
 import { createDefinitions } from './definitions.ts'
 import { createHistory } from './history.ts'
 import { newSagaId } from './ids.ts'
 import { createLane, JOIN_SETTINGS, SETTINGS, type Statement } from './lane.ts'
 import { createMailbox } from './mailbox.ts'
 import { createQueries } from './queries.ts'
-import { HOLDERS, INSERT } from './starts.ts'
+import { HOLDERS, INSERT, INSERT_ONE } from './starts.ts'
 import type { Tables } from './tables.ts'
 import { createStage, eventually, heldAs, success, transitionOf } from './testing.ts'
 import { LEASES, OFFER, PULSE, SESSION_SETTINGS, SWEEP } from './workers.ts'
@@ -117,6 +117,7 @@ const onIndexLane: [Statement, string[]][] = [
   [TAKE_AGAIN, ['sagas_pk']],
   [NEXT_DUE, ['sagas_ready_idx', 'sagas_suspect_idx']],
   [COMMIT, ['sagas_pk']],
+  [COMMIT_ONE, ['sagas_pk']],
   [WHERE_NOW, ['saga_history_pk', 'sagas_pk']],
   [RELEASE, ['sagas_pk']],
   [PARK, ['sagas_pk']],
@@ -171,7 +172,8 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
   })
 
   test.runIf(canExplainLanes).each<[Statement, string[]]>([
-    [INSERT, []],
+    [INSERT, ['workers_alive_idx']],
+    [INSERT_ONE, ['workers_alive_idx']],
     [HOLDERS, ['sagas_start_key_once']],
   ])('on the lanes of the starts: $name', async ({ text }, wanted) => {
     const { indexes, ...read } = await explain(text, { settings: [...SETTINGS, JOIN_SETTINGS.hash] })
