@@ -3,12 +3,13 @@ import { expect, onTestFinished, test, vi } from 'vitest'
 import { createWaitHub } from './wait-hub.ts'
 
 /** A database that knows who rests, and counts how often and about how many it is asked. */
-function hubOf(options: { maxWaiters?: number; takesMs?: number } = {}) {
+function hubOf(options: { maxWaiters?: number; takesMs?: number; isTold?: boolean } = {}) {
   const rests = new Set<string>()
   const asked: string[][] = []
   let fails = false
   const hub = createWaitHub({
     maxWaiters: options.maxWaiters ?? 100,
+    isTold: options.isTold ?? false,
     async resting(ids) {
       asked.push([...ids])
       await new Promise((resolve) => setTimeout(resolve, options.takesMs ?? 0))
@@ -41,6 +42,25 @@ test('who has rested goes, and the others stay', async () => {
   expect(hub.waiting).toBe(1)
   rests.add('b')
   expect(await b).toBe('b at rest')
+})
+
+test('whoever waits for what is told of goes at once, and the database is asked about the others, later', async () => {
+  vi.useFakeTimers({ toFake: ['performance', 'setTimeout', 'clearTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const { hub, rests, asked } = hubOf({ isTold: true })
+  const waits = ['a', 'a', 'b'].map((id) => hub.wait(id, 10_000))
+  hub.tell('a')
+  hub.tell('nobody waits for this')
+  expect(await Promise.all(waits.slice(0, 2))).toEqual([undefined, undefined])
+  expect(hub.waiting).toBe(1)
+  await vi.advanceTimersByTimeAsync(49)
+  expect(asked).toEqual([])
+  rests.add('b')
+  await vi.advanceTimersByTimeAsync(20)
+  expect(await waits[2]).toBe('b at rest')
+  expect(asked).toEqual([['b']])
+  hub.tell('b')
+  expect(hub.waiting).toBe(0)
 })
 
 test('time up, a caller gone and a closed hub are answered with nothing, and forgotten', async () => {

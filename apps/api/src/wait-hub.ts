@@ -10,10 +10,12 @@ import { Problem } from '@backstitch/core'
  */
 export type WaitHub<Found> = {
   /**
-   * Resolves to what was found when the saga had ended or needed a person, and to undefined when time is up, the caller has
-   * gone or the hub is closed. Throws a `Problem` when too many are waiting.
+   * Resolves to what was found when the saga had ended or needed a person, and to undefined when that was only told,
+   * when time is up, the caller has gone or the hub is closed. Throws a `Problem` when too many are waiting.
    */
   wait(sagaId: string, timeoutMs: number, signal?: AbortSignal): Promise<Found | undefined>
+  /** This saga has just ended, or needs a person: whoever waits for it may read it. */
+  tell(sagaId: string): void
   readonly waiting: number
   /** Everybody is answered now, and whoever comes later at once. */
   close(): void
@@ -29,6 +31,7 @@ type Waiter<Found> = {
 const LATENESS = 0.15
 const SHORTEST_MS = 1
 const LONGEST_MS = 100
+const TOLD_MS = 50
 /** Waits that are older than a few of these ask together. */
 const GRAIN_MS = 20
 const AFTER_FAILURE_MS = 250
@@ -37,9 +40,13 @@ export function createWaitHub<Found>(options: {
   /** Those of these that have ended, or need a person, by id. */
   resting: (sagaIds: readonly string[]) => Promise<ReadonlyMap<string, Found>>
   maxWaiters: number
+  /** Most ends are told of by `tell`: nobody asks before a while has passed. */
+  isTold?: boolean
 }): WaitHub<Found> {
   const { resting, maxWaiters } = options
+  const firstAskMs = options.isTold === true ? TOLD_MS : SHORTEST_MS
   const waiters = new Set<Waiter<Found>>()
+  const waitersOf = new Map<string, Set<Waiter<Found>>>()
   let timer: NodeJS.Timeout | undefined
   let timerAt = Number.POSITIVE_INFINITY
   let asking = false
@@ -53,6 +60,13 @@ export function createWaitHub<Found>(options: {
     clearTimeout(timer)
     timerAt = at
     timer = setTimeout(() => void ask(), Math.max(0, at - performance.now()))
+  }
+
+  function forget(waiter: Waiter<Found>): void {
+    waiters.delete(waiter)
+    const others = waitersOf.get(waiter.sagaId)
+    others?.delete(waiter)
+    if (others?.size === 0) waitersOf.delete(waiter.sagaId)
   }
 
   async function ask(): Promise<void> {
@@ -96,18 +110,24 @@ export function createWaitHub<Found>(options: {
         const waiter: Waiter<Found> = {
           sagaId,
           since,
-          askAt: since + SHORTEST_MS,
+          askAt: since + firstAskMs,
           settle(found) {
             clearTimeout(timeout)
             signal?.removeEventListener('abort', giveUp)
-            waiters.delete(waiter)
+            forget(waiter)
             resolve(found)
           },
         }
         signal?.addEventListener('abort', giveUp)
         waiters.add(waiter)
+        const others = waitersOf.get(sagaId)
+        if (others === undefined) waitersOf.set(sagaId, new Set([waiter]))
+        else others.add(waiter)
         plan(waiter.askAt)
       })
+    },
+    tell(sagaId) {
+      for (const waiter of waitersOf.get(sagaId) ?? []) waiter.settle(undefined)
     },
     get waiting() {
       return waiters.size

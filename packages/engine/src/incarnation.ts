@@ -49,6 +49,7 @@ export type IncarnationOptions = {
   publicUrl: string | undefined
   log: Logger
   counters: Counters
+  onRest(sagaId: string): void
 }
 
 /** The end of the grace period is kept for letting go of what has not ended by then: whoever stops us may kill us after it. */
@@ -101,6 +102,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     counters,
     leaseMs,
     log,
+    onRest: options.onRest,
     onDueAt: (at) => claimLoop?.wakeIn(at - store.clock.now()),
     onDue: (due) => {
       wakeFor(due)
