@@ -18,13 +18,13 @@ export type Report = {
 export async function measure(
   scenario: Scenario,
   ground: Ground,
-  options: ScenarioOptions & { rounds: number; only: string | undefined },
+  options: ScenarioOptions & { rounds: number; only: readonly string[] | undefined },
 ): Promise<Report> {
   const { only, say } = options
   const rounds = scenario.once === true ? 1 : options.rounds
   const contenders = scenario
     .contenders(options)
-    .filter(({ name }) => only === undefined || name.includes(only))
+    .filter(({ name }) => only === undefined || only.some((part) => name.includes(part)))
   const open: { contender: Contender; running: Running; rounds: Figures[] }[] = []
   try {
     for (const contender of contenders) {
