@@ -134,7 +134,10 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     services: services.report,
     onMail: runner.poke,
     onFreed: () => claimLoop?.wake(),
-    onLeases: (leases) => takeAgain(store, runner, leases, log),
+    onLeases: (leases) => {
+      const unexpected = leases.filter(({ sagaId }) => claimLoop?.expects(sagaId) !== true)
+      return takeAgain(store, runner, unexpected, log)
+    },
   })
   claimLoop = createClaimLoop({ claims: store.claims, runner, queues, concurrency, pollMs, log })
   const scheduler = createScheduler({ store, schemas, counters, log })
