@@ -1,3 +1,4 @@
+import type { Saga } from '@backstitch/core'
 import { createInputSchemas, type InputSchemas } from '@backstitch/input-schema'
 import type { ApiStore, Slot } from '@backstitch/store'
 import fastify, {
@@ -43,7 +44,7 @@ export type Door = {
   store: () => ApiStore
   starting: Starting
   schemas: InputSchemas
-  hub: WaitHub
+  hub: WaitHub<Saga>
   metrics: Metrics
   isStopping: () => boolean
 }
