@@ -94,7 +94,7 @@ CREATE INDEX sagas_attention_idx ON sagas USING btree (status, created_at DESC, 
 CREATE INDEX sagas_created_idx ON sagas USING btree (created_at DESC, saga_id DESC);
 CREATE INDEX sagas_key_idx ON sagas USING btree (saga_key) WHERE (saga_key IS NOT NULL);
 CREATE INDEX sagas_owner_idx ON sagas USING btree (owner) WHERE (owner IS NOT NULL);
-CREATE INDEX sagas_ready_idx ON sagas USING btree (queue, due_at) WHERE (due_at IS NOT NULL);
+CREATE INDEX sagas_ready_idx ON sagas USING btree (queue, definition_name, due_at) WHERE (due_at IS NOT NULL);
 CREATE UNIQUE INDEX sagas_start_key_once ON sagas USING btree (bucket, start_key) WHERE (start_key IS NOT NULL);
 CREATE INDEX sagas_suspect_idx ON sagas USING btree (due_at) WHERE ((leases_lost >= 2) AND (due_at IS NOT NULL));
 CREATE INDEX sagas_tags_idx ON sagas USING gin (tags jsonb_path_ops) WHERE ((tags)::jsonb <> '{}'::jsonb);

@@ -9,8 +9,11 @@ import type { Place } from './place.ts'
 export type Installation = {
   store: ApiStore
   worker: Worker
-  /** Starts a saga and resolves when the commit that ended it has been answered. */
-  runOne(input?: Json): Promise<void>
+  /**
+   * Starts a saga and resolves when the commit that ended it has been answered. `apart`: as if by another process, so that the
+   * worker has to claim it.
+   */
+  runOne(input?: Json, how?: { apart: boolean }): Promise<void>
   close(): Promise<void>
 }
 
@@ -41,10 +44,12 @@ export async function install(
   return {
     store,
     worker,
-    async runOne(input = { orderId: 'o-1', amount: 4200 }) {
+    async runOne(input = { orderId: 'o-1', amount: 4200 }, { apart } = { apart: false }) {
       const inputBytes = byteLength(JSON.stringify(input))
-      const { sagaId } = await store.starts.start({ definition, input, inputBytes, requestHash: 'bench' })
-      store.wakeups.due(definition.queue)
+      const request = { definition, input, inputBytes, requestHash: 'bench' }
+      const slot = apart ? undefined : worker.slot(definition.queue)
+      const { sagaId } = await store.starts.start(request, slot)
+      if (slot === undefined) store.wakeups.due(definition.queue)
       if (early.delete(sagaId)) return
       await new Promise<void>((resolve) => ended.set(sagaId, resolve))
     },

@@ -17,7 +17,7 @@ export function ours(options: {
     name,
     async open(place) {
       const meter = await createMeter(place)
-      const installation = await install(place, saga, { concurrency: Math.max(200, inFlight) })
+      const installation = await install(place, saga, { concurrency: Math.max(200, 2 * inFlight) })
       return {
         run: () => load({ meter, count, inFlight, stepsEach: transitions, one: () => installation.runOne() }),
         async close() {

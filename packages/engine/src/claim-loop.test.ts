@@ -17,6 +17,7 @@ function stage({ takesMs }: { takesMs: () => number }) {
   let backlog = 0
   const one = (leasesLost: number): Claimed => ({
     lease: { bucket: 0, sagaId: String(claimed), epoch: 1 },
+    queue: 'some',
     definition: { name: 'some', version: 1 },
     version: 1,
     state: { unreadable: 'never read here' },

@@ -1,4 +1,4 @@
-import type { Claims } from '@backstitch/store'
+import type { Claims, Slot } from '@backstitch/store'
 import type { Logger } from 'pino'
 import { createComplaints } from './complaints.ts'
 import type { Runner } from './runner.ts'
@@ -8,8 +8,12 @@ export type ClaimLoop = {
   start(): void
   /** Something may be due now. */
   wake(): void
+  /** A slot for a saga that is about to be started in this process, if there is one to spare. */
+  slot(): Pick<Slot, 'fill' | 'leave'> | undefined
   /** Something will be due at this many milliseconds from now. */
   wakeIn(ms: number): void
+  /** Slots whose starts have not been answered yet. */
+  readonly kept: number
   /** Resolves when no claim is under way and none will follow. */
   stop(): Promise<void>
 }
@@ -48,8 +52,12 @@ export function createClaimLoop({
   let woken = false
   let alarm: (() => void) | undefined
   let turn = 0
-  /** The last claim found as much as it could take: there is probably more. */
+  /** By queue: the definition that was served last. */
+  const servedLast = new Map<string, string>()
+  /** The last claim found as much as it could take, or there was no slot for a start: there is probably more. */
   let backlog = false
+  /** Slots kept for sagas that are being started. */
+  let kept = 0
   /** A saga that may kill its worker is run by a worker that holds nothing else (S19). */
   let mode: 'open' | 'emptying' | 'alone' = 'open'
   const patienceMs = SUSPECT_PATIENCE_MS * (1 + Math.random())
@@ -73,21 +81,24 @@ export function createClaimLoop({
   async function claimOnce(): Promise<number> {
     if (mode === 'alone') return pollMs
     if (mode === 'emptying') {
-      if (runner.holds === 0) return runSuspect()
+      if (isEmpty()) return runSuspect()
       if (await goesOnEmptying()) return pollMs
     }
-    const room = concurrency - runner.holds
+    const room = concurrency - runner.holds - kept
     if (room <= 0) return pollMs
     const limit = Math.min(room, MAX_CLAIM)
-    const claimed = await claims.claim(inTurn(), limit)
-    for (const one of claimed) void runner.run(one).then(whenRoom)
+    const claimed = await claims.claim(inTurn(), limit, servedLast)
+    for (const one of claimed) {
+      servedLast.set(one.queue, one.definition.name)
+      void runner.run(one).then(whenRoom)
+    }
     backlog = claimed.length === limit
     const now = performance.now()
     if (backlog && now - lookedAt < LOOK_MS) return 0
     lookedAt = now
     const { dueMs = pollMs, suspectWaitingMs } = await claims.nextDueMs(queues)
     if (suspectWaitingMs !== undefined) {
-      if (runner.holds === 0) return runSuspect()
+      if (isEmpty()) return runSuspect()
       if (suspectWaitingMs > patienceMs && now > emptyingTurnsAt) {
         mode = 'emptying'
         emptyingTurnsAt = now + emptyingMs
@@ -132,7 +143,30 @@ export function createClaimLoop({
     return pollMs
   }
 
-  /** Each queue comes first in turn, so that a full one does not starve the others. */
+  function isEmpty(): boolean {
+    return runner.holds + kept === 0
+  }
+
+  /** What waits in the database comes first: no start overtakes it. */
+  function slot(): Pick<Slot, 'fill' | 'leave'> | undefined {
+    if (stopped || mode !== 'open' || backlog) return undefined
+    if (runner.holds + kept >= concurrency) {
+      backlog = true
+      return undefined
+    }
+    kept++
+    return {
+      leave() {
+        kept--
+      },
+      fill(claimed) {
+        kept--
+        void runner.run(claimed).then(whenRoom)
+      },
+    }
+  }
+
+  /** Each queue comes first in turn, and in it each definition, so that a full one does not starve the others. */
   function inTurn(): string[] {
     turn = (turn + 1) % Math.max(queues.length, 1)
     return [...queues.slice(turn), ...queues.slice(0, turn)]
@@ -140,7 +174,7 @@ export function createClaimLoop({
 
   /** With a backlog a full worker claims again only when a good part of it is free: many sagas a claim, not one. */
   function whenRoom(): void {
-    const { holds } = runner
+    const holds = runner.holds + kept
     if (holds === 0 || (backlog && concurrency - holds >= concurrency / 4)) {
       if (backlog || mode === 'emptying') wake()
     }
@@ -168,6 +202,10 @@ export function createClaimLoop({
       looping ??= loop()
     },
     wake,
+    slot,
+    get kept() {
+      return kept
+    },
     wakeIn(ms) {
       // The loop looks at least that often by itself.
       if (ms < pollMs) setTimeout(wake, Math.max(0, ms)).unref()

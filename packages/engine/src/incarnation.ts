@@ -1,6 +1,12 @@
 import { checkJson, entryOf, type Json, type SagaModule } from '@backstitch/core'
 import { createInputSchemas } from '@backstitch/input-schema'
-import { type Lease, openWorkerStore, type ServiceReport, type WorkerStore } from '@backstitch/store'
+import {
+  type Lease,
+  openWorkerStore,
+  type ServiceReport,
+  type Slot,
+  type WorkerStore,
+} from '@backstitch/store'
 import type { Logger } from 'pino'
 import { type Abilities, createMissing, MOST_MS } from './attempt/missing.ts'
 import { createParticipants } from './attempt/participants.ts'
@@ -23,6 +29,7 @@ export type Incarnation = {
   readonly holds: number
   services(): ServiceReport
   readonly store: WorkerStore
+  slot(queue: string): Slot | undefined
   /** Resolves when this incarnation is dead, with the reason; never if it is stopped first. */
   readonly died: Promise<string>
   /** Lets running attempts end, at most this long; releases the rest (S21). */
@@ -139,6 +146,11 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
   scheduler.start()
   log.info({ queues, concurrency, leaseMs }, 'worker ready')
 
+  function slot(queue: string): Slot | undefined {
+    const free = serves.has(queue) ? claimLoop?.slot() : undefined
+    return free && { workerId, ...free }
+  }
+
   async function drop(): Promise<void> {
     runner.forsake()
     heartbeat.stop()
@@ -156,6 +168,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
       return runner.holds
     },
     services: services.report,
+    slot,
     died: heartbeat.died,
     drop,
     async stop(graceMs) {
@@ -166,7 +179,8 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
       void Promise.all([claimLoop?.stop(), scheduler.stop()]).then(() => {
         claiming = false
       })
-      await until(() => !claiming && runner.holds === 0, end - performance.now())
+      const isEmpty = () => runner.holds === 0 && claimLoop?.kept === 0
+      await until(() => !claiming && isEmpty(), end - performance.now())
       if (runner.holds > 0) {
         log.warn({ holds: runner.holds }, 'the grace period is nearly over; cutting running attempts short')
         runner.interrupt()

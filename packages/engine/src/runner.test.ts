@@ -86,7 +86,9 @@ function stage(
       }),
     )
     const lease = { bucket: 0, sagaId: 'saga', epoch }
-    return { lease, definition: state.definition, version: 1, state, leasesLost: 0, mailSeq: 0, mailSeen: 0 }
+    const { definition } = state
+    const claim = { version: 1, leasesLost: 0, mailSeq: 0, mailSeen: 0 }
+    return { lease, queue: definition.name, definition, state, ...claim }
   }
   return { runner, claimed, posted, kinds, submit }
 }

@@ -22,7 +22,7 @@ export type Stage = {
   worker(options?: Partial<WorkerOptions>): Promise<Worker>
   register(document: Json): Promise<Registered>
   /** Registers a definition and starts a saga of it. */
-  start(definition: Json, input?: Json, more?: { deadlineMs?: number }): Promise<string>
+  start(definition: Json, input?: Json, more?: { deadlineMs?: number; beside?: Worker }): Promise<string>
   saga(sagaId: string): Promise<Saga>
   /** Waits until what is seen satisfies: looks every few milliseconds, fails after ten seconds with what it saw last. */
   eventually(sagaId: string, holds: (saga: Saga) => boolean): Promise<Saga>
@@ -81,11 +81,13 @@ export async function createStage(): Promise<Stage> {
       return worker
     },
 
-    async start(document, input = null, more = {}) {
+    async start(document, input = null, { beside, ...more } = {}) {
       const definition = await register(document)
       const inputBytes = byteLength(JSON.stringify(input))
-      const answer = await store.starts.start({ definition, input, inputBytes, requestHash: 'test', ...more })
-      store.wakeups.due(definition.queue)
+      const slot = beside?.slot(definition.queue)
+      const request = { definition, input, inputBytes, requestHash: 'test', ...more }
+      const answer = await store.starts.start(request, slot)
+      if (slot === undefined) store.wakeups.due(definition.queue)
       return answer.sagaId
     },
   }

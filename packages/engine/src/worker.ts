@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { DEFAULT_QUEUE, queueOf, type SagaModule } from '@backstitch/core'
-import type { ServiceReport } from '@backstitch/store'
+import type { ServiceReport, Slot } from '@backstitch/store'
 import type { Logger } from 'pino'
 import { type CounterSnapshot, createCounters } from './counters.ts'
 import { createIncarnation, type Incarnation } from './incarnation.ts'
@@ -42,6 +42,11 @@ export type Worker = {
   /** Changes when the worker had to go on under another id; undefined before it has started. */
   readonly workerId: string | undefined
   readonly holds: number
+  /**
+   * A slot for a saga that this process is about to start, for `store.starts.start`: it then belongs to this worker from the
+   * commit that starts it, and needs no claim. Undefined where the queue is not served, there is no room, or others wait for it.
+   */
+  slot(queue: string): Slot | undefined
   counters(): CounterSnapshot
   /** How it stands with what it calls, by the name of the service, or the origin of a plain URL. */
   services(): ServiceReport
@@ -131,6 +136,7 @@ export function createWorker(options: WorkerOptions): Worker {
     get holds() {
       return current?.holds ?? 0
     },
+    slot: (queue) => (stopping === undefined ? current?.slot(queue) : undefined),
     counters: () => counters.snapshot(),
     services: () => current?.services() ?? {},
     async check() {

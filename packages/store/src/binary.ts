@@ -37,7 +37,7 @@ export function boolArray(values: readonly boolean[]): Buffer {
   return fixed(BOOL, values, 1, (buffer, value, at) => buffer.writeUInt8(value ? 1 : 0, at))
 }
 
-export function uuidArray(values: readonly string[]): Buffer {
+export function uuidArray(values: readonly (string | undefined)[]): Buffer {
   return fixed(UUID, values, 16, (buffer, value, at) => {
     const written = buffer.write(value.replaceAll('-', ''), at, 16, 'hex')
     if (written !== 16) throw new RangeError(`"${value}" is not a UUID`)

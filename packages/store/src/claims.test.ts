@@ -5,8 +5,14 @@ import { createStage, order, type Stage } from './testing.ts'
 const letter = { kind: 'cancel', actor: 'ada', reason: 'changed my mind' } as const
 
 /** So many sagas of a queue, due one after the other: the first has waited longest. By their places in that order. */
-async function due(stage: Stage, count: number, queue = 'order', agoS = 3_600): Promise<string[]> {
-  const definition = await stage.register({ ...order, name: queue })
+async function due(
+  stage: Stage,
+  count: number,
+  queue = 'order',
+  agoS = 3_600,
+  name = queue,
+): Promise<string[]> {
+  const definition = await stage.register({ ...order, name, queue })
   const ids = await Promise.all(Array.from({ length: count }, () => stage.start(definition)))
   await stage.sql(
     `UPDATE sagas s SET due_at = now() - interval '1 second' * ($2::int - i.n)
@@ -116,6 +122,62 @@ describe('a claim', () => {
       expect(await worker.claims.takeAgain([{ bucket, sagaId: ids[0] ?? '', epoch: 0 }])).toEqual([])
     },
   )
+})
+
+describe('the definitions of one queue take turns (S20)', () => {
+  const namesOf = (claimed: Claimed[]) => claimed.map(({ definition }) => definition.name)
+  const turnsOf = (names: string[]) => names.filter((name, n) => name !== names[n - 1])
+
+  test('from the one after that which had the last turn, and round; of each the oldest first', async () => {
+    const stage = await createStage()
+    const worker = await stage.worker()
+    const idsOfB = await due(stage, 3, 'shared', 10, 'b')
+    await due(stage, 3, 'shared', 3_600, 'a')
+    await due(stage, 3, 'shared', 60, 'c')
+    const claim = (limit: number, after: string) =>
+      worker.claims.claim(['shared'], limit, new Map([['shared', after]]))
+
+    const first = await claim(2, 'a')
+    expect(idsOf(first)).toEqual(idsOfB.slice(0, 2))
+    expect(namesOf(await claim(3, 'b'))).toEqual(['c', 'c', 'c'])
+    expect(namesOf(await claim(9, 'b'))).toEqual(['a', 'a', 'a', 'b'])
+  })
+
+  test('so that one with thousands does not keep another waiting with its ten', async () => {
+    const stage = await createStage()
+    const worker = await stage.worker()
+    await due(stage, 1, 'shared', 3_600, 'many')
+    await stage.sql(`
+      INSERT INTO sagas (bucket, saga_id, definition_name, definition_version, queue, status, state, request_hash,
+                         created_at, updated_at, due_at)
+      SELECT get_byte(uuid_send(id), 15), id, s.definition_name, 1, s.queue, s.status, s.state, 'h', now(), now(), s.due_at
+      FROM sagas s, LATERAL (SELECT gen_random_uuid() AS id FROM generate_series(1, 5000) AS n WHERE s.saga_id IS NOT NULL) x`)
+    await due(stage, 10, 'shared', 10, 'few')
+    const after = new Map<string, string>()
+    const turns: string[][] = []
+    for (let n = 0; n < 4; n++) {
+      const claimed = await worker.claims.claim(['shared'], 50, after)
+      for (const { queue, definition } of claimed) after.set(queue, definition.name)
+      turns.push(turnsOf(namesOf(claimed)))
+    }
+    // From the beginning: the few come first by name, are done with, and are asked for again after each turn of the many.
+    expect(turns).toEqual([['few', 'many'], ['many'], ['many'], ['many']])
+    await due(stage, 10, 'shared', 10, 'zero')
+    expect(turnsOf(namesOf(await worker.claims.claim(['shared'], 50, after)))).toEqual(['zero', 'many'])
+  })
+
+  test('and one whose sagas all wait for later, or are suspects, loses its turn', async () => {
+    const stage = await createStage()
+    const worker = await stage.worker()
+    await due(stage, 2, 'shared', 60, 'later')
+    await stage.sql(`UPDATE sagas SET due_at = now() + interval '1 hour'`)
+    await due(stage, 2, 'shared', 60, 'suspect')
+    await stage.sql(`UPDATE sagas SET leases_lost = 2 WHERE definition_name = 'suspect'`)
+    const ids = await due(stage, 2, 'shared', 60, 'zz')
+    expect(idsOf(await worker.claims.claim(['shared'], 9))).toEqual(ids)
+    const { dueMs } = await worker.claims.nextDueMs(['shared'])
+    expect(dueMs).toBeGreaterThan(3_500_000)
+  })
 })
 
 describe('queues (S20)', () => {

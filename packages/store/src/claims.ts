@@ -6,6 +6,7 @@ import { createLane, type LaneOptions, type Statement } from './lane.ts'
 /** A saga that now belongs to this worker, as it stood when it was claimed. */
 export type Claimed = {
   lease: Lease
+  queue: string
   definition: { name: string; version: number }
   version: number
   /** The state, or a sentence that says why it cannot be read (S29). */
@@ -16,8 +17,12 @@ export type Claimed = {
 }
 
 export type Claims = {
-  /** Takes up to `limit` due sagas of these queues, oldest first, and any with unread mail (S20). */
-  claim(queues: readonly string[], limit: number): Promise<Claimed[]>
+  /**
+   * Takes up to `limit` due sagas of these queues, and any with unread mail (S20). The queues come in the order given, the
+   * definitions of each in the order of their names, from the one after that which `after` has for the queue, and round; of
+   * each the oldest first.
+   */
+  claim(queues: readonly string[], limit: number, after?: ReadonlyMap<string, string>): Promise<Claimed[]>
   /**
    * Takes the one saga that has waited longest among those whose last two workers died over it (S19). It is run alone.
    */
@@ -46,7 +51,10 @@ export function createClaims(options: LaneOptions & { workerId: string }, clock:
   }
 
   return {
-    claim: (queues, limit) => take(CLAIM, [options.workerId, queues, limit]),
+    claim: (queues, limit, after) => {
+      const starts = queues.map((queue) => after?.get(queue) ?? '')
+      return take(CLAIM, [options.workerId, queues, starts, limit])
+    },
     claimSuspect: (queues) => take(CLAIM_SUSPECT, [options.workerId, queues]),
 
     takeAgain: (leases) =>
@@ -77,11 +85,36 @@ UPDATE sagas s SET owner = $1::uuid, epoch = s.epoch + 1, due_at = NULL
 FROM c
 WHERE s.bucket = c.bucket AND s.saga_id = c.saga_id
 RETURNING s.bucket, s.saga_id, s.epoch, s.version, s.definition_name, s.definition_version, s.leases_lost, s.mail_seq,
-          s.mail_seen, ${DATABASE_NOW.replace('clock_timestamp()', 'now()')}, s.state`
+          s.mail_seen, ${DATABASE_NOW.replace('clock_timestamp()', 'now()')}, s.state, s.queue`
+
+/** Of queue `q`: the next definition after `name` that has anything due, now or later, by one look into the index. */
+const nextAfter = (name: string) => `
+      (SELECT s.definition_name FROM sagas s WHERE s.queue = q.queue AND s.definition_name > ${name} AND s.due_at IS NOT NULL
+       ORDER BY s.definition_name LIMIT 1)`
+
+const isUpTo = (name: string, high: string) =>
+  `${name} IS NOT NULL AND (${high} IS NULL OR ${name} <= ${high})`
+
+/** All such definitions, from the one after `low` to `high`, or to the last. Only as many are looked up as are asked for. */
+const namesBetween = (low: string, high: string) => `(
+    WITH RECURSIVE n AS (
+      SELECT ${nextAfter(low)} AS name
+      UNION ALL
+      SELECT ${nextAfter('n.name')} FROM n WHERE ${isUpTo('n.name', high)}
+    )
+    SELECT name FROM n WHERE ${isUpTo('name', high)}
+  )`
+
+/** Of one definition of a queue, oldest first, and no more than is still wanted: the rest waits there in its order (F07). */
+const DUE_OF_NAME = `(
+    SELECT s.bucket, s.saga_id FROM sagas s
+    WHERE s.queue = q.queue AND s.definition_name = n.name AND s.due_at <= now() AND s.leases_lost < 2 AND s.mail_seq = s.mail_seen
+    ORDER BY s.due_at LIMIT $4::int4 FOR UPDATE SKIP LOCKED
+  )`
 
 /**
- * Mail first: it asks for little, and an operator waits for it. Then each queue in the caller's order, oldest first, and no
- * more than is still wanted; what one queue has too much of waits there in its order (F07).
+ * Mail first: it asks for little, and an operator waits for it. Then the queues, and in each its definitions, from the one
+ * whose turn it is and round (S20).
  */
 export const CLAIM: Statement = {
   name: 'claim',
@@ -90,18 +123,16 @@ WITH c AS (
   SELECT m.bucket, m.saga_id FROM (
     SELECT s.bucket, s.saga_id FROM sagas s
     WHERE s.mail_seq > s.mail_seen AND s.owner IS NULL AND s.due_at <= now() AND s.leases_lost < 2
-    ORDER BY s.due_at LIMIT $3::int4 FOR UPDATE SKIP LOCKED
+    ORDER BY s.due_at LIMIT $4::int4 FOR UPDATE SKIP LOCKED
   ) m
   WHERE ${ALIVE}
   UNION ALL
-  SELECT d.bucket, d.saga_id FROM unnest($2::text[]) AS q(queue)
-  CROSS JOIN LATERAL (
-    SELECT s.bucket, s.saga_id FROM sagas s
-    WHERE s.queue = q.queue AND s.due_at <= now() AND s.leases_lost < 2 AND s.mail_seq = s.mail_seen
-    ORDER BY s.due_at LIMIT $3::int4 FOR UPDATE SKIP LOCKED
-  ) d
+  SELECT d.bucket, d.saga_id FROM unnest($2::text[], $3::text[]) AS q(queue, after)
+  CROSS JOIN LATERAL (VALUES (q.after, NULL::text), ('', q.after)) AS pass(low, high)
+  CROSS JOIN LATERAL ${namesBetween('pass.low', 'pass.high')} AS n
+  CROSS JOIN LATERAL ${DUE_OF_NAME} AS d
   WHERE ${ALIVE}
-  LIMIT $3::int4
+  LIMIT $4::int4
 )${TAKE}`,
 }
 
@@ -131,18 +162,33 @@ export const NEXT_DUE: Statement = {
   name: 'next_due',
   text: `
 SELECT
-  (SELECT min(d.ms) FROM unnest($1::text[]) AS q(queue) CROSS JOIN LATERAL (
+  (SELECT min(d.ms) FROM unnest($1::text[]) AS q(queue)
+   CROSS JOIN LATERAL ${namesBetween("''", 'NULL::text')} AS n
+   CROSS JOIN LATERAL (
      SELECT (extract(epoch FROM s.due_at - now()) * 1000)::float8 AS ms FROM sagas s
-     WHERE s.queue = q.queue AND s.due_at > now() ORDER BY s.due_at LIMIT 1) d),
+     WHERE s.queue = q.queue AND s.definition_name = n.name AND s.due_at > now() ORDER BY s.due_at LIMIT 1) d),
   (SELECT (extract(epoch FROM now() - s.due_at) * 1000)::float8 FROM sagas s
    WHERE s.leases_lost >= 2 AND s.due_at <= now() AND (s.queue = ANY($1::text[]) OR s.mail_seq > s.mail_seen) ORDER BY s.due_at LIMIT 1)`,
 }
 
 function decode(row: unknown[]): Claimed {
-  const [bucket, sagaId, epoch, version, name, definitionVersion, leasesLost, mailSeq, mailSeen, , document] =
-    row
+  const [
+    bucket,
+    sagaId,
+    epoch,
+    version,
+    name,
+    definitionVersion,
+    leasesLost,
+    mailSeq,
+    mailSeen,
+    ,
+    document,
+    queue,
+  ] = row
   return {
     lease: { bucket: Number(bucket), sagaId: String(sagaId), epoch: Number(epoch) },
+    queue: String(queue),
     version: Number(version),
     definition: { name: String(name), version: Number(definitionVersion) },
     leasesLost: Number(leasesLost),

@@ -41,7 +41,7 @@ export function columnsOf<Row>() {
     int4: maker<number>('int4', TYPES.int4),
     int8: maker<number>('int8', TYPES.int8),
     bool: maker<boolean>('bool', TYPES.bool),
-    uuid: maker<string>('uuid', TYPES.uuid),
+    uuid: maker<string | undefined>('uuid', TYPES.uuid),
     text: maker<string | undefined>('text', TYPES.text),
     json: maker<string>('json', TYPES.json),
     jsonb: maker<string>('jsonb', TYPES.jsonb),

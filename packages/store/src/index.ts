@@ -12,6 +12,6 @@ export { type Letter, type Mailbox, type Posted, UnknownLetter } from './mailbox
 export { migrate } from './migrate.ts'
 export type { Place, Queries, Stats } from './queries.ts'
 export type { DueSchedule, Fired, Gone, Schedules } from './schedules.ts'
-export type { StartAnswer, StartRequest, Starts } from './starts.ts'
+export type { Slot, StartAnswer, StartRequest, Starts } from './starts.ts'
 export { type ApiStore, openApiStore, openWorkerStore, type WorkerStore } from './store.ts'
 export type { Pulse, ServiceReport, Session } from './workers.ts'

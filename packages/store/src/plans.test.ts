@@ -12,7 +12,7 @@ import { newSagaId } from './ids.ts'
 import { createLane, JOIN_SETTINGS, SETTINGS, type Statement } from './lane.ts'
 import { createMailbox } from './mailbox.ts'
 import { createQueries } from './queries.ts'
-import { HOLDERS, INSERT } from './starts.ts'
+import { HOLDERS, INSERT, INSERT_ONE } from './starts.ts'
 import type { Tables } from './tables.ts'
 import { createStage, eventually, heldAs, success, transitionOf } from './testing.ts'
 import { LEASES, OFFER, PULSE, SESSION_SETTINGS, SWEEP } from './workers.ts'
@@ -172,7 +172,8 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
   })
 
   test.runIf(canExplainLanes).each<[Statement, string[]]>([
-    [INSERT, []],
+    [INSERT, ['workers_alive_idx']],
+    [INSERT_ONE, ['workers_alive_idx']],
     [HOLDERS, ['sagas_start_key_once']],
   ])('on the lanes of the starts: $name', async ({ text }, wanted) => {
     const { indexes, ...read } = await explain(text, { settings: [...SETTINGS, JOIN_SETTINGS.hash] })

@@ -1,7 +1,8 @@
 import type { SagaState } from '@backstitch/core'
 import { describe, expect, test } from 'vitest'
+import type { Claimed } from './claims.ts'
 import { bucketOf, bucketOfKey, isSagaId, newSagaId } from './ids.ts'
-import type { StartAnswer } from './starts.ts'
+import type { Slot, StartAnswer } from './starts.ts'
 import { openApiStore } from './store.ts'
 import { createStage, eventually, order, requestFor, type Stage } from './testing.ts'
 
@@ -260,6 +261,66 @@ describe('a batch', () => {
   })
 })
 
+/** A slot that notes what became of it. */
+function slotOf(workerId: string): Slot & { became: (Claimed | 'left')[] } {
+  const became: (Claimed | 'left')[] = []
+  return {
+    workerId,
+    became,
+    fill: (claimed) => void became.push(claimed),
+    leave: () => void became.push('left'),
+  }
+}
+
+describe('a start beside a worker', () => {
+  test.each([1, 3])('leases the saga to it, as a claim would have: %i at once', async (count) => {
+    const stage = await createStage()
+    const worker = await stage.worker()
+    const definition = await stage.register()
+    const slots = Array.from({ length: count }, () => slotOf(worker.workerId))
+    const answers = await Promise.all(
+      slots.map((slot, n) => stage.api.starts.start(requestFor(definition, { input: { n } }), slot)),
+    )
+    for (const [n, { sagaId }] of answers.entries()) {
+      const row = await stage.row(sagaId)
+      expect(row).toMatchObject({ owner: worker.workerId, due_at: null, epoch: 1, version: 1 })
+      expect(slots[n]?.became).toHaveLength(1)
+      const [filled] = slots[n]?.became ?? []
+      const leases = filled === undefined || filled === 'left' ? [] : [filled.lease]
+      const [again] = await worker.claims.takeAgain(leases)
+      expect(filled).toEqual(again && { ...again, lease: { ...again.lease, epoch: 1 } })
+    }
+    expect(await worker.claims.claim(['order'], 10)).toEqual([])
+  })
+
+  test('that has been declared dead is due like any other (S17)', async () => {
+    const stage = await createStage()
+    const worker = await stage.worker()
+    const definition = await stage.register()
+    await worker.session.stop(worker.workerId)
+    const slot = slotOf(worker.workerId)
+    const { sagaId } = await stage.api.starts.start(requestFor(definition), slot)
+    expect(await stage.row(sagaId)).toMatchObject({ owner: null, epoch: 0, due_at: expect.any(Date) })
+    expect(slot.became).toEqual(['left'])
+  })
+
+  test('that was made before, or is refused, leaves the slot', async () => {
+    const stage = await createStage()
+    const worker = await stage.worker()
+    const definition = await stage.register()
+    const sagaId = await stage.start(definition, { sagaKey: 'o-1' })
+    const [again, refused] = [slotOf(worker.workerId), slotOf(worker.workerId)]
+    expect(await stage.api.starts.start(requestFor(definition, { sagaKey: 'o-1' }), again)).toMatchObject({
+      is: 'repeated',
+      sagaId,
+    })
+    const broken = requestFor({ ...definition, version: Number.NaN })
+    await expect(stage.api.starts.start(broken, refused)).rejects.toThrow('NaN')
+    expect([again.became, refused.became]).toEqual([['left'], ['left']])
+    expect((await stage.row(sagaId)).owner).toBeNull()
+  })
+})
+
 describe('a start whose answer was lost (F30)', () => {
   test.each([
     ['with a key', { sagaKey: 'o-1' }],
@@ -278,6 +339,26 @@ describe('a start whose answer was lost (F30)', () => {
     expect(await answer).toMatchObject({ is: 'started' })
     expect(await rowsOf(stage)).toEqual({ sagas: 2, entries: 2 })
     expect((await stage.row((await answer).sagaId)).status).toBe('running')
+    await store.close()
+  })
+
+  test('leaves its slot, and its worker finds it among its leases', async () => {
+    const stage = await createStage()
+    const worker = await stage.worker()
+    const definition = await stage.register()
+    const network = await stage.network()
+    const store = await openApiStore({ databaseUrl: network.url })
+    await store.starts.start(requestFor(definition))
+    network.when('start', network.swallowAnswers)
+    const slot = slotOf(worker.workerId)
+    const answer = store.starts.start(requestFor(definition), slot)
+    await eventually('it is carried out', async () => ((await rowsOf(stage)).sagas === 2 ? true : undefined))
+    network.heal()
+    network.cut()
+    const { sagaId } = await answer
+    expect(slot.became).toEqual(['left'])
+    const leases = await worker.session.leases(worker.workerId)
+    expect(leases).toEqual([{ bucket: bucketOf(sagaId), sagaId, epoch: 1 }])
     await store.close()
   })
 

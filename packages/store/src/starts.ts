@@ -1,6 +1,9 @@
 import { begin, type Json, type SagaState, startedEntry } from '@backstitch/core'
 import * as binary from './binary.ts'
+import type { Claimed } from './claims.ts'
 import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
+import { arraysOf, columnsOf, manyRows, oneRow, valuesOf } from './columns.ts'
+import type { Lease } from './commits.ts'
 import type { Registered } from './definitions.ts'
 import { flushWithRecovery } from './flush.ts'
 import { createGatherer, type Settled } from './gather.ts'
@@ -34,9 +37,21 @@ export type StartAnswer =
 
 type Found = Exclude<StartAnswer, { is: 'started' }>
 
+/**
+ * A slot that a worker in this process keeps for a saga: what is started in it belongs to that worker from its first commit
+ * on, without a claim. The worker may be dead without knowing: then the saga is due like any other.
+ */
+export type Slot = {
+  workerId: string
+  /** It was started and is the worker's. */
+  fill(claimed: Claimed): void
+  /** It was not, or nobody can tell. */
+  leave(): void
+}
+
 export type Starts = {
   /** Answers after the commit (S24). Starts that arrive together are one statement. */
-  start(request: StartRequest): Promise<StartAnswer>
+  start(request: StartRequest, slot?: Slot): Promise<StartAnswer>
   /**
    * Whether this start has been made before, without making it: a repetition must find its saga (S23) also when a newer
    * version of the definition would no longer take it.
@@ -57,7 +72,10 @@ type NewRow = {
   stateJson: string
   entryJson: string
   at: number
+  workerId: string | undefined
 }
+
+type Inserted = { answer: StartAnswer; lease: Lease | undefined }
 
 /** A caller waits for the answer: after this long it is told to come back instead (503). */
 const PATIENCE_MS = 8_000
@@ -66,7 +84,7 @@ export function createStarts(options: LaneOptions, clock: DatabaseClock): Starts
   const lane = () => createLane({ ...options, joins: 'hash', silenceMs: PATIENCE_MS })
   const lanes = [lane(), lane()]
 
-  const gatherer = createGatherer<NewRow, StartAnswer>({
+  const gatherer = createGatherer<NewRow, Inserted>({
     lanes: lanes.length,
     maxItems: 500,
     maxBytes: 4 * 1024 * 1024,
@@ -80,7 +98,18 @@ export function createStarts(options: LaneOptions, clock: DatabaseClock): Starts
   })
 
   return {
-    start: (request) => gatherer.submit(newRow(request, clock.now())),
+    async start(request, slot) {
+      try {
+        const row = newRow(request, clock.now(), slot?.workerId)
+        const { answer, lease } = await gatherer.submit(row)
+        if (lease !== undefined) slot?.fill(claimedAs(lease, row))
+        else slot?.leave()
+        return answer
+      } catch (error) {
+        slot?.leave()
+        throw error
+      }
+    },
     async find(request) {
       const startKey = startKeyOf(request)
       if (startKey === undefined) return undefined
@@ -121,7 +150,7 @@ function recordedKey({ request, startKey }: NewRow): string | undefined {
   return request.scheduleKey === undefined ? request.idempotencyKey : startKey
 }
 
-function newRow(request: StartRequest, now: number): NewRow {
+function newRow(request: StartRequest, now: number, workerId: string | undefined): NewRow {
   const startKey = startKeyOf(request)
   const sagaId = newSagaId(now, startKey === undefined ? undefined : bucketOfKey(startKey))
   const entry = startedEntry({
@@ -145,32 +174,69 @@ function newRow(request: StartRequest, now: number): NewRow {
     stateJson: JSON.stringify(state),
     entryJson: JSON.stringify(body),
     at: now,
+    workerId,
   }
 }
 
-export const INSERT: Statement = {
-  name: 'start',
-  text: `
+/** As a claim would have found it. */
+function claimedAs(lease: Lease, { state, request: { definition } }: NewRow): Claimed {
+  const { name, version, queue } = definition
+  return {
+    lease,
+    queue,
+    definition: { name, version },
+    version: 1,
+    state,
+    leasesLost: 0,
+    mailSeq: 0,
+    mailSeen: 0,
+  }
+}
+
+const of = columnsOf<NewRow>()
+const COLUMNS = [
+  of.int2('bucket', ({ bucket }) => bucket),
+  of.uuid('saga_id', ({ sagaId }) => sagaId),
+  of.text('definition_name', ({ request }) => request.definition.name),
+  of.int4('definition_version', ({ request }) => request.definition.version),
+  of.text('queue', ({ request }) => request.definition.queue),
+  of.jsonb('state', ({ stateJson }) => stateJson),
+  of.text('start_key', ({ startKey }) => startKey),
+  of.text('request_hash', ({ request }) => request.requestHash),
+  of.text('saga_key', ({ request }) => request.sagaKey),
+  of.text('idempotency_key', recordedKey),
+  of.text('correlation_id', ({ request }) => request.correlationId),
+  of.jsonb('tags', ({ request }) => JSON.stringify(request.tags ?? {})),
+  of.bool('past_pivot', ({ state }) => state.pivot !== undefined),
+  of.timestamptz('at', ({ at }) => at),
+  of.json('entry', ({ entryJson }) => entryJson),
+  of.uuid('worker', ({ workerId }) => workerId),
+]
+
+/** Leased to a worker only if nobody has declared it dead, just as a claim (S17). */
+const startOf = (rows: string) => `
 WITH i AS (
-  SELECT * FROM unnest($1::int2[], $2::uuid[], $3::text[], $4::int4[], $5::text[], $6::jsonb[], $7::text[], $8::text[],
-                       $9::text[], $10::text[], $11::text[], $12::jsonb[], $13::bool[], $14::timestamptz[], $15::json[])
-    AS i(bucket, saga_id, definition_name, definition_version, queue, state, start_key, request_hash,
-         saga_key, idempotency_key, correlation_id, tags, past_pivot, at, entry)
+  SELECT i.*, (SELECT w.worker_id FROM workers w WHERE w.worker_id = i.worker AND w.ended_at IS NULL) AS owner FROM ${rows}
 ), s AS (
   INSERT INTO sagas AS s (bucket, saga_id, definition_name, definition_version, queue, status, state, start_key, request_hash,
-                          saga_key, idempotency_key, correlation_id, tags, past_pivot, created_at, updated_at, due_at)
+                          saga_key, idempotency_key, correlation_id, tags, past_pivot, created_at, updated_at,
+                          owner, epoch, due_at)
   SELECT bucket, saga_id, definition_name, definition_version, queue, 'running', state, start_key, request_hash,
-         saga_key, idempotency_key, correlation_id, tags, past_pivot, at, at, now()
+         saga_key, idempotency_key, correlation_id, tags, past_pivot, at, at,
+         owner, CASE WHEN owner IS NULL THEN 0 ELSE 1 END, CASE WHEN owner IS NULL THEN now() END
   FROM i
   ON CONFLICT DO NOTHING
-  RETURNING s.bucket, s.saga_id
+  RETURNING s.bucket, s.saga_id, s.epoch
 ), h AS (
   INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
   SELECT i.bucket, i.saga_id, 1, i.at, 'sagaStarted', 0, NULL, i.entry
   FROM i JOIN s ON s.bucket = i.bucket AND s.saga_id = i.saga_id
 )
-SELECT s.saga_id, ${DATABASE_NOW} FROM s`,
-}
+SELECT s.saga_id, ${DATABASE_NOW}, s.epoch FROM s`
+
+export const INSERT: Statement = { name: 'start', text: startOf(manyRows(COLUMNS)) }
+
+export const INSERT_ONE: Statement = { name: 'start_one', text: startOf(oneRow(COLUMNS)) }
 
 /** Who holds the keys of the starts that inserted nothing. The limit keeps each key a look into the index, on a lane that joins by hash. */
 export const HOLDERS: Statement = {
@@ -183,46 +249,34 @@ CROSS JOIN LATERAL (
 ) s`,
 }
 
-async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<Settled<StartAnswer>[]> {
+async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<Settled<Inserted>[]> {
   const ordered = rows.toSorted(byKey)
+  const [only] = rows
   const sentAt = performance.now()
-  const inserted = await lane.query(INSERT, [
-    binary.int2Array(ordered.map(({ bucket }) => bucket)),
-    binary.uuidArray(ordered.map(({ sagaId }) => sagaId)),
-    binary.textArray(ordered.map(({ request }) => request.definition.name)),
-    binary.int4Array(ordered.map(({ request }) => request.definition.version)),
-    binary.textArray(ordered.map(({ request }) => request.definition.queue)),
-    binary.jsonbArray(ordered.map(({ stateJson }) => stateJson)),
-    binary.textArray(ordered.map(({ startKey }) => startKey)),
-    binary.textArray(ordered.map(({ request }) => request.requestHash)),
-    binary.textArray(ordered.map(({ request }) => request.sagaKey)),
-    binary.textArray(ordered.map(recordedKey)),
-    binary.textArray(ordered.map(({ request }) => request.correlationId)),
-    binary.jsonbArray(ordered.map(({ request }) => JSON.stringify(request.tags ?? {}))),
-    binary.boolArray(ordered.map(({ state }) => state.pivot !== undefined)),
-    binary.timestamptzArray(ordered.map(({ at }) => at)),
-    binary.jsonArray(ordered.map(({ entryJson }) => entryJson)),
-  ])
-  const started = new Set(inserted.map(([sagaId]) => sagaId))
+  const inserted =
+    rows.length === 1 && only !== undefined
+      ? await lane.query(INSERT_ONE, valuesOf(COLUMNS, only))
+      : await lane.query(INSERT, arraysOf(COLUMNS, ordered))
+  const epochs = new Map(inserted.map(([sagaId, , epoch]) => [sagaId, Number(epoch)]))
   const now = inserted[0]?.[1]
   if (typeof now === 'number') clock.saw(now, sentAt)
-  if (started.size === rows.length)
-    return rows.map(({ sagaId, state }) => done({ is: 'started', sagaId, state }))
-
-  const left = rows.filter(({ sagaId, startKey }) => !started.has(sagaId) && startKey !== undefined)
-  const holders = await holdersOf(lane, left)
+  const left = rows.filter(({ sagaId, startKey }) => !epochs.has(sagaId) && startKey !== undefined)
+  const holders = left.length === 0 ? new Map<string, Holder>() : await holdersOf(lane, left)
   return rows.map((row) => {
-    const { sagaId, state, startKey, request } = row
-    // Without a key only this very row can have been in the way: an earlier try of this statement did arrive (F30).
-    if (started.has(sagaId) || startKey === undefined) return done({ is: 'started', sagaId, state })
+    const { bucket, sagaId, state, startKey, request } = row
+    const started = { is: 'started', sagaId, state } as const
+    const epoch = epochs.get(sagaId)
+    if (epoch !== undefined) return done(started, epoch > 0 ? { bucket, sagaId, epoch } : undefined)
+    // Without a key only this very row can have been in the way: an earlier try of this statement did arrive (F30). If it
+    // is leased, its worker finds it among its leases.
+    if (startKey === undefined) return done(started)
     const holder = holders.get(startKey)
     if (holder === undefined)
       return {
         ok: false,
         error: new Error('the saga that held this start key was deleted meanwhile; start again'),
       }
-    if (holder.sagaId === sagaId) return done({ is: 'started', sagaId, state })
-    return done(held(holder, request.requestHash))
+    return done(holder.sagaId === sagaId ? started : held(holder, request.requestHash))
   })
 }
 
@@ -252,6 +306,6 @@ function byKey(a: NewRow, b: NewRow): number {
   return (a.startKey ?? '') < (b.startKey ?? '') ? -1 : 1
 }
 
-function done(answer: StartAnswer): Settled<StartAnswer> {
-  return { ok: true, answer }
+function done(answer: StartAnswer, lease?: Lease): Settled<Inserted> {
+  return { ok: true, answer: { answer, lease } }
 }
