@@ -119,14 +119,17 @@ export function createRunner(parts: RunnerParts): Runner {
     how: { cutShort?: boolean; onProgress?: () => void } = {},
   ): Promise<void> {
     const { lease } = claimed
+    const older = held.get(lease.sagaId)
     // The answer to an older claim, which got lost for a while and was taken again meanwhile.
-    if ((held.get(lease.sagaId)?.lease.epoch ?? -1) >= lease.epoch) return
+    if (older !== undefined && older.lease.epoch >= lease.epoch) return
     const place: { lease: Lease; saga: Held | undefined } = { lease, saga: undefined }
     held.set(lease.sagaId, place)
-    let cutShort = how.cutShort === true
+    // Taken again while the answer to its claim was on its way: what that has begun has lost its lease (S16).
+    let cutShort = how.cutShort === true || (older?.saga?.underWay.size ?? 0) > 0
+    if (older?.saga !== undefined) loseLease(older.saga)
     try {
       const saga = await open(claimed)
-      if (saga === undefined) return
+      if (saga === undefined || held.get(lease.sagaId) !== place) return
       place.saga = saga
       saga.onProgress = how.onProgress
       if (cutShort) await transition(saga, { type: 'interrupted' })
@@ -483,8 +486,10 @@ export function createRunner(parts: RunnerParts): Runner {
   }
 
   function loseLease(saga: Held): void {
+    if (!saga.ours) return
     saga.ours = false
     abandonAttempts(saga)
+    saga.wake?.()
     counters.leaseLost()
     log.warn(
       { sagaId: saga.lease.sagaId, epoch: saga.lease.epoch },
