@@ -5,7 +5,7 @@ const standalone = [
   'packages/{core,input-schema,sdk,local-postgres}/src/**/*.test.ts',
   'examples/*/src/**/*.test.ts',
   'tests/{architecture,bootstrap}.test.ts',
-  'tests/model/*.test.ts',
+  'tests/{model,simulation}/*.test.ts',
 ]
 
 export default defineConfig({
