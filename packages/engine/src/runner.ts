@@ -25,6 +25,7 @@ import type {
   Definitions,
   Family,
   History,
+  KnownMail,
   Lease,
   Letter,
   Mailbox,
@@ -79,7 +80,7 @@ export type RunnerParts = {
   schemas: InputSchemas
   clock: DatabaseClock
   commit: GroupCommit
-  release(lease: Lease, delayMs: number): Promise<void>
+  release(lease: Lease, delayMs: number, mail: KnownMail): Promise<void>
   park(lease: Lease, reason: string): Promise<void>
   participants: Participants
   /** Queues this worker serves. Others' sagas it takes only to read their mail (S20). */
@@ -136,7 +137,7 @@ export function createRunner(parts: RunnerParts): Runner {
       cutShort = false
       await drive(saga, claimed.leasesLost)
     } catch (error) {
-      await drop(lease, error, cutShort || (place.saga?.underWay.size ?? 0) > 0)
+      await drop(lease, error, cutShort || (place.saga?.underWay.size ?? 0) > 0, mailOf(place.saga))
     } finally {
       if (place.saga !== undefined) leave(place.saga)
       // A later claim of the same saga by this worker may already stand here.
@@ -457,7 +458,7 @@ export function createRunner(parts: RunnerParts): Runner {
     )
     const now = clock.now()
     const at = wakeAt(saga.state, now, [...putOff.keys()]) ?? now
-    await parts.release(saga.lease, Math.max(0, Math.min(at - now, ...again)))
+    await parts.release(saga.lease, Math.max(0, Math.min(at - now, ...again)), mailOf(saga))
   }
 
   function hearLate(saga: Held, id: AttemptId, end: AttemptEnd): void {
@@ -507,7 +508,7 @@ export function createRunner(parts: RunnerParts): Runner {
    * Something failed outside the rules. If the database was away the saga is still ours and is taken up again once it is
    * back; otherwise this saga alone is to blame and goes to a person, and the others go on (F15).
    */
-  async function drop(lease: Lease, error: unknown, cutShort: boolean): Promise<void> {
+  async function drop(lease: Lease, error: unknown, cutShort: boolean, mail: KnownMail): Promise<void> {
     if (forsaken) return
     if (cutShort) dropped.add(keyOf(lease))
     if (isOutage(error)) {
@@ -516,7 +517,7 @@ export function createRunner(parts: RunnerParts): Runner {
     }
     if (error instanceof UnknownLetter) {
       complain(error, 'a saga is left to a worker of a newer release')
-      await parts.release(lease, UNREADABLE_DELAY_MS).catch(() => undefined)
+      await parts.release(lease, UNREADABLE_DELAY_MS, mail).catch(() => undefined)
       return
     }
     log.error({ sagaId: lease.sagaId, err: error }, 'a saga could not be carried on')
@@ -594,6 +595,13 @@ export function createRunner(parts: RunnerParts): Runner {
 /** It goes forward only to let end what is running (S25). */
 function isTurning({ status, cause }: SagaState): boolean {
   return status === 'running' && cause !== undefined
+}
+
+/** What was read while another letter waited for it has not been acted on yet. */
+function mailOf(saga: Held | undefined): KnownMail {
+  return saga === undefined
+    ? { seen: 0, known: 0 }
+    : { seen: saga.mailSettled ?? saga.mailSeen, known: saga.mailSeq }
 }
 
 function keyOf({ sagaId, epoch }: Lease): string {

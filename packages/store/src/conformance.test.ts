@@ -219,6 +219,27 @@ describe.each([
     expect(await theatre.row(sagaId)).toMatchObject({ epoch: 2 })
   })
 
+  test('a release counts the letters that changed nothing, and waits with those nobody here can read; news makes it due (M1)', async () => {
+    const { theatre, sagaId, worker, claim } = await claimed()
+    await worker.mailbox.post(sagaId, cancel)
+    await worker.commits.release(claim.lease, 60_000, { seen: 1, known: 1 })
+    expect(await theatre.row(sagaId)).toMatchObject({ mailSeq: 1, mailSeen: 1 })
+    expect(await worker.claims.claim(['order'], 10)).toEqual([])
+
+    await worker.mailbox.post(sagaId, cancel)
+    const [second] = await worker.claims.claim(['order'], 10)
+    if (second === undefined) throw new Error('the letter made nothing due')
+    await worker.commits.release(second.lease, 60_000, { seen: 1, known: 2 })
+    expect(await theatre.row(sagaId)).toMatchObject({ mailSeq: 2, mailSeen: 1, isDue: true })
+    expect(await worker.claims.claim(['order'], 10)).toEqual([])
+
+    await worker.mailbox.post(sagaId, cancel)
+    const [third] = await worker.claims.claim(['order'], 10)
+    if (third === undefined) throw new Error('the letter made nothing due')
+    await worker.commits.release(third.lease, 60_000, { seen: 1, known: 2 })
+    expect(await worker.claims.claim(['order'], 10)).toMatchObject([{ mailSeq: 3, mailSeen: 1 }])
+  })
+
   test('a saga nothing can be decided about goes to a person', async () => {
     const { theatre, sagaId, worker, claim } = await claimed()
     await worker.mailbox.post(sagaId, cancel)

@@ -16,7 +16,7 @@ import {
 import { z } from 'zod'
 import { type Claimed, decodeState } from './claims.ts'
 import { createDatabaseClock } from './clock.ts'
-import { type CommitAnswer, isGated, type Lease, type Transition } from './commits.ts'
+import { type CommitAnswer, isGated, type KnownMail, type Lease, type Transition } from './commits.ts'
 import type { Registered } from './definitions.ts'
 import { ConnectionLost } from './failure.ts'
 import { splitByFamily } from './family.ts'
@@ -325,12 +325,14 @@ export function createMemoryDatabase(options: {
         : { is: 'leaseLost' }
     },
 
-    release(lease: Lease, delayMs: number): void {
+    release(lease: Lease, delayMs: number, mail: KnownMail = { seen: 0, known: 0 }): void {
       const row = leased(lease)
       if (row === undefined || row.dueAt !== undefined || row.isEnded) return
-      const rests = row.status === 'stuck' && !hasMail(row)
-      const dueAt = rests ? undefined : now() + (hasMail(row) ? 0 : Math.round(delayMs))
-      change(row, { owner: undefined, epoch: row.epoch + 1, dueAt })
+      const mailSeen = Math.max(row.mailSeen, mail.seen)
+      const rests = row.status === 'stuck' && row.mailSeq <= mailSeen
+      const isNews = row.mailSeq > Math.max(mailSeen, mail.known)
+      const dueAt = rests ? undefined : now() + (isNews ? 0 : Math.round(delayMs))
+      change(row, { owner: undefined, epoch: row.epoch + 1, mailSeen, dueAt })
     },
 
     park(lease: Lease, workerId: string, reason: string): void {
@@ -548,11 +550,11 @@ export function openMemoryStore(
     commits: {
       lanes: 2,
       commit: (transitions) => flushWithRecovery(transitions, commit, mayWait),
-      async release(lease, delayMs) {
+      async release(lease, delayMs, mail) {
         const [settled] = await flushWithRecovery(
           [lease],
           async () => {
-            await ask(() => database.release(lease, delayMs))
+            await ask(() => database.release(lease, delayMs, mail))
             return [{ ok: true, answer: undefined }]
           },
           mayWait,
