@@ -13,6 +13,13 @@ import { createWorld, documents } from './world.ts'
 export type Run = { seed: number; violations: string[]; sagas: number; virtualMs: number; turns: number }
 
 const LEASE_MS = 3_000
+/** Its step was decided while it was on its way: it changes nothing. */
+const LATE_CALLBACK = {
+  kind: 'callback',
+  step: 'none',
+  direction: 'action',
+  end: { result: null },
+} as const
 const CALM_MS = 600_000
 const START = Date.parse('2026-01-01T00:00:00Z')
 
@@ -130,6 +137,8 @@ export async function simulate(seed: number): Promise<Run> {
         `request:${n}`,
       )
       if (chance(0.3)) virtual.after(between(1, 6_000), () => cancel(answer.sagaId))
+      if (chance(0.3))
+        virtual.after(between(1, 8_000), () => void database.post(answer.sagaId, LATE_CALLBACK))
       for (const _ of Array.from({ length: 3 })) {
         if (!chance(0.5)) continue
         const letter = { kind: 'signal', signal: 'go', payload: 1 } as const
@@ -150,7 +159,8 @@ export async function simulate(seed: number): Promise<Run> {
     for (const { sagaId, status, version } of database.rows.values()) {
       if (status !== 'stuck' || !(isStorm() ? chance(0.3) : true)) continue
       const letter = { kind: 'verb', verb: 'retry', actor: 'a', reason: 'r', decidedOn: version } as const
-      database.post(sagaId, letter, { status: 'stuck' })
+      if (chance(0.5)) database.post(sagaId, LATE_CALLBACK)
+      virtual.after(between(0, 30), () => void database.post(sagaId, letter, { status: 'stuck' }))
     }
     virtual.after(isStorm() ? 1_000 : 5_000, operate)
   }
