@@ -17,7 +17,7 @@ const rooms: Record<string, Room> = {
   'packages/sdk': { ours: ['core'] },
   'packages/local-postgres': { ours: [] },
   'apps/api': { ours: ['core', 'store', 'input-schema'] },
-  'apps/worker': { ours: ['core', 'store', 'engine', 'sdk'] },
+  'apps/worker': { ours: ['core', 'store', 'engine', 'sdk', 'api'] },
   'apps/dashboard': { ours: ['core'], mayBeAbsent: true },
   'apps/cli': { ours: ['sdk', 'local-postgres'] },
   'examples/participants': { ours: ['sdk'] },

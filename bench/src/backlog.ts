@@ -10,7 +10,7 @@ export type Backlog = {
   /** Starts them, but lets no worker have them before `release`. */
   hold(count: number): Promise<void>
   release(): Promise<void>
-  /** Resolves when no saga is left that has not ended. */
+  /** Resolves when no saga is due now, and none is held: all have ended, or wait. */
   drained(): Promise<void>
   /** Resolves when every saga is held by some worker. */
   held(): Promise<void>
@@ -20,9 +20,12 @@ export type Backlog = {
 const LOOK_MS = 20
 const NONE_DUE = 'NOT EXISTS (SELECT 1 FROM sagas WHERE due_at IS NOT NULL)'
 
-export async function openBacklog({ url }: Place): Promise<Backlog> {
+export async function openBacklog(
+  { url }: Place,
+  document = documentOf({ name: 'order', steps: 3 }),
+): Promise<Backlog> {
   const store = await openApiStore({ databaseUrl: url })
-  const definition = await store.definitions.register(documentOf({ name: 'order', steps: 3 }))
+  const definition = await store.definitions.register(document)
   const client = new pg.Client(url)
   await client.connect()
 
@@ -45,7 +48,10 @@ export async function openBacklog({ url }: Place): Promise<Backlog> {
       await client.query('UPDATE sagas SET due_at = now() WHERE due_at IS NOT NULL')
       store.wakeups.due(definition.queue)
     },
-    drained: () => until(`${NONE_DUE} AND NOT EXISTS (SELECT 1 FROM sagas WHERE owner IS NOT NULL)`),
+    drained: () =>
+      until(
+        `NOT EXISTS (SELECT 1 FROM sagas WHERE due_at <= now()) AND NOT EXISTS (SELECT 1 FROM sagas WHERE owner IS NOT NULL)`,
+      ),
     held: () => until(NONE_DUE),
     async close() {
       await client.end()

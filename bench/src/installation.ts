@@ -36,8 +36,9 @@ export async function install(
     databaseUrl: url,
     sagas: [saga],
     concurrency: options.concurrency,
-    log: listening(onEnded),
+    log: quiet(),
   })
+  worker.onRest(onEnded)
   await worker.start()
   const definition = await found(store, saga.definition.name)
 
@@ -66,22 +67,9 @@ async function found(store: ApiStore, name: string): Promise<Registered> {
   return definition
 }
 
-/** A logger at level info that also hears, from the line below it, which sagas have ended. */
-function listening(onEnded: (sagaId: string) => void) {
-  return pino(
-    {
-      level: 'debug',
-      hooks: {
-        logMethod(args, method, level) {
-          const [facts, message] = args as unknown[]
-          if (message === 'saga ended' && typeof facts === 'object' && facts !== null && 'sagaId' in facts) {
-            onEnded(String(facts.sagaId))
-          } else if (level >= 30) method.apply(this, args)
-        },
-      },
-    },
-    pino.destination({ dest: '/dev/null', sync: false }),
-  )
+/** A logger at its default level, read by nobody. */
+function quiet() {
+  return pino({ level: 'info' }, pino.destination({ dest: '/dev/null', sync: false }))
 }
 
 /** The document of a saga whose steps are handlers, or HTTP calls to `url`. */

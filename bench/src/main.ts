@@ -7,7 +7,7 @@ import { scenarios } from './scenarios/index.ts'
 import { buildSlowDisk } from './slow-disk.ts'
 import { tableOf } from './table.ts'
 
-const HELP = `pnpm bench [--scenario name]… [--rounds 3] [--size n] [--peers] [--only contender] [--json file]
+const HELP = `pnpm bench [--scenario name]… [--rounds 3] [--size n] [--peers] [--only contender]… [--json file]
            [--database postgres://…] [--directory on-a-disk] [--statements] [--verbose]
            [--slow-disk ms]
 
@@ -22,7 +22,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '3' },
     size: { type: 'string' },
     peers: { type: 'boolean', default: false },
-    only: { type: 'string' },
+    only: { type: 'string', multiple: true },
     json: { type: 'string', default: 'bench-report.json' },
     database: { type: 'string' },
     directory: { type: 'string' },

@@ -1,6 +1,6 @@
 import { median } from './load.ts'
 import type { Ground } from './place.ts'
-import type { Contender, Figures, Ratio, Running, Scenario } from './scenario.ts'
+import type { Contender, Figures, Ratio, Running, Scenario, ScenarioOptions } from './scenario.ts'
 
 export type Report = {
   scenario: string
@@ -18,25 +18,20 @@ export type Report = {
 export async function measure(
   scenario: Scenario,
   ground: Ground,
-  options: {
-    rounds: number
-    size: number | undefined
-    peers: boolean
-    only: string | undefined
-    say: (line: string) => void
-  },
+  options: ScenarioOptions & { rounds: number; only: readonly string[] | undefined },
 ): Promise<Report> {
-  const { rounds, only, say } = options
+  const { only, say } = options
+  const rounds = scenario.once === true ? 1 : options.rounds
   const contenders = scenario
     .contenders(options)
-    .filter(({ name }) => only === undefined || name.includes(only))
+    .filter(({ name }) => only === undefined || only.some((part) => name.includes(part)))
   const open: { contender: Contender; running: Running; rounds: Figures[] }[] = []
   try {
     for (const contender of contenders) {
       const place = await ground.database(contender.name, true)
       open.push({ contender, running: await contender.open(place), rounds: [] })
     }
-    for (let round = 0; round <= rounds; round++) {
+    for (let round = scenario.once === true ? 1 : 0; round <= rounds; round++) {
       const turn = round % open.length
       for (const one of [...open.slice(turn), ...open.slice(0, turn)]) {
         const figures = await one.running.run()

@@ -17,12 +17,21 @@ type Term = readonly [contender: string, figure: string]
 /** Taken in each round, then the median: what slows the whole machine for a while slows both. */
 export type Ratio = { name: string; of: Term; to: Term; goal?: string }
 
+export type ScenarioOptions = {
+  size: number | undefined
+  peers: boolean
+  /** What is worth a line while it goes on. */
+  say: (line: string) => void
+}
+
 export type Scenario = {
   name: string
   /** One sentence: what is done, and what is counted. */
   about: string
   /** Takes so long that it is run only when asked for. */
   onlyIfNamed?: true
-  contenders(options: { size: number | undefined; peers: boolean }): readonly Contender[]
+  /** One round, without another to warm up: it is long enough to show both. */
+  once?: true
+  contenders(options: ScenarioOptions): readonly Contender[]
   ratios: readonly Ratio[]
 }

@@ -1,18 +1,29 @@
 import { type Report, round3 } from './rounds.ts'
+import type { Figures } from './scenario.ts'
+
+const MAX_COLUMNS = 12
 
 /** A report as a table for people. */
 export function tableOf({ scenario, about, rounds, contenders, ratios }: Report): string {
   const names = [...new Set(contenders.flatMap(({ figures }) => Object.keys(figures)))]
-  const head = ['', ...names]
-  const rows = contenders.map(({ name, figures }) => [
-    name,
-    ...names.map((figure) => (figure in figures ? round3(figures[figure] ?? Number.NaN) : '')),
-  ])
+  const cell = (figures: Figures, figure: string) =>
+    figure in figures ? round3(figures[figure] ?? Number.NaN) : ''
+  // What would be too wide for a terminal is turned on its side.
+  const table =
+    names.length <= MAX_COLUMNS
+      ? [
+          ['', ...names],
+          ...contenders.map((one) => [one.name, ...names.map((name) => cell(one.figures, name))]),
+        ]
+      : [
+          ['', ...contenders.map(({ name }) => name)],
+          ...names.map((name) => [name, ...contenders.map((one) => cell(one.figures, name))]),
+        ]
   const ratioLines = ratios.map(
     ({ name, value, goal }) =>
       `  ${round3(value).padStart(8)}  ${name}${goal === undefined ? '' : `  (goal ${goal})`}`,
   )
-  return `${scenario}: ${about} Medians of ${rounds} rounds.\n${aligned([head, ...rows])}\n${ratioLines.join('\n')}\n`
+  return `${scenario}: ${about} Medians of ${rounds} rounds.\n${aligned(table)}\n${ratioLines.join('\n')}\n`
 }
 
 function aligned(rows: readonly (readonly string[])[]): string {

@@ -1,5 +1,6 @@
+import type { Saga } from '@backstitch/core'
 import { createInputSchemas, type InputSchemas } from '@backstitch/input-schema'
-import type { ApiStore } from '@backstitch/store'
+import type { ApiStore, Slot } from '@backstitch/store'
 import fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -43,9 +44,15 @@ export type Door = {
   store: () => ApiStore
   starting: Starting
   schemas: InputSchemas
-  hub: WaitHub
+  hub: WaitHub<Saga>
   metrics: Metrics
   isStopping: () => boolean
+}
+
+/** A worker in this process. What is started here may be its own at once, and what it ends need not be asked for. */
+export type Hands = {
+  slot(queue: string): Slot | undefined
+  onRest(listener: (sagaId: string) => void): void
 }
 
 /** The whole API, on no port yet: `main.ts` listens, tests inject. Its store is opened and closed by whoever gives it. */
@@ -53,8 +60,9 @@ export async function buildApp(options: {
   store: () => ApiStore
   log: FastifyBaseLogger
   limits?: Partial<Limits>
+  hands?: Hands
 }): Promise<App> {
-  const { store, log } = options
+  const { store, log, hands } = options
   const limits = { ...DEFAULT_LIMITS, ...options.limits }
   const app: App = fastify({
     loggerInstance: log,
@@ -71,7 +79,12 @@ export async function buildApp(options: {
     clientErrorHandler: answerBrokenHttp,
   })
 
-  const hub = createWaitHub({ resting: (ids) => store().queries.resting(ids), maxWaiters: limits.maxWaiters })
+  const hub = createWaitHub({
+    resting: (ids) => store().queries.resting(ids),
+    maxWaiters: limits.maxWaiters,
+    isTold: hands !== undefined,
+  })
+  hands?.onRest(hub.tell)
   const isStopping = stopInOrder(app, hub)
 
   const schemas = createInputSchemas()
@@ -79,7 +92,13 @@ export async function buildApp(options: {
     waitingStarts: () => waitingStarts(store),
     waiters: () => hub.waiting,
   })
-  const starting = createStarting({ store, schemas, metrics, maxWaitingStarts: limits.maxWaitingStarts })
+  const starting = createStarting({
+    store,
+    schemas,
+    metrics,
+    slot: (queue) => hands?.slot(queue),
+    maxWaitingStarts: limits.maxWaitingStarts,
+  })
   const door: Door = { store, starting, schemas, hub, metrics, isStopping }
 
   answerProblems(app)

@@ -13,7 +13,7 @@ import {
   type StartSaga,
 } from '@backstitch/core'
 import type { InputSchemas } from '@backstitch/input-schema'
-import type { ApiStore, Registered, StartRequest } from '@backstitch/store'
+import type { ApiStore, Registered, Slot, StartAnswer, StartRequest } from '@backstitch/store'
 import { definitionOf } from './definition-of.ts'
 import type { Metrics } from './plugins/metrics.ts'
 
@@ -44,15 +44,24 @@ export function createStarting(options: {
   store: () => ApiStore
   schemas: InputSchemas
   metrics: Metrics
+  slot: (queue: string) => Slot | undefined
   maxWaitingStarts: number
 }): Starting {
-  const { schemas, metrics, maxWaitingStarts } = options
+  const { schemas, metrics, slot, maxWaitingStarts } = options
 
   function misfits({ name, version, document }: Registered, input: Json, inputBytes: number): JsonProblem[] {
     const { inputSchema } = document
     return inputSchema === undefined
       ? []
       : schemas.misfits({ name, version, schema: inputSchema }, input, inputBytes)
+  }
+
+  async function make(store: ApiStore, request: StartRequest): Promise<StartAnswer> {
+    const { queue } = request.definition
+    const taken = slot(queue)
+    const answer = await store.starts.start(request, taken)
+    if (taken === undefined && answer.is === 'started') store.wakeups.due(queue)
+    return answer
   }
 
   async function start({ sent, asked, caller }: Parameters<Starting['start']>[0]): Promise<Started> {
@@ -79,11 +88,10 @@ export function createStarting(options: {
     }
     const errors = misfits(definition, input, inputBytes)
     // What was started under an older schema stays started: a repetition finds it whatever the newest schema says (S23).
-    const answer = errors.length === 0 ? await store.starts.start(request) : await store.starts.find(request)
+    const answer = errors.length === 0 ? await make(store, request) : await store.starts.find(request)
     if (answer === undefined) throw misfit(definition, errors)
     switch (answer.is) {
       case 'started':
-        store.wakeups.due(definition.queue)
         return { is: 'started', saga: justStarted(answer.state, request) }
       case 'repeated':
         return answer

@@ -8,7 +8,7 @@ const PATIENCE_MS = 10_000
  * What `app.close()` does beside closing the port: whoever waits for a saga is answered with what there is, and a connection
  * that its caller would keep for later is closed with its answer. Node only closes those that are idle at the beginning.
  */
-export function stopInOrder(app: App, hub: WaitHub): () => boolean {
+export function stopInOrder(app: App, hub: Pick<WaitHub<unknown>, 'close'>): () => boolean {
   let stopping = false
   let impatience: NodeJS.Timeout | undefined
 

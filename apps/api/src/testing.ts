@@ -81,7 +81,7 @@ export async function openStage(
     },
     async end(sagaId, status) {
       await database.query(
-        `UPDATE sagas SET status = $2, ended_at = now(), due_at = NULL, owner = NULL, version = version + 1,
+        `UPDATE sagas SET status = $2::text, ended_at = now(), due_at = NULL, owner = NULL, version = version + 1,
            state = state || jsonb_build_object('status', $2::text, 'attempts', '{}'::jsonb) WHERE saga_id = $1`,
         [sagaId, status],
       )

@@ -3,17 +3,18 @@ import { expect, onTestFinished, test, vi } from 'vitest'
 import { createWaitHub } from './wait-hub.ts'
 
 /** A database that knows who rests, and counts how often and about how many it is asked. */
-function hubOf(options: { maxWaiters?: number; takesMs?: number } = {}) {
+function hubOf(options: { maxWaiters?: number; takesMs?: number; isTold?: boolean } = {}) {
   const rests = new Set<string>()
   const asked: string[][] = []
   let fails = false
   const hub = createWaitHub({
     maxWaiters: options.maxWaiters ?? 100,
+    isTold: options.isTold ?? false,
     async resting(ids) {
       asked.push([...ids])
       await new Promise((resolve) => setTimeout(resolve, options.takesMs ?? 0))
       if (fails) throw new Error('the database is away')
-      return new Set(ids.filter((id) => rests.has(id)))
+      return new Map(ids.filter((id) => rests.has(id)).map((id) => [id, `${id} at rest`]))
     },
   })
   return { hub, rests, asked, fail: (now: boolean) => (fails = now) }
@@ -28,7 +29,7 @@ test('all who wait are asked about together, each once', async () => {
   expect(hub.waiting).toBe(4)
   rests.add('a').add('b').add('c')
   await vi.advanceTimersByTimeAsync(10)
-  expect(await Promise.all(waits)).toEqual([true, true, true, true])
+  expect(await Promise.all(waits)).toEqual(['a', 'b', 'a', 'c'].map((id) => `${id} at rest`))
   expect(asked).toEqual([['a', 'b', 'c']])
   expect(hub.waiting).toBe(0)
 })
@@ -37,26 +38,45 @@ test('who has rested goes, and the others stay', async () => {
   const { hub, rests } = hubOf()
   const [a, b] = [hub.wait('a', 10_000), hub.wait('b', 10_000)]
   rests.add('a')
-  expect(await a).toBe(true)
+  expect(await a).toBe('a at rest')
   expect(hub.waiting).toBe(1)
   rests.add('b')
-  expect(await b).toBe(true)
+  expect(await b).toBe('b at rest')
 })
 
-test('time up, a caller gone and a closed hub are answered with false, and forgotten', async () => {
+test('whoever waits for what is told of goes at once, and the database is asked about the others, later', async () => {
+  vi.useFakeTimers({ toFake: ['performance', 'setTimeout', 'clearTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const { hub, rests, asked } = hubOf({ isTold: true })
+  const waits = ['a', 'a', 'b'].map((id) => hub.wait(id, 10_000))
+  hub.tell('a')
+  hub.tell('nobody waits for this')
+  expect(await Promise.all(waits.slice(0, 2))).toEqual([undefined, undefined])
+  expect(hub.waiting).toBe(1)
+  await vi.advanceTimersByTimeAsync(49)
+  expect(asked).toEqual([])
+  rests.add('b')
+  await vi.advanceTimersByTimeAsync(20)
+  expect(await waits[2]).toBe('b at rest')
+  expect(asked).toEqual([['b']])
+  hub.tell('b')
+  expect(hub.waiting).toBe(0)
+})
+
+test('time up, a caller gone and a closed hub are answered with nothing, and forgotten', async () => {
   const { hub } = hubOf()
-  expect(await hub.wait('a', 5)).toBe(false)
-  expect(await hub.wait('a', 0)).toBe(false)
+  expect(await hub.wait('a', 5)).toBe(undefined)
+  expect(await hub.wait('a', 0)).toBe(undefined)
   const caller = new AbortController()
   const waiting = hub.wait('a', 10_000, caller.signal)
   caller.abort()
-  expect(await waiting).toBe(false)
-  expect(await hub.wait('a', 10_000, caller.signal)).toBe(false)
+  expect(await waiting).toBe(undefined)
+  expect(await hub.wait('a', 10_000, caller.signal)).toBe(undefined)
   const last = hub.wait('a', 10_000)
   expect(hub.waiting).toBe(1)
   hub.close()
-  expect(await last).toBe(false)
-  expect(await hub.wait('a', 10_000)).toBe(false)
+  expect(await last).toBe(undefined)
+  expect(await hub.wait('a', 10_000)).toBe(undefined)
   expect(hub.waiting).toBe(0)
 })
 
@@ -67,7 +87,7 @@ test('there is room for so many and no more', async () => {
   await expect(hub.wait('b', 10_000)).rejects.toBeInstanceOf(Problem)
   caller.abort()
   await Promise.all(waits)
-  expect(await hub.wait('b', 1)).toBe(false)
+  expect(await hub.wait('b', 1)).toBe(undefined)
 })
 
 test('a database that is away is asked less often, and found again', async () => {
@@ -77,7 +97,7 @@ test('a database that is away is asked less often, and found again', async () =>
   await vi.waitFor(() => expect(asked.length).toBe(2), { timeout: 2_000 })
   rests.add('a')
   fail(false)
-  expect(await waiting).toBe(true)
+  expect(await waiting).toBe('a at rest')
   expect(asked.length).toBeLessThan(5)
 })
 
@@ -96,7 +116,7 @@ test('the older a wait, the less often it asks; and nobody asks when nobody wait
     expect(asked.length - inOneSecond).toBeLessThanOrEqual(110)
     rests.add('a')
     await vi.advanceTimersByTimeAsync(150)
-    expect(await waiting).toBe(true)
+    expect(await waiting).toBe('a at rest')
     const before = asked.length
     await vi.advanceTimersByTimeAsync(60_000)
     expect(asked.length).toBe(before)
@@ -113,7 +133,7 @@ test('a slow database is never asked twice at once, and has as long to rest as i
     await vi.advanceTimersByTimeAsync(1_000)
     expect(asked.length).toBeLessThanOrEqual(11)
     await vi.advanceTimersByTimeAsync(1_500)
-    expect(await Promise.all(waits)).toEqual(waits.map(() => false))
+    expect(await Promise.all(waits)).toEqual(waits.map(() => undefined))
   } finally {
     vi.useRealTimers()
   }

@@ -8,33 +8,45 @@ import { Problem } from '@backstitch/core'
  * 2. Asking never takes more than half of the time: a database that answers slowly is asked less often.
  * 3. Whoever gives up, by time-out or because the caller went away, is forgotten at once.
  */
-export type WaitHub = {
+export type WaitHub<Found> = {
   /**
-   * Resolves to true when the saga has ended or needs a person, and to false when time is up, the caller has gone or the
-   * hub is closed. Throws a `Problem` when too many are waiting.
+   * Resolves to what was found when the saga had ended or needed a person, and to undefined when that was only told,
+   * when time is up, the caller has gone or the hub is closed. Throws a `Problem` when too many are waiting.
    */
-  wait(sagaId: string, timeoutMs: number, signal?: AbortSignal): Promise<boolean>
+  wait(sagaId: string, timeoutMs: number, signal?: AbortSignal): Promise<Found | undefined>
+  /** This saga has just ended, or needs a person: whoever waits for it may read it. */
+  tell(sagaId: string): void
   readonly waiting: number
   /** Everybody is answered now, and whoever comes later at once. */
   close(): void
 }
 
-type Waiter = { sagaId: string; since: number; askAt: number; settle: (rests: boolean) => void }
+type Waiter<Found> = {
+  sagaId: string
+  since: number
+  askAt: number
+  settle: (found: Found | undefined) => void
+}
 
 const LATENESS = 0.15
 const SHORTEST_MS = 1
 const LONGEST_MS = 100
+const TOLD_MS = 50
 /** Waits that are older than a few of these ask together. */
 const GRAIN_MS = 20
 const AFTER_FAILURE_MS = 250
 
-export function createWaitHub(options: {
-  /** Which of these have ended, or need a person. */
-  resting: (sagaIds: readonly string[]) => Promise<ReadonlySet<string>>
+export function createWaitHub<Found>(options: {
+  /** Those of these that have ended, or need a person, by id. */
+  resting: (sagaIds: readonly string[]) => Promise<ReadonlyMap<string, Found>>
   maxWaiters: number
-}): WaitHub {
+  /** Most ends are told of by `tell`: nobody asks before a while has passed. */
+  isTold?: boolean
+}): WaitHub<Found> {
   const { resting, maxWaiters } = options
-  const waiters = new Set<Waiter>()
+  const firstAskMs = options.isTold === true ? TOLD_MS : SHORTEST_MS
+  const waiters = new Set<Waiter<Found>>()
+  const waitersOf = new Map<string, Set<Waiter<Found>>>()
   let timer: NodeJS.Timeout | undefined
   let timerAt = Number.POSITIVE_INFINITY
   let asking = false
@@ -50,12 +62,19 @@ export function createWaitHub(options: {
     timer = setTimeout(() => void ask(), Math.max(0, at - performance.now()))
   }
 
+  function forget(waiter: Waiter<Found>): void {
+    waiters.delete(waiter)
+    const others = waitersOf.get(waiter.sagaId)
+    others?.delete(waiter)
+    if (others?.size === 0) waitersOf.delete(waiter.sagaId)
+  }
+
   async function ask(): Promise<void> {
     timerAt = Number.POSITIVE_INFINITY
     const began = performance.now()
     const due = [...waiters].filter(({ askAt }) => askAt <= began + SHORTEST_MS / 2)
     asking = true
-    let rest: ReadonlySet<string> = new Set()
+    let rest: ReadonlyMap<string, Found> = new Map()
     let pauseMs = AFTER_FAILURE_MS
     try {
       if (due.length > 0) rest = await resting([...new Set(due.map(({ sagaId }) => sagaId))])
@@ -67,7 +86,8 @@ export function createWaitHub(options: {
     const now = performance.now()
     notBefore = now + pauseMs
     for (const waiter of due) {
-      if (rest.has(waiter.sagaId)) waiter.settle(true)
+      const found = rest.get(waiter.sagaId)
+      if (found !== undefined) waiter.settle(found)
       else waiter.askAt = nextAsk(now, waiter.since)
     }
     let earliest = Number.POSITIVE_INFINITY
@@ -77,7 +97,7 @@ export function createWaitHub(options: {
 
   return {
     async wait(sagaId, timeoutMs, signal) {
-      if (closed || timeoutMs <= 0 || signal?.aborted === true) return false
+      if (closed || timeoutMs <= 0 || signal?.aborted === true) return undefined
       if (waiters.size >= maxWaiters) {
         throw new Problem('UNAVAILABLE', `${maxWaiters} requests are waiting already; ask again later`, {
           retryAfterS: 2,
@@ -85,23 +105,29 @@ export function createWaitHub(options: {
       }
       return new Promise((resolve) => {
         const since = performance.now()
-        const giveUp = () => waiter.settle(false)
+        const giveUp = () => waiter.settle(undefined)
         const timeout = setTimeout(giveUp, timeoutMs)
-        const waiter: Waiter = {
+        const waiter: Waiter<Found> = {
           sagaId,
           since,
-          askAt: since + SHORTEST_MS,
-          settle(rests) {
+          askAt: since + firstAskMs,
+          settle(found) {
             clearTimeout(timeout)
             signal?.removeEventListener('abort', giveUp)
-            waiters.delete(waiter)
-            resolve(rests)
+            forget(waiter)
+            resolve(found)
           },
         }
         signal?.addEventListener('abort', giveUp)
         waiters.add(waiter)
+        const others = waitersOf.get(sagaId)
+        if (others === undefined) waitersOf.set(sagaId, new Set([waiter]))
+        else others.add(waiter)
         plan(waiter.askAt)
       })
+    },
+    tell(sagaId) {
+      for (const waiter of waitersOf.get(sagaId) ?? []) waiter.settle(undefined)
     },
     get waiting() {
       return waiters.size
@@ -109,7 +135,7 @@ export function createWaitHub(options: {
     close() {
       closed = true
       clearTimeout(timer)
-      for (const waiter of waiters) waiter.settle(false)
+      for (const waiter of waiters) waiter.settle(undefined)
     },
   }
 }

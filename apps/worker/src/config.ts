@@ -21,6 +21,8 @@ const Environment = z.object({
   HOST: z.string().min(1).default('127.0.0.1'),
   /** Where /livez, /readyz and /metrics are served; none if absent, any free port if 0. */
   HEALTH_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
+  /** Where this process serves the API, too; none if absent, any free port if 0. */
+  API_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 })
 export type Config = z.infer<typeof Environment>

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, writeFileSync } from 'node:fs'
+import { createServer as createHttpServer } from 'node:http'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -118,3 +119,47 @@ test('without a database it says so, keeps trying, and still stops when told', a
   worker.child.kill('SIGTERM')
   expect(await worker.exited).toBe(0)
 })
+
+test('a worker with API_PORT serves the API, and runs what is started there under the lease of its start', async () => {
+  const database = await createTestDatabase()
+  onTestFinished(database.drop)
+  const participant = createHttpServer((_, response) => void response.end('{}')).listen(0, '127.0.0.1')
+  onTestFinished(() => void participant.close())
+  await once(participant, 'listening')
+  const worker = startWorker({ DATABASE_URL: database.url, API_PORT: '0' })
+  const [{ url }] = (await once(worker.child, 'message')) as [{ url: string }]
+  const post = async (path: string, body: unknown) => {
+    const headers = { 'content-type': 'application/json' }
+    const response = await fetch(`${url}${path}`, { method: 'POST', headers, body: JSON.stringify(body) })
+    return { status: response.status, body: (await response.json()) as Record<string, unknown> }
+  }
+  const address = participant.address()
+  const port = typeof address === 'object' && address !== null ? address.port : 0
+  const action = { type: 'http', url: `http://127.0.0.1:${port}/` }
+  await post('/v1/definitions', { name: 'short', steps: ['one', 'two'].map((name) => ({ name, action })) })
+
+  const { status, body } = await post('/v1/sagas?waitMs=10000', { definition: 'short' })
+
+  expect({ status, body }).toMatchObject({
+    status: 200,
+    body: { status: 'completed', completedSteps: ['one', 'two'] },
+  })
+  expect(await database.query('SELECT epoch::int FROM sagas')).toEqual([{ epoch: 1 }])
+  worker.child.kill('SIGTERM')
+  expect(await worker.exited).toBe(0)
+}, 30_000)
+
+test('a worker that cannot serve the API says why and exits with 1', async () => {
+  const database = await createTestDatabase()
+  onTestFinished(database.drop)
+  const taken = createServer().listen(0, '127.0.0.1')
+  onTestFinished(() => void taken.close())
+  await once(taken, 'listening')
+  const address = taken.address()
+  const port = typeof address === 'object' && address !== null ? address.port : 0
+  const worker = startWorker({ DATABASE_URL: database.url, API_PORT: String(port) })
+
+  expect(await worker.exited).toBe(1)
+  expect(worker.output()).toContain(`the API cannot be served at 127.0.0.1:${port}`)
+  expect(worker.output()).toContain('EADDRINUSE')
+}, 30_000)

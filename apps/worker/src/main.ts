@@ -5,6 +5,7 @@ import { serveHealth } from './health.ts'
 import { loadSagas } from './load-sagas.ts'
 import { loadServices } from './load-services.ts'
 import { createMetrics } from './metrics.ts'
+import { serveApi } from './serve-api.ts'
 
 /** A process around the engine: configuration, saga modules, a health port, shutdown. */
 
@@ -47,11 +48,14 @@ let worker = newWorker()
 let stopping = false
 let signalled = false
 let status = 0
+let api: Awaited<ReturnType<typeof serveApi>> | undefined
 
 async function stop(why: string): Promise<void> {
   if (stopping) return
   stopping = true
   log.info({ why, holds: worker.holds }, 'stopping')
+  // Nothing new is let in before the worker stops: what was started through this door may still run here.
+  await api?.close().catch((error: unknown) => log.error({ err: error }, 'closing the API failed'))
   await worker.stop(config.GRACE_MS).catch((error: unknown) => log.error({ err: error }, 'stopping failed'))
   process.exit(status)
 }
@@ -92,4 +96,14 @@ if (config.HEALTH_PORT !== undefined) {
   const server = await serveHealth(worker, createMetrics(worker), config.HOST, config.HEALTH_PORT)
   log.info({ address: server.address() }, 'health port open')
 }
-process.send?.({ type: 'ready', workerId: worker.workerId })
+if (config.API_PORT !== undefined && !stopping) {
+  const { DATABASE_URL: databaseUrl, HOST: host, API_PORT: port } = config
+  try {
+    api = await serveApi({ databaseUrl, worker, host, port, log })
+  } catch (error) {
+    log.fatal({ err: error }, `the API cannot be served at ${host}:${port}`)
+    status = 1
+    await stop('the API cannot be served')
+  }
+}
+process.send?.({ type: 'ready', workerId: worker.workerId, url: api?.url })

@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { buildApp } from '@backstitch/api/app'
 import { begin, startedEntry } from '@backstitch/core'
+import { createWorker } from '@backstitch/engine'
 import { type ApiStore, openApiStore, type StartRequest } from '@backstitch/store'
 import fastify from 'fastify'
 import pg from 'pg'
 import { pino } from 'pino'
+import { sagaOf } from '../installation.ts'
 
 /** One API in a process of its own: ours, or one of those it is measured against. `DOOR` says which. */
 
@@ -39,6 +41,15 @@ function storeThat(keep: (request: StartRequest, sagaId: string) => Promise<unkn
 
 async function doorOf(): Promise<{ listen(at: { port: number }): Promise<string> }> {
   if (DOOR === 'stored') return buildApp({ store: () => real, log })
+  if (DOOR === 'together') {
+    const worker = createWorker({
+      databaseUrl: DATABASE_URL,
+      sagas: [sagaOf({ name: 'order', steps: 3 })],
+      log,
+    })
+    await worker.start()
+    return buildApp({ store: () => real, log, hands: worker })
+  }
   if (DOOR === 'unstored') {
     const store = storeThat(async () => undefined)
     return buildApp({ store: () => store, log })

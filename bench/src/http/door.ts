@@ -2,7 +2,7 @@ import { Pool } from 'undici'
 import type { Place } from '../place.ts'
 import { forkServer } from './fork.ts'
 
-export type Door = 'stored' | 'unstored' | 'statement' | 'bare'
+export type Door = 'stored' | 'unstored' | 'statement' | 'bare' | 'together'
 
 /** An API in a process of its own, and clients that keep their connections. */
 export async function openDoor({ url }: Place, which: Door, clients: number) {

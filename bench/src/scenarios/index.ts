@@ -3,6 +3,7 @@ import { backlog } from './backlog.ts'
 import { compensation } from './compensation.ts'
 import { growth } from './growth.ts'
 import { latency } from './latency.ts'
+import { memory } from './memory.ts'
 import { participants } from './participants.ts'
 import { processes } from './processes.ts'
 import { recovery } from './recovery.ts'
@@ -24,5 +25,6 @@ export const scenarios: readonly Scenario[] = [
   processes,
   backlog,
   recovery,
+  memory,
   soak,
 ]

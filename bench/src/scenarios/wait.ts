@@ -9,17 +9,21 @@ const CLIENTS = [1, 64]
 export const wait: Scenario = {
   name: 'wait',
   about:
-    'POST /v1/sagas?waitMs=… until the saga of three steps has ended: API, worker and clients in three processes.',
+    'POST /v1/sagas?waitMs=… until the saga of three steps has ended: API and worker in two processes, or in one; clients in another.',
   contenders: ({ size }) =>
-    CLIENTS.map((clients) => contender('stored', clients, size ?? (clients === 1 ? 200 : 3_000))),
+    CLIENTS.flatMap((clients) =>
+      (['stored', 'together'] as const).map((door) =>
+        contender(door, clients, size ?? (clients === 1 ? 200 : 3_000)),
+      ),
+    ),
   ratios: [],
 }
 
 function contender(door: Door, clients: number, size: number): Contender {
   return {
-    name: `${clients} client${clients === 1 ? '' : 's'}`,
+    name: `${clients} client${clients === 1 ? '' : 's'}, ${door === 'together' ? 'one process' : 'two'}`,
     async open(place) {
-      const workers = await startWorkers(place, 1)
+      const workers = await startWorkers(place, door === 'together' ? 0 : 1)
       const api = await openDoor(place, door, clients)
       const meter = await createMeter(place, [...workers.pids, api.pid])
       const body = JSON.stringify({ definition: 'order', input: { orderId: 'o-1', amount: 4200 } })

@@ -147,8 +147,23 @@ export function contextOf(
   state: SagaState,
   spilled: ReadonlyMap<string, Json>,
 ): { input: Json; context: Record<string, Json> } {
-  const context: Record<string, Json> = { ...state.context, ...Object.fromEntries(spilled) }
-  return { input: entryOf(context, 'input') ?? null, context }
+  const context: Record<string, Json> = { ...state.context }
+  // What was spilled after this state is not of it.
+  for (const name of Object.keys(state.spilled ?? {})) {
+    const value = spilled.get(name)
+    if (value !== undefined) context[name] = value
+  }
+  return { input: valueIn(state, spilled, 'input') ?? null, context }
+}
+
+/** One value of the context, without putting the whole together. */
+export function valueIn(
+  { context, spilled: places }: SagaState,
+  spilled: ReadonlyMap<string, Json>,
+  name: string,
+): Json | undefined {
+  if (Object.hasOwn(context, name)) return context[name]
+  return entryOf(places, name) === undefined ? undefined : spilled.get(name)
 }
 
 /**

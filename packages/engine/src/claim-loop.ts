@@ -9,7 +9,9 @@ export type ClaimLoop = {
   /** Something may be due now. */
   wake(): void
   /** A slot for a saga that is about to be started in this process, if there is one to spare. */
-  slot(): Pick<Slot, 'fill' | 'leave'> | undefined
+  slot(): Omit<Slot, 'workerId'> | undefined
+  /** Is this saga being started in a slot? */
+  expects(sagaId: string): boolean
   /** Something will be due at this many milliseconds from now. */
   wakeIn(ms: number): void
   /** Slots whose starts have not been answered yet. */
@@ -58,6 +60,7 @@ export function createClaimLoop({
   let backlog = false
   /** Slots kept for sagas that are being started. */
   let kept = 0
+  const expected = new Set<string>()
   /** A saga that may kill its worker is run by a worker that holds nothing else (S19). */
   let mode: 'open' | 'emptying' | 'alone' = 'open'
   const patienceMs = SUSPECT_PATIENCE_MS * (1 + Math.random())
@@ -148,20 +151,27 @@ export function createClaimLoop({
   }
 
   /** What waits in the database comes first: no start overtakes it. */
-  function slot(): Pick<Slot, 'fill' | 'leave'> | undefined {
+  function slot(): Omit<Slot, 'workerId'> | undefined {
     if (stopped || mode !== 'open' || backlog) return undefined
     if (runner.holds + kept >= concurrency) {
       backlog = true
       return undefined
     }
     kept++
+    let expectedId = ''
+    const leave = () => {
+      kept--
+      expected.delete(expectedId)
+    }
     return {
-      leave() {
-        kept--
+      expect(sagaId) {
+        expectedId = sagaId
+        expected.add(sagaId)
       },
+      leave,
       fill(claimed) {
-        kept--
         void runner.run(claimed).then(whenRoom)
+        leave()
       },
     }
   }
@@ -203,6 +213,7 @@ export function createClaimLoop({
     },
     wake,
     slot,
+    expects: (sagaId) => expected.has(sagaId),
     get kept() {
       return kept
     },

@@ -44,6 +44,7 @@ export type IncarnationOptions = {
   publicUrl: string | undefined
   log: Logger
   counters: Counters
+  onRest(sagaId: string): void
 }
 
 /** The end of the grace period is kept for letting go of what has not ended by then: whoever stops us may kill us after it. */
@@ -96,6 +97,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     counters,
     leaseMs,
     log,
+    onRest: options.onRest,
     onDueAt: (at) => claimLoop?.wakeIn(at - store.clock.now()),
     onDue: (due) => {
       wakeFor(due)
@@ -127,7 +129,10 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     services: services.report,
     onMail: runner.poke,
     onFreed: () => claimLoop?.wake(),
-    onLeases: (leases) => takeAgain(store, runner, leases, log),
+    onLeases: (leases) => {
+      const unexpected = leases.filter(({ sagaId }) => claimLoop?.expects(sagaId) !== true)
+      return takeAgain(store, runner, unexpected, log)
+    },
   })
   claimLoop = createClaimLoop({ claims: store.claims, runner, queues, concurrency, pollMs, log })
   const scheduler = createScheduler({ store, schemas, counters, log })

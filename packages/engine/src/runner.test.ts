@@ -72,6 +72,7 @@ function stage(
     leaseMs: 5_000,
     log: quiet,
     onDueAt: () => undefined,
+    onRest: () => undefined,
     ...parts,
   })
   function claimed(epoch = 1): Claimed {

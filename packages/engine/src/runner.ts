@@ -90,6 +90,8 @@ export type RunnerParts = {
   log: Logger
   /** A saga that was let go is due at this instant: a hint for whoever claims next. */
   onDueAt(at: number): void
+  /** A saga has ended, or needs a person, by a commit of this worker. */
+  onRest(sagaId: string): void
   /** Sagas of these queues became due by a commit of another one. */
   onDue(queues: readonly string[]): void
 }
@@ -501,6 +503,7 @@ export function createRunner(parts: RunnerParts): Runner {
   async function park(lease: Lease, reason: string): Promise<undefined> {
     log.error({ sagaId: lease.sagaId, reason }, 'saga stuck: nothing can be decided about it')
     await parts.park(lease, reason)
+    parts.onRest(lease.sagaId)
     return undefined
   }
 
@@ -545,6 +548,7 @@ export function createRunner(parts: RunnerParts): Runner {
       const { step, direction, attempt, outcome, error } = entry
       log.info({ sagaId, step, direction, attempt, outcome, error }, 'attempt failed')
     }
+    if (isTerminal(state.status) || state.status === 'stuck') parts.onRest(sagaId)
     if (state.status === 'stuck' && entry.to.status === 'stuck') {
       log.error(
         { sagaId, definition: state.definition.name, stuck: state.stuck },

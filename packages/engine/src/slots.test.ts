@@ -61,6 +61,30 @@ test('a worker without room gives no slot, holds no more than its concurrency, a
     .toBe(true)
 })
 
+test('a saga that is being started in a slot is not taken for a lost one; if its answer is lost, it is', async () => {
+  const stage = await createStage()
+  const { saga, document } = sagaOf('lost', { one: { action: () => 1 } })
+  const worker = await stage.worker({ sagas: [saga], leaseMs: 1_200 })
+  const definition = await stage.register(document)
+  const slot = worker.slot('lost')
+  if (slot === undefined) throw new Error('an idle worker has room')
+  // Whatever came of the start stays unknown for a while.
+  const answer = { fill: () => undefined, leave: () => undefined }
+  const request = { definition, input: null, inputBytes: 4, requestHash: 'test' }
+  const { sagaId } = await stage.store.starts.start(request, { ...slot, ...answer })
+  const beats = () => stage.query('SELECT heartbeat_at::text AS at FROM workers')
+  for (let n = 0; n < 4; n++) {
+    const before = await beats()
+    await expect.poll(beats, { timeout: 5_000 }).not.toEqual(before)
+  }
+  expect(await stage.query('SELECT epoch::int FROM sagas')).toEqual([{ epoch: 1 }])
+
+  slot.leave()
+
+  expect((await stage.ended(sagaId)).status).toBe('completed')
+  expect(await stage.query('SELECT epoch::int FROM sagas')).toEqual([{ epoch: 2 }])
+})
+
 test('a worker gives no slot for a queue that it does not serve, nor before it has started, nor once it stops', async () => {
   const stage = await createStage()
   const { saga } = sagaOf('served', { one: { action: () => 1 } })

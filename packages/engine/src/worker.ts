@@ -47,6 +47,11 @@ export type Worker = {
    * commit that starts it, and needs no claim. Undefined where the queue is not served, there is no room, or others wait for it.
    */
   slot(queue: string): Slot | undefined
+  /**
+   * Tells of every saga that this worker has brought to its end, or to where it needs a person, as soon as that is committed. A
+   * hint for whoever waits in this process: other workers end sagas, too.
+   */
+  onRest(listener: (sagaId: string) => void): void
   counters(): CounterSnapshot
   /** How it stands with what it calls, by the name of the service, or the origin of a plain URL. */
   services(): ServiceReport
@@ -78,6 +83,7 @@ export function createWorkerOn(openStore: typeof openWorkerStore, options: Worke
   const known = read.services
   const counters = createCounters()
   const served = [...new Set([...queues, ...sagas.map(({ definition }) => queueOf(definition))])]
+  const listeners: ((sagaId: string) => void)[] = []
   let current: Incarnation | undefined
   /** The incarnation that is there, or is being made. */
   let coming: Promise<Incarnation> | undefined
@@ -96,6 +102,9 @@ export function createWorkerOn(openStore: typeof openWorkerStore, options: Worke
       publicUrl: publicUrl?.replace(/\/+$/, ''),
       log,
       counters,
+      onRest: (sagaId) => {
+        for (const listener of listeners) listener(sagaId)
+      },
     })
   }
 
@@ -143,6 +152,7 @@ export function createWorkerOn(openStore: typeof openWorkerStore, options: Worke
       return current?.holds ?? 0
     },
     slot: (queue) => (stopping === undefined ? current?.slot(queue) : undefined),
+    onRest: (listener) => void listeners.push(listener),
     counters: () => counters.snapshot(),
     services: () => current?.services() ?? {},
     async check() {

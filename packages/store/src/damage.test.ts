@@ -72,7 +72,7 @@ describe.each(damages)('a saga whose state is %s', (_, damage) => {
       { kind: 'sagaStarted' },
       { kind: 'parked' },
     ])
-    expect(await stage.api.queries.resting([sagaId])).toEqual(new Set([sagaId]))
+    expect((await stage.api.queries.resting([sagaId])).get(sagaId)).toMatchObject({ status: 'stuck' })
   })
 
   test('can be abandoned, held or not', async () => {

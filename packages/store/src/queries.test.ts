@@ -239,10 +239,11 @@ test('resting are those that have ended or need a person, and no others', async 
     [stuck],
   )
   await stage.api.mailbox.abandon(ended, { actor: 'ada', reason: 'why' })
-  expect(await stage.api.queries.resting([running, stuck, ended, newSagaId(0)])).toEqual(
-    new Set([stuck, ended]),
-  )
-  expect(await stage.api.queries.resting([])).toEqual(new Set())
+  const resting = await stage.api.queries.resting([running, stuck, ended, newSagaId(0)])
+  expect([...resting.keys()].toSorted()).toEqual([stuck, ended].toSorted())
+  // Each as it would be read by itself.
+  for (const [sagaId, saga] of resting) expect(saga).toEqual(await stage.api.queries.saga(sagaId))
+  expect(await stage.api.queries.resting([])).toEqual(new Map())
 })
 
 describe('the statistics', () => {

@@ -36,10 +36,10 @@ export type Queries = {
     page: { before?: Place | undefined; limit: number },
   ): Promise<{ items: SagaSummary[]; last?: Place }>
   /**
-   * Which of these have ended, or need a person: those a waiter need wait for no longer. A stuck saga with an unread letter
-   * is about to move.
+   * Those of these that have ended, or need a person, by id: a waiter need wait for them no longer. A stuck saga with an
+   * unread letter is about to move.
    */
-  resting(sagaIds: readonly string[]): Promise<Set<string>>
+  resting(sagaIds: readonly string[]): Promise<Map<string, Saga>>
   /** How these stand, by id. */
   standing(sagaIds: readonly string[]): Promise<Map<string, { status: Status; version: number }>>
   workers(): Promise<Worker[]>
@@ -62,27 +62,27 @@ export type Stats = {
 }
 type Percentiles = { p50: number | null; p90: number | null; p99: number | null }
 
+/** What is shown of a saga. */
+const COLUMNS = [
+  'saga_id',
+  'definition_name',
+  'definition_version',
+  'queue',
+  'status',
+  'state',
+  'version',
+  'owner',
+  'due_at',
+  'saga_key',
+  'tags',
+  'created_at',
+  'updated_at',
+  'ended_at',
+] as const
+
 export function createQueries(database: Database, definitions: Definitions, history: History): Queries {
   function rows() {
-    return database
-      .selectFrom('sagas')
-      .select([
-        'saga_id',
-        'definition_name',
-        'definition_version',
-        'queue',
-        'status',
-        'state',
-        'version',
-        'owner',
-        'due_at',
-        'saga_key',
-        'tags',
-        'created_at',
-        'updated_at',
-        'ended_at',
-        sql<Date>`now()`.as('now'),
-      ])
+    return database.selectFrom('sagas').select([...COLUMNS, sql<Date>`now()`.as('now')])
   }
   type Row = Awaited<ReturnType<ReturnType<typeof rows>['execute']>>[number]
 
@@ -210,14 +210,15 @@ export function createQueries(database: Database, definitions: Definitions, hist
     },
 
     async resting(sagaIds) {
-      const { rows: found } = await sql<{ saga_id: string }>`
-        SELECT s.saga_id
+      const { rows: found } = await sql<Row>`
+        SELECT s.*, now() AS now
         FROM unnest(${sagaIds.map(bucketOf)}::int2[], ${[...sagaIds]}::uuid[]) AS i(bucket, saga_id)
         CROSS JOIN LATERAL (
-          SELECT saga_id FROM sagas
+          SELECT ${sql.join(COLUMNS.map((column) => sql.ref(column)))} FROM sagas
           WHERE bucket = i.bucket AND saga_id = i.saga_id AND (ended_at IS NOT NULL OR (status = 'stuck' AND mail_seq = mail_seen))
         ) s`.execute(database)
-      return new Set(found.map(({ saga_id }) => saga_id))
+      const sagas = await Promise.all(found.map(present))
+      return new Map(sagas.map((saga) => [saga.sagaId, saga]))
     },
 
     async standing(sagaIds) {

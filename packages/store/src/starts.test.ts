@@ -267,6 +267,7 @@ function slotOf(workerId: string): Slot & { became: (Claimed | 'left')[] } {
   return {
     workerId,
     became,
+    expect: () => undefined,
     fill: (claimed) => void became.push(claimed),
     leave: () => void became.push('left'),
   }

@@ -43,6 +43,8 @@ type Found = Exclude<StartAnswer, { is: 'started' }>
  */
 export type Slot = {
   workerId: string
+  /** From now on the row may be there, leased: whoever finds it without this answer must wait for it. */
+  expect(sagaId: string): void
   /** It was started and is the worker's. */
   fill(claimed: Claimed): void
   /** It was not, or nobody can tell. */
@@ -101,6 +103,7 @@ export function createStarts(options: LaneOptions, clock: DatabaseClock): Starts
     async start(request, slot) {
       try {
         const row = newRow(request, clock.now(), slot?.workerId)
+        slot?.expect(row.sagaId)
         const { answer, lease } = await gatherer.submit(row)
         if (lease !== undefined) slot?.fill(claimedAs(lease, row))
         else slot?.leave()

@@ -218,8 +218,8 @@ export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
     async ({ params, query }, reply) => {
       let saga = await read(sagaIdOf(params))
       if (!isTerminal(saga.status)) {
-        await hub.wait(saga.sagaId, query.timeoutMs, whileConnected(reply))
-        saga = await read(saga.sagaId)
+        const rested = await hub.wait(saga.sagaId, query.timeoutMs, whileConnected(reply))
+        saga = rested ?? (await read(saga.sagaId))
       }
       return reply.header('etag', etagOf(saga)).send(saga)
     },
@@ -260,8 +260,8 @@ export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
   async function afterAWhile(known: Saga, waitMs: number, reply: FastifyReply): Promise<Saga> {
     if (isTerminal(known.status)) return known
     try {
-      await hub.wait(known.sagaId, waitMs, whileConnected(reply))
-      return await read(known.sagaId)
+      const rested = await hub.wait(known.sagaId, waitMs, whileConnected(reply))
+      return rested ?? (await read(known.sagaId))
     } catch (error) {
       if (problemOf(error).code === 'INTERNAL') reply.log.error({ err: error }, 'a wait failed')
       return known

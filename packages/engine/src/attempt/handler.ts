@@ -39,21 +39,10 @@ export function runHandler(
 
 async function call(handler: Handler, request: AttemptRequest): Promise<AttemptEnd> {
   try {
-    deepFreeze(request.context)
     return accept(await handler(request))
   } catch (thrown) {
     return failureOf(thrown)
   }
-}
-
-/**
- * A handler is given the state's own values: what it changed in them would be persisted though no history entry says so.
- * Each value is frozen once, and from then on costs one look.
- */
-function deepFreeze(value: unknown): void {
-  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return
-  Object.freeze(value)
-  for (const part of Object.values(value)) deepFreeze(part)
 }
 
 /** The handler has done its work by now: a result that cannot be kept leaves the step uncertain, not undone. */

@@ -3,10 +3,10 @@ import {
   type Act,
   type AttemptId,
   contextOf,
-  entryOf,
   GENERATION,
   type Json,
   type SagaState,
+  valueIn,
 } from '@backstitch/core'
 import type { AttemptRequest } from './attempt.ts'
 
@@ -26,7 +26,7 @@ export function attemptRequest(
   callbackOf: CallbackMaker,
   mayRepeat = false,
 ): AttemptRequest {
-  const { input, context } = contextOf(state, spilled)
+  let context: Readonly<Record<string, Json>> | undefined
   const back = id.direction === 'compensation'
   const sagaId = state.undoOf ?? state.sagaId
   return {
@@ -36,15 +36,30 @@ export function attemptRequest(
     idempotencyKey: idempotencyKey(sagaId, id),
     correlationId: state.correlationId,
     traceparent: traceparent(state),
-    input,
-    context,
-    result: back ? entryOf(context, id.step) : undefined,
+    input: deepFreeze(valueIn(state, spilled, 'input') ?? null),
+    /** Put together when it is first asked for: it grows with every step, and many handlers never look at it. */
+    get context() {
+      context ??= deepFreeze(contextOf(state, spilled).context)
+      return context
+    },
+    result: back ? deepFreeze(valueIn(state, spilled, id.step)) : undefined,
     failure: back ? { step: state.failedStep, reason: state.failureReason ?? '' } : undefined,
     timeoutMs: act.timeoutMs,
     callback: act.callbackMs === undefined ? undefined : callbackOf(state.sagaId, id, GENERATION),
     doubt: doubtOf(state, sagaId, id, mayRepeat),
     signal,
   }
+}
+
+/**
+ * A participant in this process is given the state's own values: what it changed in them would be persisted though no history
+ * entry says so. Each value is frozen once, and from then on costs one look.
+ */
+function deepFreeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value
+  Object.freeze(value)
+  for (const part of Object.values(value)) deepFreeze(part)
+  return value
 }
 
 /** Which actions are uncertain stands in the state; of a compensation only that none before it can have been made. */
