@@ -1,5 +1,5 @@
 import { fold, isTerminal } from '@backstitch/core'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createGate, createStage, rejection, sagaOf } from './testing.ts'
 
 const FAST = { retry: { initialDelayMs: 1, maxDelayMs: 100, maxAttempts: 3 } }
@@ -500,6 +500,40 @@ describe('workers', () => {
       reason: 'undecidable',
       message: expect.stringContaining('3 letters'),
     })
+  })
+
+  test('the clock of the machine decides nothing: sagas of workers an hour ahead and an hour behind end as they should (S18, F70)', async () => {
+    const stage = await createStage()
+    let skewMs = 3_600_000
+    const now = Date.now.bind(Date)
+    // Each look at the wall clock is an hour off, one way or the other.
+    const wall = vi.spyOn(Date, 'now').mockImplementation(() => {
+      skewMs = -skewMs
+      return now() + skewMs
+    })
+    onTestFinished(() => wall.mockRestore())
+    let calls = 0
+    const { saga, document } = sagaOf('skewed', {
+      flaky: {
+        action: () => {
+          if (++calls === 1) throw new Error('once')
+          return calls
+        },
+      },
+      last: { action: () => 1 },
+    })
+    await Promise.all([stage.worker({ sagas: [saga] }), stage.worker({ sagas: [saga] })])
+    const sagaId = await stage.start(document, null, { deadlineMs: 60_000 })
+
+    expect(await stage.ended(sagaId)).toMatchObject({
+      status: 'completed',
+      completedSteps: ['flaky', 'last'],
+    })
+    const [row] = await stage.query(
+      `SELECT count(*)::int AS wrong FROM saga_history WHERE abs(extract(epoch FROM at - now())) > 600`,
+    )
+    expect(row).toEqual({ wrong: 0 })
+    expect(await stage.query('SELECT max(epoch)::int AS epochs FROM sagas')).not.toEqual([{ epochs: 0 }])
   })
 
   test('every connection of everybody is cut again and again, and every saga still ends once with every step once (F31)', async () => {
