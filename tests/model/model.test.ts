@@ -14,7 +14,7 @@ describe.skipIf(missing !== undefined)(`the model of lease, fence and mailbox${n
   )
 
   test.each(broken)(
-    'falls when a rule is broken: $name',
+    'falls when a rule is broken: $name (F04, F06, F08, F10)',
     async (one) => {
       expect((await check(one)).violated).toMatch(one.falls)
     },

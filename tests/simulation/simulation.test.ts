@@ -10,7 +10,7 @@ async function simulate(...args: string[]): Promise<string> {
   return stdout
 }
 
-test('whatever crashes, stands still or gets lost, every saga ends as it was promised, and nothing is done twice (F01, F02, F04, F05, F06, F08, F13, F24, F27, F30, F90)', async () => {
+test('whatever crashes, stands still or gets lost, every saga ends as it was promised, and nothing is done twice (F01, F02, F04, F05, F06, F08, F13, F24, F27, F30, F90, F22, F91)', async () => {
   expect(await simulate('--seconds', '30')).toContain('hold')
 }, 300_000)
 

@@ -58,7 +58,7 @@ describe('letters that are read together are all acted on, though the first woul
   })
 })
 
-test('a letter that changes nothing is read once: its saga waits on as it did (M1)', async () => {
+test('a letter that changes nothing is read once: its saga waits on as it did (M1, F28)', async () => {
   const stage = await createStage()
   const { saga, document } = sagaOf('waiting', {
     first: { action: () => 1 },

@@ -94,7 +94,7 @@ function stage(
   return { runner, claimed, posted, kinds, submit }
 }
 
-test('a saga that is taken again while its claim was on its way runs once: what the older lease has begun is aborted (S13, S16)', async () => {
+test('a saga that is taken again while its claim was on its way runs once: what the older lease has begun is aborted (S13, S16, F21)', async () => {
   const gate = createGate()
   const signals: AbortSignal[] = []
   const { runner, claimed, kinds } = stage({

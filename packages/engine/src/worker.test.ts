@@ -78,7 +78,7 @@ describe('forward', () => {
     expect(calls).toBe(1)
   })
 
-  test('after its time-out an attempt is uncertain, its signal has fired, and what it returns late is recorded and not applied (S4)', async () => {
+  test('after its time-out an attempt is uncertain, its signal has fired, and what it returns late is recorded and not applied (S4, F20)', async () => {
     const stage = await createStage()
     const [late, hold] = [createGate(), createGate()]
     const signals: boolean[] = []
@@ -159,7 +159,7 @@ describe('forward', () => {
     expect(ended.context.one).toEqual({ list: [1] })
   })
 
-  test('a result that is no JSON, or too large, leaves the step uncertain and fails it (S31, S32)', async () => {
+  test('a result that is no JSON, or too large, leaves the step uncertain and fails it (S31, S32, F62, F65)', async () => {
     const stage = await createStage()
     const { saga, document } = sagaOf('odd', {
       odd: { action: ({ input }) => (input === 'nan' ? Number.NaN : 'x'.repeat(1024 * 1024)), options: FAST },
@@ -216,7 +216,7 @@ describe('backward', () => {
     expect(ended).toMatchObject(folded)
   })
 
-  test('a compensation that keeps failing gets one attempt and three retries; then a person is asked, and nothing is skipped ahead (S11, S12)', async () => {
+  test('a compensation that keeps failing gets one attempt and three retries; then a person is asked, and nothing is skipped ahead (S11, S12, F23)', async () => {
     const stage = await createStage()
     const calls: string[] = []
     let broken = true
@@ -293,7 +293,7 @@ describe('backward', () => {
     },
   )
 
-  test('no compensation starts while a handler of its action still runs past its time-out (S13)', async () => {
+  test('no compensation starts while a handler of its action still runs past its time-out (S13, F21)', async () => {
     const stage = await createStage()
     const gate = createGate()
     const order: string[] = []
@@ -417,7 +417,7 @@ describe('cancel and deadline', () => {
 })
 
 describe('workers', () => {
-  test('a worker that lacks the handler of a step releases the saga, and no attempt is used (S20)', async () => {
+  test('a worker that lacks the handler of a step releases the saga, and no attempt is used (S20, F82)', async () => {
     const stage = await createStage()
     const { saga, document } = sagaOf('elsewhere', { here: { action: () => 1 }, there: { action: () => 2 } })
     const partial = { ...saga, handlers: new Map([...saga.handlers].filter(([step]) => step === 'here')) }

@@ -157,7 +157,7 @@ describe.each([
     expect(dueMs).toBeGreaterThan(50_000)
   })
 
-  test('a commit under another epoch, or on another version, changes nothing (S16, S17a)', async () => {
+  test('a commit under another epoch, or on another version, changes nothing (S16, S17a, F04)', async () => {
     const { theatre, definition, sagaId, worker, claim } = await claimed()
     const stale = { ...claim, lease: { ...claim.lease, epoch: 0 } }
     expect((await commit(worker, definition, stale, success)).answer).toEqual({ is: 'leaseLost' })
@@ -177,7 +177,7 @@ describe.each([
     expect(await theatre.row(sagaId)).toMatchObject({ version: 2 })
   })
 
-  test('nothing ends over unread mail, and nothing happens after the end (S22, S25)', async () => {
+  test('nothing ends over unread mail, and nothing happens after the end (S22, S25, F10, F24)', async () => {
     const { theatre, definition, sagaId, worker, claim } = await claimed(orderOf(1))
     await worker.mailbox.post(sagaId, cancel)
     const early = await commit(worker, definition, claim, success)
@@ -284,7 +284,7 @@ describe.each([
     expect(await third.claims.claimSuspect(['order'])).toMatchObject([{ lease: { sagaId }, leasesLost: 2 }])
   })
 
-  test('what belongs to a worker is taken again under a new epoch', async () => {
+  test('what belongs to a worker is taken again under a new epoch (F94)', async () => {
     const { worker, claim } = await claimed()
     const [again] = await worker.claims.takeAgain([claim.lease])
     expect(again).toMatchObject({ lease: { epoch: 2 }, version: 1, leasesLost: 0 })
