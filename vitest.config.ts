@@ -4,7 +4,8 @@ import { defineConfig } from 'vitest/config'
 const standalone = [
   'packages/{core,input-schema,sdk,local-postgres}/src/**/*.test.ts',
   'examples/*/src/**/*.test.ts',
-  'tests/{architecture,bootstrap}.test.ts',
+  'tests/{architecture,bootstrap,failure-classes}.test.ts',
+  'tests/{model,simulation}/*.test.ts',
 ]
 
 export default defineConfig({

@@ -2,7 +2,7 @@ import { createClient } from '@backstitch/sdk'
 import { expect, test } from 'vitest'
 import { openTheatre, startApi } from './processes.ts'
 
-test('an API killed in the middle of many starts has lost none that it acknowledged, and a repetition starts none twice (S23, S24)', async () => {
+test('an API killed in the middle of many starts has lost none that it acknowledged, and a repetition starts none twice (S23, S24, F09)', async () => {
   const theatre = await openTheatre()
   const first = await startApi(theatre.database.url)
   const client = createClient({ url: first.url, retry: { maxAttempts: 1 } })

@@ -6,7 +6,7 @@ import { openTheatre, type Theatre } from './processes.ts'
 /** Worker processes that die, freeze and come back: nothing acknowledged is lost, nothing is undone twice. */
 
 describe('a worker killed without a word', () => {
-  test('is succeeded at once: the attempt runs again under its number and key, and the history says so (S2, S17, S17b)', async () => {
+  test('is succeeded at once: the attempt runs again under its number and key, and the history says so (S2, S17, S17b, F01)', async () => {
     const theatre = await openTheatre()
     const first = await theatre.worker()
     const sagaId = await theatre.start({ takesMs: 1_500 })
@@ -80,7 +80,7 @@ describe('a worker killed without a word', () => {
   }, 90_000)
 })
 
-test('a worker frozen for longer than its lease writes nothing when it wakes, and goes on under another id (S16, S17, F04)', async () => {
+test('a worker frozen for longer than its lease writes nothing when it wakes, and goes on under another id (S16, S17, F04, F91)', async () => {
   const theatre = await openTheatre()
   const frozen = await theatre.worker({ LEASE_MS: '1500' })
   const sagaId = await theatre.start({ takesMs: 400 })
@@ -175,7 +175,7 @@ describe('SIGTERM', () => {
     ])
   }, 30_000)
 
-  test('twice ends the process at once, and loses nothing (S21)', async () => {
+  test('twice ends the process at once, and loses nothing (S21, F90)', async () => {
     const theatre = await openTheatre()
     const first = await theatre.worker()
     const sagaId = await theatre.start({ takesMs: 1_000 })

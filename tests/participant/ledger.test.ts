@@ -109,7 +109,7 @@ const ISOLATIONS: Isolation[] = [
 const RIGHT: Record<End, string[]> = { completed: ['1'], undone: ['', '1,-1'], rejected: [''] }
 
 describe(`${SAGAS} sagas on a network that delays, repeats and loses`, () => {
-  test('behind the barrier, every effect happens once or is undone once', async () => {
+  test('behind the barrier, every effect happens once or is undone once (F21)', async () => {
     const { wrong, ends, deliveries, late, atOnce } = await playMany('barrier', behindBarrier)
     expect(wrong).toEqual([])
     // The schedules are as bad as they should be.

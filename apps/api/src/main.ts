@@ -42,7 +42,11 @@ const connection = connect(
     }),
   log,
 )
-const app = await buildApp({ store: connection.store, log })
+const app = await buildApp({
+  store: connection.store,
+  log,
+  limits: { maxRequests: config.MAX_REQUESTS },
+})
 
 let stopping = false
 async function stop(why: string, status: number): Promise<void> {

@@ -125,7 +125,7 @@ test('the older a wait, the less often it asks; and nobody asks when nobody wait
   }
 })
 
-test('a slow database is never asked twice at once, and has as long to rest as it was busy', async () => {
+test('a slow database is never asked twice at once, and has as long to rest as it was busy (F38)', async () => {
   vi.useFakeTimers()
   try {
     const { hub, asked } = hubOf({ takesMs: 50 })

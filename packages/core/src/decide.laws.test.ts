@@ -436,7 +436,7 @@ const slot = (state: SagaState) => {
 }
 
 describe('the end', () => {
-  test('is absorbing: a saga that has ended answers every event with nothing (S22)', () => {
+  test('is absorbing: a saga that has ended answers every event with nothing (S22, F24)', () => {
     holds((play) => {
       for (const event of play.told) play.tell(event)
       for (const { before, decision, after } of play.moments) {
@@ -686,7 +686,7 @@ describe('attempts', () => {
 })
 
 describe('a wait (S7a)', () => {
-  test('is dispatched by nobody: it stands in the state as what it is, with the time at which it ends', () => {
+  test('is dispatched by nobody: it stands in the state as what it is, with the time at which it ends (F12)', () => {
     always(({ after, now }, entries, play) => {
       const wait = waitAt(play, after)
       if (wait === undefined) return expect(after.waiting).toBeUndefined()
@@ -913,7 +913,7 @@ describe('what is remembered', () => {
     })
   })
 
-  test('includes every step that may have happened without a word of it, until it has been undone (S9)', () => {
+  test('includes every step that may have happened without a word of it, until it has been undone (S9, F22)', () => {
     always(({ after }, entries) => {
       const known = compensated(entries)
       expect(after.uncertainSteps).toEqual(uncertain(entries).filter((name) => !known.includes(name)))

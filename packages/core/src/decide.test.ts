@@ -164,7 +164,7 @@ describe('the deadline (S7)', () => {
     expect(play.passDeadline(false).is).toBe('ignored')
   })
 
-  test('never stops a compensation', () => {
+  test('never stops a compensation (F25)', () => {
     const play = new Play(inAMinute).settleAll('succeeded', 'rejected')
     expect(isPastDeadline(play.state, START + 60_000)).toBe(false)
     expect(play.passDeadline(false).is).toBe('ignored')
@@ -194,7 +194,7 @@ describe('going backward', () => {
     expect(isClean(play.state)).toBe(false)
   })
 
-  test('S9 an uncertain step whose definition asks for it is undone first, and is then no longer uncertain', () => {
+  test('S9 an uncertain step whose definition asks for it is undone first, and is then no longer uncertain (F22)', () => {
     const definition = define(['reserve', { name: 'charge', compensateWhen: 'uncertain' }])
     const play = new Play(definition).settleAll('succeeded', 'uncertain', 'rejected')
     expect(play.state.attempts).toEqual({ charge: 1 })

@@ -85,7 +85,7 @@ describe('parseJson', () => {
       },
     )
 
-    it('keys that name the prototype, as properties like any other', () => {
+    it('keys that name the prototype, as properties like any other (F63)', () => {
       const text = '{"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}},"prototype":1}'
       const value = accepted(parseJson(text))
       expect(JSON.stringify(value)).toBe(text)
@@ -219,7 +219,7 @@ describe('parseJson', () => {
       expect(refusalOf(parseJson(`{"b/c":{"~":${number} }}`))).toStrictEqual({ pointer: '/b~1c/~0', detail })
     })
 
-    it('the sixty-fifth level, before anything is built', () => {
+    it('the sixty-fifth level, before anything is built (F64)', () => {
       const detail = 'found an array or object 65 levels deep, expected at most 64'
       expect(refusalOf(parseJson(nested(65)))).toStrictEqual({ pointer: '/0'.repeat(64), detail })
       expect(refusalOf(parseJson('{"a":'.repeat(5_000_000)))).toStrictEqual({
@@ -338,7 +338,7 @@ describe('parseJson', () => {
       )
     })
 
-    it('refuses a key repeated anywhere in a document, with its own pointer', () => {
+    it('refuses a key repeated anywhere in a document, with its own pointer (F66)', () => {
       fc.assert(
         fc.property(iJson(), spot(), (value, where) => {
           const repeated = withRepeatedKey(value, where)
@@ -349,7 +349,7 @@ describe('parseJson', () => {
       )
     })
 
-    it('accepts a number exactly when it is the decimal number that will be written', () => {
+    it('accepts a number exactly when it is the decimal number that will be written (F62)', () => {
       fc.assert(
         fc.property(numeral(), (text) => {
           const isKept = Number.isFinite(Number(text)) && isSameDecimal(text, String(Number(text)))
@@ -359,7 +359,7 @@ describe('parseJson', () => {
       )
     })
 
-    it('throws for none of 100,000 random texts of UTF-16 units, bare, quoted or as a key', () => {
+    it('throws for none of 100,000 random texts of UTF-16 units, bare, quoted or as a key (F61)', () => {
       const verdicts = randomTexts(100_000).flatMap((text) =>
         [text, `"${text}"`, `{"${text}":0}`].map(isAccepted),
       )
@@ -597,7 +597,7 @@ describe('checkJson', () => {
       )
     })
 
-    it('makes of anything a value which is written and read as its equal, or a refusal', () => {
+    it('makes of anything a value which is written and read as its equal, or a refusal (F62)', () => {
       let count = 0
       fc.assert(
         fc.property(anything(), (value) => {
@@ -658,16 +658,16 @@ describe('sanitizeText', () => {
     expect(sanitizeText('x'.repeat(50), 50)).toBe('x'.repeat(50))
   })
 
-  it('replaces NUL and lone surrogates', () => {
+  it('replaces NUL and lone surrogates (F60)', () => {
     expect(sanitizeText('a\0b\ud800c\udc00😀', 100)).toBe('a\ufffdb\ufffdc\ufffd😀')
   })
 
-  it('cuts a long text and says how much is missing', () => {
+  it('cuts a long text and says how much is missing (F67)', () => {
     expect(sanitizeText('x'.repeat(90), 50)).toBe(`${'x'.repeat(31)}… (59 bytes more)`)
     expect(sanitizeText('é'.repeat(40), 50)).toBe(`${'é'.repeat(15)}… (50 bytes more)`)
   })
 
-  it('never splits a character', () => {
+  it('never splits a character (F61)', () => {
     for (let maxBytes = 0; maxBytes < 60; maxBytes++) {
       expect(sanitizeText('😀'.repeat(20), maxBytes)).toMatch(/^(😀)*(… \(\d+ bytes more\))?$/u)
     }

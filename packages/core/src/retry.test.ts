@@ -10,7 +10,7 @@ describe('the pause before the next attempt (S5)', () => {
     expect(ceilings).toEqual([200, 400, 800, 1_600, 3_200, 5_000, 5_000])
   })
 
-  test('is drawn anywhere below the ceiling, but is never under 100 ms', () => {
+  test('is drawn anywhere below the ceiling, but is never under 100 ms (F28)', () => {
     expect(retryDelayMs(retry, 4, 0.5)).toBe(800)
     expect(retryDelayMs(retry, 4, 0.1)).toBe(160)
     expect(retryDelayMs(retry, 4, 0)).toBe(RETRY_FLOOR_MS)

@@ -199,7 +199,7 @@ describe('a document', () => {
     )
   })
 
-  test('keeps keys such as __proto__', () => {
+  test('keeps keys such as __proto__ (F63)', () => {
     const verdict = parseJson('{"__proto__":{"constructor":"${{ input.id }}","__proto__":"$${{"}}')
     const document = verdict.ok ? verdict.value : null
     expect(JSON.stringify(made(document))).toBe('{"__proto__":{"constructor":"o-1","__proto__":"${{"}}')

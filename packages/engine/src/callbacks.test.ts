@@ -200,7 +200,7 @@ describe('a step that ends by a callback', () => {
     })
   })
 
-  test('is still awaited after every worker has died', async () => {
+  test('is still awaited after every worker has died (F13)', async () => {
     const stage = await createStage()
     const { seen, url } = await participant(accepted)
     const first = await stage.worker()

@@ -1,12 +1,6 @@
 import { checkJson, entryOf, type Json, type SagaModule } from '@backstitch/core'
 import { createInputSchemas } from '@backstitch/input-schema'
-import {
-  type Lease,
-  openWorkerStore,
-  type ServiceReport,
-  type Slot,
-  type WorkerStore,
-} from '@backstitch/store'
+import type { Lease, openWorkerStore, ServiceReport, Slot, WorkerStore } from '@backstitch/store'
 import type { Logger } from 'pino'
 import { type Abilities, createMissing, MOST_MS } from './attempt/missing.ts'
 import { createParticipants } from './attempt/participants.ts'
@@ -39,6 +33,7 @@ export type Incarnation = {
 }
 
 export type IncarnationOptions = {
+  openStore: typeof openWorkerStore
   databaseUrl: string
   sagas: readonly SagaModule[]
   services: readonly ServiceSettings[]
@@ -67,7 +62,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     if (due.some((queue) => serves.has(queue))) claimLoop?.wake()
   }
 
-  const store = await openWorkerStore({
+  const store = await options.openStore({
     databaseUrl: options.databaseUrl,
     workerId,
     leaseMs,

@@ -28,7 +28,7 @@ test('a worker that is stopped while it starts is stopped', async () => {
   expect(rows).toEqual([{ end_reason: 'stopped' }])
 })
 
-test('what stands in the way of taking up a lost saga does not stop the heart (S17)', async () => {
+test('what stands in the way of taking up a lost saga does not stop the heart (S17, F94)', async () => {
   const stage = await createStage()
   const { saga, document } = sagaOf('orphaned', { one: { action: () => 1 } }, { queue: 'elsewhere' })
   const worker = await stage.worker({ leaseMs: 2_000, queues: [], pollMs: 60_000 })

@@ -76,3 +76,35 @@ describe('letters that are read together are all acted on, though the first woul
     expect(kinds).toEqual(['lateResult', 'cancelRequested'])
   })
 })
+
+test('a letter that changes nothing is read once: its saga waits on as it did (M1, F28)', async () => {
+  const stage = await createStage()
+  const { saga, document } = sagaOf('waiting', {
+    first: { action: () => 1 },
+    later: {
+      action: () => {
+        throw new Error('later')
+      },
+      options: { retry: { initialDelayMs: 3_600_000, maxDelayMs: 3_600_000 } },
+    },
+  })
+  await stage.worker({ sagas: [saga] })
+  const sagaId = await stage.start(document)
+  await stage.eventually(sagaId, ({ attempts }) => attempts.later === 2)
+  const place = async () => {
+    const [row] = await stage.query(
+      'SELECT epoch::int, mail_seq = mail_seen AS read, due_at > now() AS waits FROM sagas WHERE saga_id = $1',
+      [sagaId],
+    )
+    return row
+  }
+
+  // Its step was decided while the callback was on its way.
+  const end = { result: null }
+  await stage.store.mailbox.post(sagaId, { kind: 'callback', step: 'first', direction: 'action', end })
+
+  await expect.poll(place, { timeout: 10_000 }).toMatchObject({ read: true, waits: true })
+  const { length } = await stage.history(sagaId)
+  expect(await place()).toMatchObject({ epoch: 3 })
+  expect(length).toBe(3)
+})

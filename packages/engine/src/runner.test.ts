@@ -101,6 +101,32 @@ function stage(
   return { runner, claimed, posted, kinds, submit }
 }
 
+test('a saga that is taken again while its claim was on its way runs once: what the older lease has begun is aborted (S13, S16, F21)', async () => {
+  const gate = createGate()
+  const signals: AbortSignal[] = []
+  const { runner, claimed, kinds } = stage({
+    one: {
+      action: ({ signal }) => {
+        expect(signals.every(({ aborted }) => aborted)).toBe(true)
+        signals.push(signal)
+        return gate.wait()
+      },
+    },
+  })
+  const older = runner.run(claimed(1))
+  await gate.reached
+
+  const newer = runner.run(claimed(2))
+  await older
+  await expect.poll(() => signals.length).toBe(2)
+  expect(runner.has({ bucket: 0, sagaId: 'saga', epoch: 2 })).toBe(true)
+  gate.open()
+  await newer
+
+  // The step is uncertain until its attempt, made again, has succeeded (S17b).
+  expect(kinds).toEqual(['interrupted', 'attemptSucceeded'])
+})
+
 test('the late answer to a claim that was taken again meanwhile starts nothing (S16)', async () => {
   const gate = createGate()
   let calls = 0

@@ -25,6 +25,7 @@ import type {
   Definitions,
   Family,
   History,
+  KnownMail,
   Lease,
   Letter,
   Mailbox,
@@ -79,7 +80,7 @@ export type RunnerParts = {
   schemas: InputSchemas
   clock: DatabaseClock
   commit: GroupCommit
-  release(lease: Lease, delayMs: number): Promise<void>
+  release(lease: Lease, delayMs: number, mail: KnownMail): Promise<void>
   park(lease: Lease, reason: string): Promise<void>
   participants: Participants
   /** Queues this worker serves. Others' sagas it takes only to read their mail (S20). */
@@ -121,21 +122,24 @@ export function createRunner(parts: RunnerParts): Runner {
     how: { cutShort?: boolean; onProgress?: () => void } = {},
   ): Promise<void> {
     const { lease } = claimed
+    const older = held.get(lease.sagaId)
     // The answer to an older claim, which got lost for a while and was taken again meanwhile.
-    if ((held.get(lease.sagaId)?.lease.epoch ?? -1) >= lease.epoch) return
+    if (older !== undefined && older.lease.epoch >= lease.epoch) return
     const place: { lease: Lease; saga: Held | undefined } = { lease, saga: undefined }
     held.set(lease.sagaId, place)
-    let cutShort = how.cutShort === true
+    // Taken again while the answer to its claim was on its way: what that has begun has lost its lease (S16).
+    let cutShort = how.cutShort === true || (older?.saga?.underWay.size ?? 0) > 0
+    if (older?.saga !== undefined) loseLease(older.saga)
     try {
       const saga = await open(claimed)
-      if (saga === undefined) return
+      if (saga === undefined || held.get(lease.sagaId) !== place) return
       place.saga = saga
       saga.onProgress = how.onProgress
       if (cutShort) await transition(saga, { type: 'interrupted' })
       cutShort = false
       await drive(saga, claimed.leasesLost)
     } catch (error) {
-      await drop(lease, error, cutShort || (place.saga?.underWay.size ?? 0) > 0)
+      await drop(lease, error, cutShort || (place.saga?.underWay.size ?? 0) > 0, mailOf(place.saga))
     } finally {
       if (place.saga !== undefined) leave(place.saga)
       // A later claim of the same saga by this worker may already stand here.
@@ -463,7 +467,7 @@ export function createRunner(parts: RunnerParts): Runner {
     )
     const now = clock.now()
     const at = wakeAt(saga.state, now, [...putOff.keys()]) ?? now
-    await parts.release(saga.lease, Math.max(0, Math.min(at - now, ...again)))
+    await parts.release(saga.lease, Math.max(0, Math.min(at - now, ...again)), mailOf(saga))
   }
 
   function hearLate(saga: Held, id: AttemptId, end: AttemptEnd): void {
@@ -492,8 +496,10 @@ export function createRunner(parts: RunnerParts): Runner {
   }
 
   function loseLease(saga: Held): void {
+    if (!saga.ours) return
     saga.ours = false
     abandonAttempts(saga)
+    saga.wake?.()
     counters.leaseLost()
     log.warn(
       { sagaId: saga.lease.sagaId, epoch: saga.lease.epoch },
@@ -512,7 +518,7 @@ export function createRunner(parts: RunnerParts): Runner {
    * Something failed outside the rules. If the database was away the saga is still ours and is taken up again once it is
    * back; otherwise this saga alone is to blame and goes to a person, and the others go on (F15).
    */
-  async function drop(lease: Lease, error: unknown, cutShort: boolean): Promise<void> {
+  async function drop(lease: Lease, error: unknown, cutShort: boolean, mail: KnownMail): Promise<void> {
     if (forsaken) return
     if (cutShort) dropped.add(keyOf(lease))
     if (isOutage(error)) {
@@ -521,7 +527,7 @@ export function createRunner(parts: RunnerParts): Runner {
     }
     if (error instanceof UnknownLetter) {
       complain(error, 'a saga is left to a worker of a newer release')
-      await parts.release(lease, UNREADABLE_DELAY_MS).catch(() => undefined)
+      await parts.release(lease, UNREADABLE_DELAY_MS, mail).catch(() => undefined)
       return
     }
     log.error({ sagaId: lease.sagaId, err: error }, 'a saga could not be carried on')
@@ -600,6 +606,13 @@ export function createRunner(parts: RunnerParts): Runner {
 /** It goes forward only to let end what is running (S25). */
 function isTurning({ status, cause }: SagaState): boolean {
   return status === 'running' && cause !== undefined
+}
+
+/** What was read while another letter waited for it has not been acted on yet. */
+function mailOf(saga: Held | undefined): KnownMail {
+  return saga === undefined
+    ? { seen: 0, known: 0 }
+    : { seen: saga.mailSettled ?? saga.mailSeen, known: saga.mailSeq }
 }
 
 function keyOf({ sagaId, epoch }: Lease): string {

@@ -113,7 +113,7 @@ describe('a schedule', () => {
     expect(worker.counters().scheduleRuns).toEqual({ started: 1 })
   })
 
-  test('that nobody was there for is caught up as it says, when a worker comes back', async () => {
+  test('that nobody was there for is caught up as it says, when a worker comes back (F13)', async () => {
     const stage = await createStage()
     await register(stage)
     for (const missed of ['skip', 'last', 'all'] as const) {

@@ -134,7 +134,7 @@ describe('a named service', () => {
     expect(lines.filter((line) => line.includes('service payments'))).toHaveLength(1)
   })
 
-  test('shows its secrets nowhere, not even if the participant says them back', async () => {
+  test('shows its secrets nowhere, not even if the participant says them back (F67)', async () => {
     const stage = await createStage()
     const secrets = ['s3cr3t', 'token-of-the-plain-header', 'signing-secret']
     const { url } = await participant((seen, response) => {
@@ -284,7 +284,7 @@ describe('a dead service (S37)', () => {
     expect(rows?.held).toBe(0)
   }, 120_000)
 
-  test('that comes back is called again, a few at first, and its sagas complete with the attempts they had', async () => {
+  test('that comes back is called again, a few at first, and its sagas complete with the attempts they had (F39)', async () => {
     const stage = await createStage()
     let isDown = true
     const { url, seen } = await participant((_, response) =>

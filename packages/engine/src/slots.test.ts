@@ -99,7 +99,7 @@ test('a worker gives no slot for a queue that it does not serve, nor before it h
   await stopping
 })
 
-test('a worker that stops waits for the starts it has kept slots for, and leaves nothing leased behind', async () => {
+test('a worker that stops waits for the starts it has kept slots for, and leaves nothing leased behind (F03)', async () => {
   const stage = await createStage()
   const { saga, document } = sagaOf('stopping', { one: { action: () => 1 } })
   const worker = await stage.worker({ sagas: [saga] })

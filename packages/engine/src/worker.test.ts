@@ -1,5 +1,5 @@
 import { fold, isTerminal } from '@backstitch/core'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createGate, createStage, rejection, sagaOf } from './testing.ts'
 
 const FAST = { retry: { initialDelayMs: 1, maxDelayMs: 100, maxAttempts: 3 } }
@@ -78,7 +78,7 @@ describe('forward', () => {
     expect(calls).toBe(1)
   })
 
-  test('after its time-out an attempt is uncertain, its signal has fired, and what it returns late is recorded and not applied (S4)', async () => {
+  test('after its time-out an attempt is uncertain, its signal has fired, and what it returns late is recorded and not applied (S4, F20)', async () => {
     const stage = await createStage()
     const [late, hold] = [createGate(), createGate()]
     const signals: boolean[] = []
@@ -159,7 +159,7 @@ describe('forward', () => {
     expect(ended.context.one).toEqual({ list: [1] })
   })
 
-  test('a result that is no JSON, or too large, leaves the step uncertain and fails it (S31, S32)', async () => {
+  test('a result that is no JSON, or too large, leaves the step uncertain and fails it (S31, S32, F62, F65)', async () => {
     const stage = await createStage()
     const { saga, document } = sagaOf('odd', {
       odd: { action: ({ input }) => (input === 'nan' ? Number.NaN : 'x'.repeat(1024 * 1024)), options: FAST },
@@ -216,7 +216,7 @@ describe('backward', () => {
     expect(ended).toMatchObject(folded)
   })
 
-  test('a compensation that keeps failing gets one attempt and three retries; then a person is asked, and nothing is skipped ahead (S11, S12)', async () => {
+  test('a compensation that keeps failing gets one attempt and three retries; then a person is asked, and nothing is skipped ahead (S11, S12, F23)', async () => {
     const stage = await createStage()
     const calls: string[] = []
     let broken = true
@@ -293,7 +293,7 @@ describe('backward', () => {
     },
   )
 
-  test('no compensation starts while a handler of its action still runs past its time-out (S13)', async () => {
+  test('no compensation starts while a handler of its action still runs past its time-out (S13, F21)', async () => {
     const stage = await createStage()
     const gate = createGate()
     const order: string[] = []
@@ -417,7 +417,7 @@ describe('cancel and deadline', () => {
 })
 
 describe('workers', () => {
-  test('a worker that lacks the handler of a step releases the saga, and no attempt is used (S20)', async () => {
+  test('a worker that lacks the handler of a step releases the saga, and no attempt is used (S20, F82)', async () => {
     const stage = await createStage()
     const { saga, document } = sagaOf('elsewhere', { here: { action: () => 1 }, there: { action: () => 2 } })
     const partial = { ...saga, handlers: new Map([...saga.handlers].filter(([step]) => step === 'here')) }
@@ -500,6 +500,40 @@ describe('workers', () => {
       reason: 'undecidable',
       message: expect.stringContaining('3 letters'),
     })
+  })
+
+  test('the clock of the machine decides nothing: sagas of workers an hour ahead and an hour behind end as they should (S18, F70)', async () => {
+    const stage = await createStage()
+    let skewMs = 3_600_000
+    const now = Date.now.bind(Date)
+    // Each look at the wall clock is an hour off, one way or the other.
+    const wall = vi.spyOn(Date, 'now').mockImplementation(() => {
+      skewMs = -skewMs
+      return now() + skewMs
+    })
+    onTestFinished(() => wall.mockRestore())
+    let calls = 0
+    const { saga, document } = sagaOf('skewed', {
+      flaky: {
+        action: () => {
+          if (++calls === 1) throw new Error('once')
+          return calls
+        },
+      },
+      last: { action: () => 1 },
+    })
+    await Promise.all([stage.worker({ sagas: [saga] }), stage.worker({ sagas: [saga] })])
+    const sagaId = await stage.start(document, null, { deadlineMs: 60_000 })
+
+    expect(await stage.ended(sagaId)).toMatchObject({
+      status: 'completed',
+      completedSteps: ['flaky', 'last'],
+    })
+    const [row] = await stage.query(
+      `SELECT count(*)::int AS wrong FROM saga_history WHERE abs(extract(epoch FROM at - now())) > 600`,
+    )
+    expect(row).toEqual({ wrong: 0 })
+    expect(await stage.query('SELECT max(epoch)::int AS epochs FROM sagas')).not.toEqual([{ epochs: 0 }])
   })
 
   test('every connection of everybody is cut again and again, and every saga still ends once with every step once (F31)', async () => {

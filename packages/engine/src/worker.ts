@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { DEFAULT_QUEUE, queueOf, type SagaModule } from '@backstitch/core'
-import type { ServiceReport, Slot } from '@backstitch/store'
+import { openWorkerStore, type ServiceReport, type Slot } from '@backstitch/store'
 import type { Logger } from 'pino'
 import { type CounterSnapshot, createCounters } from './counters.ts'
 import { createIncarnation, type Incarnation } from './incarnation.ts'
@@ -62,6 +62,11 @@ export type Worker = {
 const RETRY_MS = 1_000
 
 export function createWorker(options: WorkerOptions): Worker {
+  return createWorkerOn(openWorkerStore, options)
+}
+
+/** On a store of another kind: a simulation's. */
+export function createWorkerOn(openStore: typeof openWorkerStore, options: WorkerOptions): Worker {
   const {
     databaseUrl,
     sagas = [],
@@ -86,6 +91,7 @@ export function createWorker(options: WorkerOptions): Worker {
 
   function incarnate(): Promise<Incarnation> {
     return createIncarnation(randomUUID(), {
+      openStore,
       databaseUrl,
       sagas,
       services: known,

@@ -45,7 +45,7 @@ test('a step with a condition may have left no result, and its type says so', ()
   expect(saga.definition.steps[0]).toMatchObject({ name: 'wrap', when: 'input.isGift' })
 })
 
-test('a signal without a time-out cannot be defined', () => {
+test('a signal without a time-out cannot be defined (F12)', () => {
   const saga = defineSaga({ name: 'endless' }).step('approve', { action: signal('approved') })
 
   expect(() => saga.definition).toThrow('/steps/0/timeoutMs')

@@ -76,7 +76,7 @@ describe('a claim', () => {
     })
   })
 
-  test('of several workers at once takes each saga once', async () => {
+  test('of several workers at once takes each saga once (F03)', async () => {
     const stage = await createStage()
     const ids = await due(stage, 120)
     const workers = [await stage.worker(), await stage.worker(), await stage.worker()]
@@ -96,7 +96,7 @@ describe('a claim', () => {
     expect(taken.flat().every(({ lease }) => lease.epoch === 1)).toBe(true)
   })
 
-  test('passes by a row that somebody has locked, and does not wait for it', async () => {
+  test('passes by a row that somebody has locked, and does not wait for it (F07)', async () => {
     const stage = await createStage()
     const [first, second] = await due(stage, 2)
     const worker = await stage.worker()
@@ -143,7 +143,7 @@ describe('the definitions of one queue take turns (S20)', () => {
     expect(namesOf(await claim(9, 'b'))).toEqual(['a', 'a', 'a', 'b'])
   })
 
-  test('so that one with thousands does not keep another waiting with its ten', async () => {
+  test('so that one with thousands does not keep another waiting with its ten (F07)', async () => {
     const stage = await createStage()
     const worker = await stage.worker()
     await due(stage, 1, 'shared', 3_600, 'many')
@@ -231,7 +231,7 @@ describe('queues (S20)', () => {
 })
 
 describe('a suspect, whose last two workers died over it (S19)', () => {
-  test('is claimed alone, the one that has waited longest, and by nobody in passing', async () => {
+  test('is claimed alone, the one that has waited longest, and by nobody in passing (F14)', async () => {
     const stage = await createStage()
     const ids = await due(stage, 4)
     await stage.sql('UPDATE sagas SET leases_lost = 2 WHERE saga_id = ANY ($1)', [ids.slice(1, 3)])

@@ -38,7 +38,7 @@ test('an answer that was very long on its way moves nothing back', () => {
   expect(clock.now()).toBe(5_060_000)
 })
 
-test('a database whose clock jumps is followed at once, forward and backward', () => {
+test('a database whose clock jumps is followed at once, forward and backward (F70)', () => {
   const clock = createDatabaseClock()
   clock.saw(5_000_000, monotonic)
   clock.saw(9_000_000, monotonic)

@@ -1,5 +1,4 @@
 import { type Entry, isTerminal, type SagaState, sanitizeText } from '@backstitch/core'
-import * as binary from './binary.ts'
 import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
 import { arraysOf, columnsOf, manyRows, oneRow, valuesOf } from './columns.ts'
 import { type Family, familyArrays, RELATIVES, splitByFamily } from './family.ts'
@@ -30,7 +29,10 @@ export type Transition = {
   family?: Family | undefined
 }
 
-type Release = { lease: Lease; delayMs: number }
+/** What a worker knows of a saga's mail: the last letter it has acted on, and the last it has heard of. */
+export type KnownMail = { seen: number; known: number }
+
+type Release = { lease: Lease; delayMs: number; mail: KnownMail }
 
 export type CommitAnswer =
   | { is: 'committed'; version: number; mailSeq: number }
@@ -42,8 +44,11 @@ export type CommitAnswer =
 export type Commits = {
   /** One statement for many sagas. Each transition is answered on its own; a bad one fails alone. */
   commit(transitions: Transition[], lane: number): Promise<Settled<CommitAnswer>[]>
-  /** Gives a lease up without a word in the history: nothing was dispatched, or nothing can be done here. */
-  release(lease: Lease, delayMs: number): Promise<void>
+  /**
+   * Gives a lease up without a word in the history: nothing was dispatched, or nothing can be done here. Letters that changed
+   * nothing count as read, and those that could not be read wait with the saga; what has come since makes it due at once (M1).
+   */
+  release(lease: Lease, delayMs: number, mail?: KnownMail): Promise<void>
   /** For a saga about which nothing can be decided: it goes to a person as it is (S29). */
   park(lease: Lease, reason: string): Promise<void>
   readonly lanes: number
@@ -76,8 +81,7 @@ export function createCommits(
       flushWithRecovery(
         some,
         async (batch) => {
-          const delays = binary.int8Array(batch.map(({ delayMs }) => Math.round(delayMs)))
-          await others.query(RELEASE, [...arraysOf(LEASE, batch), delays])
+          await others.query(RELEASE, arraysOf(RELEASED, batch))
           return batch.map(() => ({ ok: true, answer: undefined }))
         },
         mayWait,
@@ -109,7 +113,7 @@ export function createCommits(
       )
     },
 
-    release: (lease, delayMs) => releases.submit({ lease, delayMs }),
+    release: (lease, delayMs, mail = { seen: 0, known: 0 }) => releases.submit({ lease, delayMs, mail }),
 
     async park(lease, reason) {
       // An error's message must not be able to stop its own recording (F60).
@@ -129,6 +133,13 @@ const LEASE = [
   lease.int2('bucket', ({ lease: { bucket } }) => bucket),
   lease.uuid('saga_id', ({ lease: { sagaId } }) => sagaId),
   lease.int8('epoch', ({ lease: { epoch } }) => epoch),
+]
+const released = columnsOf<Release>()
+const RELEASED = [
+  ...LEASE,
+  released.int8('delay_ms', ({ delayMs }) => Math.round(delayMs)),
+  released.int8('mail_seen', ({ mail }) => mail.seen),
+  released.int8('mail_known', ({ mail }) => mail.known),
 ]
 const to = columnsOf<Transition>()
 const VERSION = to.int8('version', ({ version }) => version)
@@ -279,10 +290,11 @@ export const RELEASE: Statement = {
 UPDATE sagas s SET
   owner = NULL,
   epoch = s.epoch + 1,
-  due_at = CASE WHEN s.status = 'stuck' AND s.mail_seq = s.mail_seen THEN NULL
-                WHEN s.mail_seq > s.mail_seen THEN now()
+  mail_seen = greatest(s.mail_seen, i.mail_seen),
+  due_at = CASE WHEN s.status = 'stuck' AND s.mail_seq <= greatest(s.mail_seen, i.mail_seen) THEN NULL
+                WHEN s.mail_seq > greatest(s.mail_seen, i.mail_seen, i.mail_known) THEN now()
                 ELSE now() + i.delay_ms * interval '1 millisecond' END
-FROM unnest($1::int2[], $2::uuid[], $3::int8[], $4::int8[]) AS i(bucket, saga_id, epoch, delay_ms)
+FROM ${manyRows(RELEASED)}
 WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch AND s.due_at IS NULL AND s.ended_at IS NULL`,
 }
 

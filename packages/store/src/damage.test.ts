@@ -75,7 +75,7 @@ describe.each(damages)('a saga whose state is %s', (_, damage) => {
     expect((await stage.api.queries.resting([sagaId])).get(sagaId)).toMatchObject({ status: 'stuck' })
   })
 
-  test('can be abandoned, held or not', async () => {
+  test('can be abandoned, held or not (F11)', async () => {
     for (const held of [false, true]) {
       const { stage, sagaId } = await damaged(damage)
       if (held) await (await stage.worker()).claims.claim(['order'], 1)
@@ -92,7 +92,7 @@ describe.each(damages)('a saga whose state is %s', (_, damage) => {
     }
   })
 
-  test('is freed with the others when its worker dies', async () => {
+  test('is freed with the others when its worker dies (F15)', async () => {
     const { stage, sagaId } = await damaged(damage)
     const [dead, living] = [await stage.worker(), await stage.worker()]
     await dead.claims.claim(['order'], 1)

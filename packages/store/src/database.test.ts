@@ -37,7 +37,7 @@ test('a statement through a black hole fails in time, and leaves no connection b
   expect(await ask()).toBeTypeOf('number')
 })
 
-test('a session that is terminated while idle is a line in the log, and the next statement has another', async () => {
+test('a session that is terminated while idle is a line in the log, and the next statement has another (F31)', async () => {
   const { errors, query, ask } = await stage()
   const pid = await ask()
   await query('SELECT pg_terminate_backend($1)', [pid])

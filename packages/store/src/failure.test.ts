@@ -44,7 +44,7 @@ const sqlStates: [string, string, Failure][] = [
 ]
 
 describe('what Postgres reports', () => {
-  test.each(sqlStates)('%s, %s: it is %s', (code, _, failure) => {
+  test.each(sqlStates)('%s, %s: it is %s (F32, F37, F40)', (code, _, failure) => {
     const error = new pg.DatabaseError('no matter what it says', 1, 'error')
     error.code = code
     error.severity = 'FEHLER'
@@ -183,7 +183,7 @@ describe('what node-postgres throws', () => {
   })
 })
 
-test('the waits between tries double from 100 ms to 5 s, and no two workers wait alike', () => {
+test('the waits between tries double from 100 ms to 5 s, and no two workers wait alike (F39)', () => {
   for (let attempt = 1; attempt <= 2_000; attempt++) {
     const ceiling = Math.min(5_000, 100 * 2 ** (attempt - 1))
     const delay = reconnectDelayMs(attempt)

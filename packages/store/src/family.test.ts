@@ -111,7 +111,7 @@ describe('a letter in a commit', () => {
     }
   })
 
-  test('is written once when the answer to its commit was lost (F30)', async () => {
+  test('is written once when the answer to its commit was lost (F30, F27)', async () => {
     const stage = await createStage()
     const definition = await stage.register()
     const [reader] = await Promise.all([stage.start(definition), stage.start(definition)])

@@ -70,7 +70,7 @@ describe('a batch with bad items', () => {
 })
 
 describe('a batch whose database is away', () => {
-  test('is sent again as it was, until it is answered', async () => {
+  test('is sent again as it was, until it is answered (F37, F40)', async () => {
     const errors = [new ConnectionLost('cut'), sqlError('53100'), sqlError('40P01')]
     const sent: number[][] = []
     const answers = await flushWithRecovery(

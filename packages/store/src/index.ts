@@ -1,7 +1,14 @@
 export type { Callbacks, TokenMaker } from './callbacks.ts'
 export type { Claimed, Claims } from './claims.ts'
 export type { DatabaseClock } from './clock.ts'
-export { type CommitAnswer, type Commits, isGated, type Lease, type Transition } from './commits.ts'
+export {
+  type CommitAnswer,
+  type Commits,
+  isGated,
+  type KnownMail,
+  type Lease,
+  type Transition,
+} from './commits.ts'
 export type { Definitions, Registered } from './definitions.ts'
 export { ConnectionLost, failureOf, isOutage } from './failure.ts'
 export type { ChildStart, Family } from './family.ts'

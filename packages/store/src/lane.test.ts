@@ -131,14 +131,14 @@ test('a closed lane takes nothing more, and leaves no connection behind', async 
   await eventually('the connection is gone', () => (network.connections === 0 ? true : undefined))
 })
 
-test('a server that refuses connections is one that is away', async () => {
+test('a server that refuses connections is one that is away (F32)', async () => {
   const { lane, network } = await stage()
   const one = lane()
   await network.close()
   expect(await one.query(ADD, [1]).catch(failureOf)).toBe('connection')
 })
 
-test('statements go out one after the other, in order, and none waits inside node-postgres', async () => {
+test('statements go out one after the other, in order, and none waits inside node-postgres (F38)', async () => {
   const warnings: string[] = []
   const hear = (warning: Error) => warnings.push(warning.message)
   process.on('warning', hear)
@@ -172,7 +172,7 @@ test('a direct lane prepares its statements by name, once, with plans that do no
   expect(await one.query(prepared, ['add'])).toEqual([['add', 3, 0]])
 })
 
-test('behind a pooler it prepares nothing and sets nothing: the next statement may run in another session', async () => {
+test('behind a pooler it prepares nothing and sets nothing: the next statement may run in another session (F35)', async () => {
   const { lane } = await stage({ pooled: true })
   const one = lane()
   expect(await one.query(ADD, [1])).toEqual([[2]])

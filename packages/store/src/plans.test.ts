@@ -124,7 +124,7 @@ const onIndexLane: [Statement, string[]][] = [
 ]
 
 /** What a lane plans on its first day it keeps: on empty tables every index costs the same, and only one is right. */
-test.runIf(canExplainLanes)('on the lanes, planned before there is a single saga', async () => {
+test.runIf(canExplainLanes)('on the lanes, planned before there is a single saga (F41)', async () => {
   const empty = await createTestDatabase()
   const client = new pg.Client(empty.url)
   await client.connect()

@@ -175,7 +175,7 @@ function rowsAgainst(constraint: string, changes: Values[]): Values[] {
 }
 
 describe('is refused by', () => {
-  test.each(bad)('%s', async (constraint, sqlState, changes) => {
+  test.each(bad)('%s (F02)', async (constraint, sqlState, changes) => {
     for (const row of rowsAgainst(constraint, changes)) {
       const error: unknown = await insert(tableOf(constraint), row).catch((thrown: unknown) => thrown)
       expect(error, JSON.stringify(row)).toMatchObject({ code: sqlState, constraint })

@@ -65,7 +65,7 @@ describe('a start', () => {
 })
 
 describe('a key (S23)', () => {
-  test('makes one saga of a hundred equal starts at once, from two processes', async () => {
+  test('makes one saga of a hundred equal starts at once, from two processes (F09)', async () => {
     const stage = await createStage()
     const definition = await stage.register()
     const other = await openApiStore({ databaseUrl: stage.url })
@@ -343,7 +343,7 @@ describe('a start whose answer was lost (F30)', () => {
     await store.close()
   })
 
-  test('leaves its slot, and its worker finds it among its leases', async () => {
+  test('leaves its slot, and its worker finds it among its leases (F01)', async () => {
     const stage = await createStage()
     const worker = await stage.worker()
     const definition = await stage.register()

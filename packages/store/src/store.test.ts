@@ -25,7 +25,7 @@ test('a store says which migrations its database lacks', async () => {
   expect(await stage.api.check()).toEqual({ missingMigrations: [] })
 })
 
-test('behind a transaction-mode pooler everything works that works without', async () => {
+test('behind a transaction-mode pooler everything works that works without (F35)', async () => {
   const stage = await createStage()
   const { url } = await stage.network({ pooled: true })
   const api = await openApiStore({ databaseUrl: url })

@@ -148,8 +148,13 @@ async function open(options: Options, applicationName: string, max: number) {
   }
   try {
     const sentAt = performance.now()
-    const { rows } = await sql<{ now: Date }>`SELECT now() AS now`.execute(database)
-    if (rows[0] !== undefined) clock.saw(rows[0].now.getTime(), sentAt)
+    const { rows } = await sql<{ now: Date; style: string }>`
+      SELECT now() AS now, current_setting('DateStyle') AS style`.execute(database)
+    for (const { now, style } of rows) {
+      // Dates come as text, and any other is not read, or read as another day (F71).
+      if (!style.startsWith('ISO')) throw new Error(`the database's DateStyle is "${style}"; it must be ISO`)
+      clock.saw(now.getTime(), sentAt)
+    }
   } catch (error) {
     await database.destroy()
     throw error

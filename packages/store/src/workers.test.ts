@@ -82,7 +82,7 @@ describe('a worker', () => {
     expect(new Set((await worker.session.pulse(worker.workerId, undefined)).unread)).toEqual(new Set(mine))
   })
 
-  test('can ask which leases it has', async () => {
+  test('can ask which leases it has (F94)', async () => {
     const stage = await createStage()
     const definition = await stage.register()
     const worker = await stage.worker()
@@ -117,7 +117,7 @@ describe('a lost session (S17)', () => {
     expect(await silentTo(judge)).toEqual([])
   })
 
-  test('does not make a worker dead that has come back meanwhile', async () => {
+  test('does not make a worker dead that has come back meanwhile (F05)', async () => {
     const stage = await createStage()
     const [judge, victim] = [await stage.worker(), await stage.worker()]
     await cutOff(stage, victim)
@@ -137,7 +137,7 @@ describe('a lost session (S17)', () => {
     expect(seen && (await judge.session.declareDead(seen))).toBe(false)
   })
 
-  test('makes it dead once and for ever: its heartbeat changes no row, and it cannot announce itself again', async () => {
+  test('makes it dead once and for ever: its heartbeat changes no row, and it cannot announce itself again (F06)', async () => {
     const stage = await createStage()
     const [judge, second, victim] = [await stage.worker(), await stage.worker(), await stage.worker()]
     await cutOff(stage, victim)
@@ -314,7 +314,7 @@ describe('the sweep', () => {
     expect((await stage.row(asked)).due_at).not.toBeNull()
   })
 
-  test('of two workers at once frees each saga once', async () => {
+  test('of two workers at once frees each saga once (F05)', async () => {
     const stage = await createStage()
     const [one, other, dead] = [await stage.worker(), await stage.worker(), await stage.worker()]
     await held(stage, dead, 40)
@@ -329,7 +329,7 @@ describe('the sweep', () => {
 })
 
 describe('a hint that something is due', () => {
-  test('reaches the workers, many as one, each queue once', async () => {
+  test('reaches the workers, many as one, each queue once (F34)', async () => {
     const stage = await createStage()
     const heard: string[][] = []
     await stage.worker({ onDue: (queues) => heard.push(queues) })
@@ -338,7 +338,7 @@ describe('a hint that something is due', () => {
     expect(heard.length).toBeLessThanOrEqual(2)
   })
 
-  test('reaches a worker also after its session was lost', async () => {
+  test('reaches a worker also after its session was lost (F33)', async () => {
     const stage = await createStage()
     const heard: string[][] = []
     const worker = await stage.worker({ onDue: (queues) => heard.push(queues) })
@@ -360,7 +360,7 @@ describe('a hint that something is due', () => {
 })
 
 describe('what was put off is offered to a worker that can run it (S20)', () => {
-  test('if it is due by its state, in its queues, of its definitions, and not too far ahead', async () => {
+  test('if it is due by its state, in its queues, of its definitions, and not too far ahead (F82)', async () => {
     const stage = await createStage()
     const definition = await stage.register()
     const other = await stage.register({ ...order, name: 'other', queue: 'order' })

@@ -17,7 +17,7 @@ function startWith(input: string | Buffer, headers: Record<string, string> = {})
   return ask('POST', '/v1/sagas', { raw, headers })
 }
 
-describe('what is not acceptable JSON is refused with its place (S31)', () => {
+describe('what is not acceptable JSON is refused with its place (S31, F60)', () => {
   test.each<[string, string | Buffer, string]>([
     ['NUL in a text', '{"a":["x\\u0000"]}', '/input/a/0'],
     ['NUL in a key', '{"a\\u0000b":1}', '/input/a\ufffdb'],

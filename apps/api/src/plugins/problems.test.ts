@@ -119,7 +119,7 @@ describe('a database that does not answer', () => {
     store.queries.workers = workers
   })
 
-  test('is one line a second in the log, however many ask', async () => {
+  test('is one line a second in the log, however many ask (F32)', async () => {
     const { workers } = store.queries
     store.queries.workers = () => Promise.reject(network('ECONNREFUSED'))
     const before = lines.filter(({ msg }) => msg === 'the database does not answer').length

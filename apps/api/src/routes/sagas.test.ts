@@ -303,7 +303,7 @@ describe('a history', () => {
   })
 })
 
-describe('whatever its row holds, a saga can be read, listed, cancelled and closed (S29)', () => {
+describe('whatever its row holds, a saga can be read, listed, cancelled and closed (S29, F11, F65)', () => {
   const deep = `jsonb_build_object('status','running','x',(repeat('[',3000)||repeat(']',3000))::jsonb)`
   test.each([
     ['an empty object', `'{}'`],

@@ -169,7 +169,7 @@ describe('a result', () => {
     })
   })
 
-  it('keeps __proto__ a key like any other', async () => {
+  it('keeps __proto__ a key like any other (F63)', async () => {
     const { caller, url } = await answering(200, JSON_TYPE, '{"__proto__":{"polluted":true}}')
     const end = await caller.call(act(url), ask())
     expect(JSON.stringify(end.outcome === 'succeeded' && end.result)).toBe('{"__proto__":{"polluted":true}}')
@@ -200,7 +200,7 @@ describe('a result', () => {
     expectFitToStore(end)
   })
 
-  it('of 64 levels is accepted', async () => {
+  it('of 64 levels is accepted (F64)', async () => {
     const { caller, url } = await answering(200, JSON_TYPE, '['.repeat(64) + ']'.repeat(64))
     expect(await caller.call(act(url), ask())).toMatchObject({ outcome: 'succeeded', resultBytes: 128 })
   })
@@ -239,7 +239,7 @@ describe('a result', () => {
     })
   })
 
-  it('announced as too large is not waited for', async () => {
+  it('announced as too large is not waited for (F65)', async () => {
     const { caller, url, closed } = await serve((_request, response) => {
       response.writeHead(200, { ...JSON_TYPE, 'content-length': MIB + 1 }).flushHeaders()
     })
@@ -393,7 +393,7 @@ describe('a status', () => {
     expect(messageOf(end)).toMatch(/[^\ufffd]…|bytes more\)$/)
   })
 
-  it('is explained without the headers that a participant may have echoed', async () => {
+  it('is explained without the headers that a participant may have echoed (F67)', async () => {
     const { caller, url } = await serve((request, response) => {
       response.writeHead(401)
       response.end(`not good: ${request.headers.authorization} and ${String(request.headers['x-api-key'])}`)
@@ -554,7 +554,7 @@ describe('a time-out', () => {
     expect(seen).toEqual(['first', 'third'])
   })
 
-  it('leaves no connection behind that a later call could use', async () => {
+  it('leaves no connection behind that a later call could use (F20)', async () => {
     let calls = 0
     const { caller, url, connections } = await serve(
       async (_request, response) => {
@@ -609,7 +609,7 @@ describe('an abort', () => {
     expect(await caller.call(act(url), ask())).toMatchObject({ result: 1 })
   })
 
-  it('is heard by a thousand calls on one signal, without a warning and leaving no listener and no timer', async () => {
+  it('is heard by a thousand calls on one signal, without a warning and leaving no listener and no timer (F93)', async () => {
     const warnings: string[] = []
     const note = (warning: Error) => warnings.push(warning.message)
     process.on('warning', note)
