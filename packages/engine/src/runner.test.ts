@@ -142,6 +142,29 @@ test('the late answer to a claim that was taken again meanwhile starts nothing (
   await running
 })
 
+test('that an attempt was cut short is known until it has been said, however often its saga has to be taken again (S17b)', async () => {
+  let isLost = true
+  const submit = async ({ version, entry }: Transition): Promise<CommitAnswer> => {
+    if (isLost) return { is: 'leaseLost' }
+    kinds.push(entry.kind)
+    return { is: 'committed', version: version + 1, mailSeq: 0 }
+  }
+  const kinds: string[] = []
+  const { runner, claimed } = stage(
+    { one: { action: () => 1 } },
+    { commit: { submit, waiting: 0, settled: async () => undefined } },
+  )
+  await runner.run(claimed(1))
+
+  // The first who asks may not get it: the answer to that claim is lost, too.
+  expect([2, 3].map((epoch) => runner.wasDropped(claimed(epoch).lease))).toEqual([true, true])
+  isLost = false
+  await runner.run(claimed(3), { cutShort: runner.wasDropped(claimed(3).lease) })
+
+  expect(kinds).toEqual(['interrupted', 'attemptSucceeded'])
+  expect(runner.wasDropped(claimed(4).lease)).toBe(false)
+})
+
 describe('an attempt under way does not suffer', () => {
   test('for mail that cannot be read at the moment', async () => {
     const gate = createGate()

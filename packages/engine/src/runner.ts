@@ -67,7 +67,7 @@ export type Runner = {
   readonly holds: number
   /** Is this lease being run here? */
   has(lease: Lease): boolean
-  /** Was this lease dropped in the middle because the database was away? */
+  /** Was this saga dropped in the middle here, and has not been run since? */
   wasDropped(lease: Lease): boolean
 }
 
@@ -113,6 +113,7 @@ export function createRunner(parts: RunnerParts): Runner {
   const complain = createComplaints(log)
   /** By saga id; undefined while a claimed saga is being opened. */
   const held = new Map<string, { lease: Lease; saga: Held | undefined }>()
+  /** Sagas whose attempts were cut short here without a word in the history: it has to be said by whoever has them next. */
   const dropped = new Set<string>()
   let draining = false
   let forsaken = false
@@ -127,6 +128,7 @@ export function createRunner(parts: RunnerParts): Runner {
     if (older !== undefined && older.lease.epoch >= lease.epoch) return
     const place: { lease: Lease; saga: Held | undefined } = { lease, saga: undefined }
     held.set(lease.sagaId, place)
+    dropped.delete(lease.sagaId)
     // Taken again while the answer to its claim was on its way: what that has begun has lost its lease (S16).
     let cutShort = how.cutShort === true || (older?.saga?.underWay.size ?? 0) > 0
     if (older?.saga !== undefined) loseLease(older.saga)
@@ -491,6 +493,8 @@ export function createRunner(parts: RunnerParts): Runner {
   function loseLease(saga: Held): void {
     if (!saga.ours) return
     saga.ours = false
+    // It may be this worker's all the same, by a claim of which it has not heard yet.
+    if (saga.underWay.size > 0 && !isReplaced(saga)) dropped.add(saga.lease.sagaId)
     abandonAttempts(saga)
     saga.wake?.()
     counters.leaseLost()
@@ -498,6 +502,11 @@ export function createRunner(parts: RunnerParts): Runner {
       { sagaId: saga.lease.sagaId, epoch: saga.lease.epoch },
       'lease lost: another worker has this saga, or it has ended',
     )
+  }
+
+  /** Has a later claim of the same saga taken its place here? */
+  function isReplaced({ lease }: Held): boolean {
+    return held.get(lease.sagaId)?.lease.epoch !== lease.epoch
   }
 
   async function park(lease: Lease, reason: string): Promise<undefined> {
@@ -513,7 +522,7 @@ export function createRunner(parts: RunnerParts): Runner {
    */
   async function drop(lease: Lease, error: unknown, cutShort: boolean, mail: KnownMail): Promise<void> {
     if (forsaken) return
-    if (cutShort) dropped.add(keyOf(lease))
+    if (cutShort) dropped.add(lease.sagaId)
     if (isOutage(error)) {
       complain(error, 'a saga is let lie until the database is back')
       return
@@ -529,7 +538,7 @@ export function createRunner(parts: RunnerParts): Runner {
         lease,
         `a worker could not carry it on: ${error instanceof Error ? error.message : String(error)}`,
       )
-      dropped.delete(keyOf(lease))
+      dropped.delete(lease.sagaId)
     } catch (second) {
       log.error({ sagaId: lease.sagaId, err: second }, 'and could not be parked; it will be taken up again')
     }
@@ -575,7 +584,7 @@ export function createRunner(parts: RunnerParts): Runner {
       return held.size
     },
     has: (lease) => held.get(lease.sagaId)?.lease.epoch === lease.epoch,
-    wasDropped: (lease) => dropped.delete(keyOf(lease)),
+    wasDropped: (lease) => dropped.has(lease.sagaId),
     poke,
     drain() {
       draining = true
@@ -606,8 +615,4 @@ function mailOf(saga: Held | undefined): KnownMail {
   return saga === undefined
     ? { seen: 0, known: 0 }
     : { seen: saga.mailSettled ?? saga.mailSeen, known: saga.mailSeq }
-}
-
-function keyOf({ sagaId, epoch }: Lease): string {
-  return `${sagaId} ${epoch}`
 }
