@@ -127,10 +127,19 @@ function readyOf(message: unknown): string {
 }
 
 /** Starts an API process and waits until it listens. */
-export async function startApi(databaseUrl: string): Promise<{ child: ChildProcess; url: string }> {
+export async function startApi(
+  databaseUrl: string,
+  environment: Record<string, string> = {},
+): Promise<{ child: ChildProcess; url: string }> {
   const child = spawn(process.execPath, [API], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-    env: { PATH: process.env.PATH, DATABASE_URL: databaseUrl, PORT: '0', LOG_LEVEL: 'silent' },
+    env: {
+      PATH: process.env.PATH,
+      DATABASE_URL: databaseUrl,
+      PORT: '0',
+      LOG_LEVEL: 'silent',
+      ...environment,
+    },
   })
   onTestFinished(() => void child.kill('SIGKILL'))
   const [message] = await once(child, 'message')

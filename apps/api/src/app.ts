@@ -105,7 +105,7 @@ export async function buildApp(options: {
   logRequests(app)
   const methods = refuseOtherMethods(app)
   secureHeaders(app)
-  refuseOverload(app, limits)
+  refuseOverload(app, limits, { waiters: () => hub.waiting, onRefused: metrics.refused })
   speakJson(app)
   await describeApi(app)
 

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { DEFAULT_LIMITS } from './plugins/overload.ts'
 
 /** The API's whole configuration: environment variables, all checked at once. */
 const Environment = z.object({
@@ -16,6 +17,12 @@ const Environment = z.object({
     .transform(Number)
     .refine((port) => port <= 65_535, 'is not a port; write a number from 0 to 65535')
     .default(8080),
+  /** Requests that are answered at once; more are told to come again. */
+  MAX_REQUESTS: z
+    .string()
+    .regex(/^[1-9]\d{0,6}$/, 'is not a number of requests; write one from 1 to 9999999')
+    .transform(Number)
+    .default(DEFAULT_LIMITS.maxRequests),
   LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
       error: 'is not a log level; write one of trace, debug, info, warn, error, fatal, silent',

@@ -4,6 +4,7 @@ import { buildApp } from './app.ts'
 import { readConfig } from './config.ts'
 import { connect } from './connection.ts'
 import { errorForLog } from './error-for-log.ts'
+import { createLogSink } from './log-sink.ts'
 
 /** The process: configuration, a port, and an orderly end. */
 
@@ -18,8 +19,7 @@ if (!read.ok) {
 const { config } = read
 // A write for each line would be a good part of what a small request costs. A process that is killed loses the last lines,
 // and a reader that does not keep up loses what does not fit: neither holds up those who are served.
-const sink = pino.destination({
-  sync: false,
+const sink = createLogSink({
   minLength: 8 * 1024,
   periodicFlush: 100,
   maxLength: 8 * 1024 * 1024,
@@ -31,17 +31,8 @@ const log = pino(
     serializers: { err: (error: unknown) => errorForLog(error) },
     redact: ['headers.authorization', 'headers.cookie'],
   },
-  sink,
+  sink.stream,
 )
-
-function exit(status: number): never {
-  try {
-    sink.flushSync()
-  } catch {
-    // Nobody reads any more.
-  }
-  process.exit(status)
-}
 
 const connection = connect(
   () =>
@@ -51,21 +42,26 @@ const connection = connect(
     }),
   log,
 )
-const app = await buildApp({ store: connection.store, log })
+const app = await buildApp({
+  store: connection.store,
+  log,
+  limits: { maxRequests: config.MAX_REQUESTS },
+})
 
 let stopping = false
 async function stop(why: string, status: number): Promise<void> {
   // Asked twice: at once. What was acknowledged is in the database, what was not will be asked again.
-  if (stopping) exit(1)
+  if (stopping) process.exit(1)
   stopping = true
   log.info({ why }, 'stopping')
   setTimeout(() => {
     log.error('something would not end in time')
-    exit(1)
+    void sink.end().then(() => process.exit(1))
   }, GRACE_MS).unref()
   await app.close().catch((error: unknown) => log.error({ err: error }, 'stopping failed'))
   await connection.close().catch((error: unknown) => log.error({ err: error }, 'closing the database failed'))
-  exit(status)
+  await sink.end()
+  process.exit(status)
 }
 
 process.on('SIGTERM', () => void stop('SIGTERM', 0))
@@ -85,7 +81,8 @@ try {
   process.send?.({ type: 'ready', url })
 } catch (error) {
   console.error(cannotListen(error))
-  exit(1)
+  await sink.end()
+  process.exit(1)
 }
 
 function cannotListen(error: unknown): string {

@@ -1,3 +1,4 @@
+import { createLogSink } from '@backstitch/api/log-sink'
 import { createWorker } from '@backstitch/engine'
 import { pino } from 'pino'
 import { readConfig } from './config.ts'
@@ -23,10 +24,12 @@ if (!loaded.ok) {
   process.exit(1)
 }
 const { services } = loaded
-const log = pino({ level: config.LOG_LEVEL, base: { app: 'worker', pid: process.pid } })
+const sink = createLogSink()
+const log = pino({ level: config.LOG_LEVEL, base: { app: 'worker', pid: process.pid } }, sink.stream)
 
-const sagas = await loadSagas(config.SAGAS).catch((error: unknown) => {
+const sagas = await loadSagas(config.SAGAS).catch(async (error: unknown) => {
   log.fatal({ err: error }, 'cannot start')
+  await sink.end()
   process.exit(1)
 })
 
@@ -57,6 +60,7 @@ async function stop(why: string): Promise<void> {
   // Nothing new is let in before the worker stops: what was started through this door may still run here.
   await api?.close().catch((error: unknown) => log.error({ err: error }, 'closing the API failed'))
   await worker.stop(config.GRACE_MS).catch((error: unknown) => log.error({ err: error }, 'stopping failed'))
+  await sink.end()
   process.exit(status)
 }
 

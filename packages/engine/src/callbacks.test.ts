@@ -181,6 +181,25 @@ describe('a step that ends by a callback', () => {
     expect((await stage.store.callbacks.post(token, { result: 'late' })).is).toBe('unknown')
   })
 
+  test('that came before a cancel is a success like any other, undone with the rest though both are read together (S25)', async () => {
+    const stage = await createStage()
+    const { seen, url } = await participant(accepted)
+    const first = await stage.worker()
+    const sagaId = await stage.start(ship(url, { compensateWhen: 'completed' }))
+    await pending(stage, sagaId)
+    await first.stop(0)
+    const { token } = await shipped(seen)
+    await stage.store.callbacks.post(token, { result: 'shipped' })
+    await stage.store.mailbox.post(sagaId, { kind: 'cancel', actor: 'ada', reason: 'no more' })
+    await stage.worker()
+    expect(await stage.ended(sagaId)).toMatchObject({
+      status: 'cancelled',
+      completedSteps: ['pack', 'ship'],
+      compensatedSteps: ['ship', 'pack'],
+      uncertainSteps: [],
+    })
+  })
+
   test('is still awaited after every worker has died (F13)', async () => {
     const stage = await createStage()
     const { seen, url } = await participant(accepted)

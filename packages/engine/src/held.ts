@@ -26,8 +26,10 @@ export type Held = {
   version: number
   mailSeq: number
   mailSeen: number
-  /** While a letter waits for those after it: the last letter before it. */
+  /** While something waits for mail to be read first: the last letter before it, if it came in one itself. */
   mailSettled: number | undefined
+  /** And the steps that it is about: they have ended, whatever the mail makes of the saga. */
+  endedFirst: string[]
   state: SagaState
   /** Values that do not stand in the state itself. */
   spilled: Map<string, Json>

@@ -32,6 +32,25 @@ describe('letters that are read together are all acted on, though the first woul
     expect(kinds).toEqual(['cancelRequested', 'markedCompensated'])
   })
 
+  test('a cancel while a signal is waited for, and the signal after it: it leads neither past the pivot nor to the end', async () => {
+    const stage = await createStage()
+    for (const after of ['the pivot', 'the end']) {
+      const wait = { name: 'wait', action: { type: 'signal', signal: 'go' }, timeoutMs: 60_000 }
+      const pivot = { name: 'pay', action: { type: 'http', url: 'http://127.0.0.1:9' }, pivot: true }
+      const name = after === 'the end' ? 'ending' : 'paying'
+      const first = await stage.worker()
+      const sagaId = await stage.start({ name, steps: after === 'the end' ? [wait] : [wait, pivot] })
+      await first.stop()
+
+      await stage.store.mailbox.post(sagaId, { kind: 'cancel', actor: 'ada', reason: 'enough' })
+      await stage.store.mailbox.post(sagaId, { kind: 'signal', signal: 'go', payload: 1 })
+      const second = await stage.worker()
+
+      expect(await stage.ended(sagaId), after).toMatchObject({ status: 'cancelled', completedSteps: [] })
+      await second.stop()
+    }
+  })
+
   test('a cancel while a retry is waited for, and a late result after it', async () => {
     const stage = await createStage()
     const { saga, document } = sagaOf('waiting', {

@@ -1,4 +1,11 @@
-import { begin, byteLength, type Handler, resolveDefinition, startedEntry } from '@backstitch/core'
+import {
+  begin,
+  byteLength,
+  type Handler,
+  isTerminal,
+  resolveDefinition,
+  startedEntry,
+} from '@backstitch/core'
 import { createInputSchemas } from '@backstitch/input-schema'
 import {
   type Claimed,
@@ -247,4 +254,58 @@ test('a late result that comes while its saga is being let go is passed on, not 
   await running
 
   expect(posted).toMatchObject([{ kind: 'lateResult', step: 'one', attempt: 1, outcome: 'succeeded' }])
+})
+
+describe('mail that is read before a saga may end', () => {
+  const cancel: Letter = { kind: 'cancel', actor: 'ada', reason: 'no more' }
+  const late: Letter = { kind: 'lateResult', step: 'one', direction: 'action', attempt: 1, outcome: 'failed' }
+
+  /** The row has these letters; what would end it over one that is unread is refused. Answers what was committed. */
+  function withMail(letters: Letter[]) {
+    const committed: { kind: string; mailSeen: number }[] = []
+    const parts: Partial<RunnerParts> = {
+      mailbox: {
+        read: async (_, after) =>
+          letters.map((letter, index) => ({ seq: index + 1, letter })).slice(after, after + 1),
+        post: async () => ({ is: 'unknown' }),
+      },
+      commit: {
+        submit: async ({ state, entry, version, mailSeen }) => {
+          const mailSeq = letters.length
+          if (isTerminal(state.status) && mailSeen < mailSeq) return { is: 'unreadMail', mailSeq }
+          committed.push({ kind: entry.kind, mailSeen })
+          return { is: 'committed', version: version + 1, mailSeq }
+        },
+        waiting: 0,
+        settled: async () => undefined,
+      },
+    }
+    return { committed, parts }
+  }
+
+  test('is seen in the commit that acts on it: whoever takes over does not act on it again (M1, S10)', async () => {
+    const { committed, parts } = withMail([cancel])
+    const { runner, claimed } = stage({ one: { action: () => null } }, parts)
+
+    await runner.run(claimed())
+
+    expect(committed).toEqual([
+      { kind: 'cancelRequested', mailSeen: 1 },
+      { kind: 'attemptSucceeded', mailSeen: 1 },
+    ])
+  })
+
+  test('is not seen while a letter before it waits (M1)', async () => {
+    const { committed, parts } = withMail([cancel, late])
+    const { runner, claimed } = stage({ one: { action: () => null } }, parts)
+    const { state, ...rest } = claimed()
+    const dueAt = { one: new Date(Date.now() + 60_000).toISOString() }
+
+    await runner.run({ ...rest, state: { ...state, dueAt, deadlineAt: new Date(0).toISOString() } })
+
+    expect(committed).toEqual([
+      { kind: 'lateResult', mailSeen: 0 },
+      { kind: 'cancelRequested', mailSeen: 2 },
+    ])
+  })
 })

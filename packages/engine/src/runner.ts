@@ -178,6 +178,7 @@ export function createRunner(parts: RunnerParts): Runner {
       mailSeq: claimed.mailSeq,
       mailSeen: claimed.mailSeen,
       mailSettled: undefined,
+      endedFirst: [],
       state,
       spilled: await patiently(() => parts.history.values(lease.sagaId, state.spilled ?? {})),
       underWay: new Map(),
@@ -356,21 +357,22 @@ export function createRunner(parts: RunnerParts): Runner {
 
   /**
    * Decides, commits, and only then believes it. Mail that would be ended over is read first (S25): meanwhile the lease is
-   * kept, and no commit but one that ends the saga counts a letter as seen that waits here.
+   * kept, and no commit but one that ends the saga counts a letter as seen that waits here. `settled`: the last letter before
+   * the one this event came in; what came in none keeps no letter waiting.
    */
   async function transition(
     saga: Held,
     event: Event,
     {
       ended,
-      settled = saga.mailSeen,
+      settled = Number.POSITIVE_INFINITY,
       start,
     }: { ended?: string; settled?: number; start?: ChildStart | undefined } = {},
   ): Promise<void> {
     while (saga.ours) {
       const now = clock.now()
       const { definition, spilled, version } = saga
-      const underWay = [...saga.underWay.keys()]
+      const underWay = [...saga.underWay.keys(), ...saga.endedFirst]
       const given = { definition, spilled, now, random: Math.random(), version, underWay }
       const decision = decide(saga.state, event, given)
       if (decision.is === 'ignored') {
@@ -378,17 +380,22 @@ export function createRunner(parts: RunnerParts): Runner {
         return
       }
       const { entry, state } = decision
+      // A cancel that waits for the mail after it has come first: what came after it neither ends the saga nor takes the pivot.
+      if (isGated({ state, entry }) && Number.isFinite(saga.mailSettled)) return
       const { lease } = saga
-      const mailSeen = isGated({ state, entry }) ? saga.mailSeen : (saga.mailSettled ?? saga.mailSeen)
+      const { mailSettled = saga.mailSeen } = saga
+      const mailSeen = isGated({ state, entry }) ? saga.mailSeen : Math.min(mailSettled, saga.mailSeen)
       const after = leaseAfter(saga, state, now, ended)
       const family = familyOf(saga.state, decision, spilled, start)
       const answer = await commit.submit({ lease, version, mailSeen, state, entry, after, family })
       if (answer.is === 'unreadMail') {
         saga.mailSeq = answer.mailSeq
-        const outer = saga.mailSettled
-        saga.mailSettled ??= settled
+        const { mailSettled: outer, endedFirst } = saga
+        saga.mailSettled = Math.min(outer ?? settled, settled)
+        if (event.type === 'attemptSucceeded' || event.type === 'attemptFailed')
+          saga.endedFirst = [...endedFirst, event.step]
         await readMail(saga)
-        saga.mailSettled = outer
+        Object.assign(saga, { mailSettled: outer, endedFirst })
         if (saga.ours && saga.mailSeen < answer.mailSeq) {
           throw new Error(
             `the mail has ${answer.mailSeq} letters, of which only ${saga.mailSeen} can be read`,

@@ -14,6 +14,15 @@ export type Network = {
   goBlack(): void
   /** Does one of these just before a client's message with this text in it is passed on. Once. */
   when(message: string, act: () => void): void
+  /** Everything arrives this much later, in either direction. */
+  delay(ms: number): void
+  /**
+   * The next statements with this text in them are carried out; their answers are lost, and each time the connection with
+   * them, as soon as the server has answered.
+   */
+  loseAnswers(statement: string, times: number): void
+  /** How many of those are still to come. */
+  readonly answersToLose: number
   /** New traffic passes again. What was swallowed stays lost. */
   heal(): void
   /** Cuts every connection. */
@@ -28,9 +37,29 @@ export async function createNetwork(
 ): Promise<Network> {
   const target = new URL(serverUrl)
   const pairs = new Set<{ client: net.Socket; server: net.Socket }>()
+  let delayMs = 0
+  let toLose = { statement: '', times: 0 }
   let mode: 'pass' | 'swallow' | 'black' = 'pass'
   let accepted = 0
   let awaited: { message: string; act: () => void } | undefined
+
+  /** What is on its way, in order. */
+  const late: { at: number; write: () => void }[] = []
+  function passOn(write: () => void): void {
+    if (delayMs === 0 && late.length === 0) {
+      write()
+      return
+    }
+    if (late.length === 0) setTimeout(arrive, delayMs)
+    late.push({ at: performance.now() + delayMs, write })
+  }
+
+  function arrive(): void {
+    const now = performance.now()
+    // A timer may be a part of a millisecond early.
+    while (late[0] !== undefined && late[0].at <= now + 1) late.shift()?.write()
+    if (late[0] !== undefined) setTimeout(arrive, late[0].at - now)
+  }
 
   function look(bytes: Buffer): void {
     if (awaited === undefined || !bytes.includes(awaited.message)) return
@@ -44,20 +73,34 @@ export async function createNetwork(
     const server = net.connect(Number(target.port || 5432), target.hostname)
     const pair = { client, server }
     pairs.add(pair)
+    /** What the server has answered to a statement whose answer is to be lost. */
+    let losing: Buffer | undefined
     for (const socket of [client, server]) {
       socket.setNoDelay(true)
       socket.on('error', () => undefined)
       socket.on('close', () => {
         pairs.delete(pair)
         client.destroy()
-        server.destroy()
+        // What was sent before the end arrives before the end.
+        passOn(() => server.destroySoon())
       })
     }
     client.on('data', (bytes) => {
       look(bytes)
-      if (mode !== 'black') server.write(bytes)
+      if (toLose.times > 0 && losing === undefined && bytes.includes(toLose.statement)) {
+        toLose.times--
+        losing = Buffer.alloc(0)
+      }
+      if (mode !== 'black') passOn(() => server.write(bytes))
     })
-    server.on('data', (bytes) => mode === 'pass' && client.write(pooled ? withoutProcessId(bytes) : bytes))
+    server.on('data', (bytes) => {
+      if (losing !== undefined) {
+        losing = Buffer.concat([losing, bytes])
+        if (isAnswered(losing)) client.destroy()
+        return
+      }
+      if (mode === 'pass') passOn(() => client.write(pooled ? withoutProcessId(bytes) : bytes))
+    })
   })
   await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
   const address = listener.address()
@@ -90,6 +133,15 @@ export async function createNetwork(
     when(message, act) {
       awaited = { message, act }
     },
+    delay(ms) {
+      delayMs = ms
+    },
+    loseAnswers(statement, times) {
+      toLose = { statement, times }
+    },
+    get answersToLose() {
+      return toLose.times
+    },
     heal() {
       mode = 'pass'
     },
@@ -100,6 +152,13 @@ export async function createNetwork(
       await closed
     },
   }
+}
+
+/** ReadyForQuery stands at the end of every answer. Messages: one letter, and a length that counts itself. */
+function isAnswered(bytes: Buffer): boolean {
+  for (let at = 0; at + 5 <= bytes.length; at += 1 + bytes.readInt32BE(at + 1))
+    if (bytes[at] === 0x5a) return true
+  return false
 }
 
 /** BackendKeyData: K, its length, the process id, the secret. */

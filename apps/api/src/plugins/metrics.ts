@@ -1,10 +1,13 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { App } from '../app.ts'
+import type { Refusal } from './overload.ts'
 
 /** What Prometheus is shown at /metrics. */
 export type Metrics = {
   registry: Registry
   started(outcome: StartOutcome): void
+  /** A request that was not taken on, since there is too much to do. */
+  refused(why: Refusal): void
 }
 type StartOutcome = 'started' | 'repeated' | 'conflict' | 'refused'
 
@@ -32,6 +35,12 @@ export function createMetrics(
     labelNames: ['outcome'],
     registers,
   })
+  const refusals = new Counter({
+    name: 'backstitch_requests_refused_total',
+    help: 'Requests answered with 503 because there was too much to do, by what there was too much of',
+    labelNames: ['why'],
+    registers,
+  })
   new Gauge({
     name: 'backstitch_starts_waiting',
     help: 'Starts that wait for a connection to be committed on',
@@ -55,5 +64,5 @@ export function createMetrics(
     done()
   })
 
-  return { registry, started: (outcome) => starts.inc({ outcome }) }
+  return { registry, started: (outcome) => starts.inc({ outcome }), refused: (why) => refusals.inc({ why }) }
 }

@@ -5,6 +5,8 @@ import type { App } from '../app.ts'
 
 /** Who has too much to do says so at once (503) instead of making everybody wait, or dying of memory. */
 export type Limits = {
+  /** Requests that are being answered, without those that wait for a saga to end. */
+  maxRequests: number
   /** Of the event loop, on average over a second. */
   maxLagMs: number
   /** Of bodies that are being received or worked on. */
@@ -16,6 +18,7 @@ export type Limits = {
 }
 
 export const DEFAULT_LIMITS: Limits = {
+  maxRequests: 5_000,
   maxLagMs: 500,
   maxBodyBytes: 256 * 1024 * 1024,
   maxWaitingStarts: 10_000,
@@ -31,30 +34,45 @@ declare module 'fastify' {
 
 const SAMPLE_MS = 1_000
 
-export function refuseOverload(app: App, { maxLagMs, maxBodyBytes }: Limits): void {
+/** Why something was refused: in the metrics, and in the words of the answer. */
+const REFUSALS = {
+  lag: 'this process is overloaded; try again soon',
+  requests: 'too many requests are being answered; try again soon',
+  bodies: 'too many large bodies are being worked on; try again soon',
+}
+export type Refusal = keyof typeof REFUSALS
+
+export function refuseOverload(
+  app: App,
+  { maxLagMs, maxRequests, maxBodyBytes }: Limits,
+  parts: { waiters: () => number; onRefused: (why: Refusal) => void },
+): void {
   const lagMs = watchLag(app)
+  let requests = 0
   let bodyBytes = 0
 
+  function refusal(bytes: number): Refusal | undefined {
+    if (lagMs() > maxLagMs) return 'lag'
+    if (requests - parts.waiters() >= maxRequests) return 'requests'
+    return bodyBytes + bytes > maxBodyBytes ? 'bodies' : undefined
+  }
+
   app.addHook('onRequest', (request, reply, done) => {
+    if (request.routeOptions.config.always === true) return done()
     const bytes = announcedBytes(request)
-    if (lagMs() > maxLagMs && request.routeOptions.config.always !== true) {
-      done(new Problem('UNAVAILABLE', 'this process is overloaded; try again soon', { retryAfterS: 2 }))
-    } else if (bodyBytes + bytes > maxBodyBytes) {
-      done(
-        new Problem('UNAVAILABLE', 'too many large bodies are being worked on; try again soon', {
-          retryAfterS: 2,
-        }),
-      )
-    } else {
-      if (bytes > 0) {
-        bodyBytes += bytes
-        // Comes also when the caller goes away in the middle; `onResponse` does not.
-        reply.raw.once('close', () => {
-          bodyBytes -= bytes
-        })
-      }
-      done()
+    const why = refusal(bytes)
+    if (why !== undefined) {
+      parts.onRefused(why)
+      return done(new Problem('UNAVAILABLE', REFUSALS[why], { retryAfterS: 2 }))
     }
+    requests++
+    bodyBytes += bytes
+    // Comes also when the caller goes away in the middle; `onResponse` does not.
+    reply.raw.once('close', () => {
+      requests--
+      bodyBytes -= bytes
+    })
+    done()
   })
 }
 
