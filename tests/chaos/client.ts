@@ -111,7 +111,8 @@ export function createClient(options: {
     const askedAt = now()
     const answer = await post(`/v1/sagas/${sagaId}/cancel`, { reason: 'changed my mind' })
     const line = { what: 'cancel' as const, askedAt, answeredAt: now(), sagaId }
-    if (answer === undefined) return note({ ...line, answer: 'unknown' })
+    // One that is not there although it was acknowledged is looked for afterwards.
+    if (answer === undefined || answer.status === 404) return note({ ...line, answer: 'unknown' })
     if (answer.status < 300) return note({ ...line, answer: 'accepted' })
     const { code, sagaStatus } = answer.body
     if (code === 'ALREADY_ENDED') return note({ ...line, answer: 'ended', status: sagaStatus ?? '' })

@@ -27,6 +27,7 @@ const { values } = parseArgs({
     help: { type: 'boolean' },
   },
 })
+process.once('SIGINT', () => process.exit(130))
 const say = (line: string) => process.stdout.write(`${line}\n`)
 
 if (values.help) say(USAGE)

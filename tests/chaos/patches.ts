@@ -196,7 +196,7 @@ export const crashPoints: Readonly<Record<string, Bug>> = {
   'after release': worker(
     after(
       'packages/engine/src/runner.ts',
-      'await parts.release(saga.lease, Math.max(0, Math.min(at - now, ...again)))',
+      'await parts.release(saga.lease, Math.max(0, Math.min(at - now, ...again)), mailOf(saga))',
       'after release',
     ),
   ),

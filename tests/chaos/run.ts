@@ -149,14 +149,16 @@ async function trouble(options: RunOptions, client: Client, stage: Stage, say: (
 
 /**
  * The participants behave, nobody starts anything, what is stuck is told to try again: until nothing moves any more, or nothing
- * has moved for so long that nothing will.
+ * has moved for so long that nothing will; or it moves ten times as long as that, and will never stop.
  */
 async function rest(client: Client, processes: Processes, seconds: number): Promise<void> {
   await fetch(`${processes.ledgerUrl}/heal`, { method: 'POST' })
   await client.end()
   let seen = ''
-  let changedAt = performance.now()
-  for (let still = 0; still < 2 && performance.now() < changedAt + seconds * 1000; ) {
+  const beganAt = performance.now()
+  const isOver = () => performance.now() > Math.min(changedAt + seconds * 1000, beganAt + seconds * 10_000)
+  let changedAt = beganAt
+  for (let still = 0; still < 2 && !isOver(); ) {
     await sleep(200)
     const { underWay, calls } = await quiet(processes)
     const { items } = await client.get<Page<SagaSummary>>('/v1/sagas?status=running,compensating&limit=200')

@@ -95,8 +95,7 @@ export async function startServer(directory: string): Promise<Server> {
           await query(url, `DROP DATABASE ${name} WITH (FORCE)`)
           if ('folder' in disk) {
             await query(url, `DROP TABLESPACE ${name}`)
-            spawnSync('umount', [disk.folder])
-            rmSync(disk.folder, { recursive: true, force: true })
+            unmount(disk.folder)
           }
           await query(url, `DROP ROLE ${name}`)
         },
@@ -120,9 +119,22 @@ async function mountDisk(url: string, name: string): Promise<Database['disk']> {
     rmSync(folder, { recursive: true })
     return { missing: `no small disk could be mounted: ${String(mounted.stderr)}` }
   }
+  disks.add(folder)
   const { uid, gid } = statSync(String(row?.data_directory))
   chownSync(folder, uid, gid)
   return { folder }
+}
+
+/** Whoever is interrupted leaves none behind. */
+const disks = new Set<string>()
+process.once('exit', () => {
+  for (const folder of disks) unmount(folder)
+})
+
+function unmount(folder: string): void {
+  disks.delete(folder)
+  spawnSync('umount', ['--lazy', folder])
+  rmSync(folder, { recursive: true, force: true })
 }
 
 export function folderFor(what: string): string {

@@ -12,12 +12,13 @@ type Circumstances = {
   nemeses?: readonly string[]
   habits?: Partial<Habits>
   seconds?: number
+  together?: number
   pivots?: number
 }
 
 /** Under which each mistake shows. */
 const circumstances: Record<keyof typeof bugs, Circumstances> = {
-  noEpochInAResultWrite: { nemeses: ['stall'], mix: actions({ drip: 80 }), seconds: 12 },
+  noEpochInAResultWrite: { nemeses: ['stall'], mix: actions({ drip: 80 }), seconds: 15, together: 100 },
   noVersionInAResultWrite: { nemeses: ['loseAnswer'], seconds: 4 },
   endsOverUnreadMail: { habits: { cancels: 1, cancelsWithinMs: 150 } },
   commitsThatAreNotDurable: { nemeses: ['restart'], seconds: 4 },
@@ -55,7 +56,7 @@ export async function tryBug(
   seed: number,
   folder: string,
 ): Promise<Caught> {
-  const { mix = CALM, nemeses = [], habits, seconds = 3, pivots } = circumstances[bug]
+  const { mix = CALM, nemeses = [], habits, seconds = 3, together = 30, pivots } = circumstances[bug]
   const { wrong } = await run({
     seed,
     server,
@@ -65,7 +66,7 @@ export async function tryBug(
     nemeses: nemesesNamed(nemeses),
     seconds,
     atLeast: 100,
-    together: 30,
+    together,
     pauseMs: 100,
     restSeconds: 4,
     // A second one is needed only where the first is to be succeeded.
