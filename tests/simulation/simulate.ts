@@ -1,6 +1,6 @@
 import { byteLength } from '@backstitch/core'
 import { createWorkerOn, type Worker } from '@backstitch/engine'
-import { ConnectionLost } from '@backstitch/store'
+import { ConnectionLost, type StartRequest, type WorkerStore } from '@backstitch/store'
 import { createMemoryDatabase, type Network, openMemoryStore } from '@backstitch/store/memory'
 import { pino } from 'pino'
 import { createVirtual, type Host } from './virtual.ts'
@@ -87,7 +87,9 @@ export async function simulate(seed: number): Promise<Run> {
         }
         if (process !== undefined) hints.set(process, onDue)
         const network: Network = (statement) => networkOf(process ?? fail())(statement)
-        return openMemoryStore(database, { workerId, leaseMs, onDue, tell, network })
+        const store = openMemoryStore(database, { workerId, leaseMs, onDue, tell, network })
+        if (process !== undefined) stores.set(process, store)
+        return store
       },
       { databaseUrl: '', sagas, leaseMs: LEASE_MS, pollMs: 500, concurrency: pick([3, 50]), log },
     )
@@ -96,6 +98,7 @@ export async function simulate(seed: number): Promise<Run> {
     const one = process
     virtual.after(0, () => void worker.start().catch(() => end(one, between(100, 2_000))), one)
   }
+  const stores = new Map<Process, WorkerStore>()
   const hints = new Map<Process, (queues: string[]) => void>()
 
   function end(process: Process, restartMs: number): void {
@@ -126,27 +129,44 @@ export async function simulate(seed: number): Promise<Run> {
     virtual.after(between(0, stormMs * 0.7), () => {
       const definition = database.latest(pick(NAMES)) ?? fail()
       const input = { n }
-      const request = {
+      const request: StartRequest = {
         definition,
         input,
         inputBytes: byteLength(JSON.stringify(input)),
         requestHash: `${n}`,
+        idempotencyKey: `${n}`,
+        ...(chance(0.2) && { deadlineMs: between(500, 20_000) }),
       }
-      const answer = database.start(
-        { ...request, ...(chance(0.2) && { deadlineMs: between(500, 20_000) }) },
-        `request:${n}`,
-      )
-      if (chance(0.3)) virtual.after(between(1, 6_000), () => cancel(answer.sagaId))
-      if (chance(0.3))
-        virtual.after(between(1, 8_000), () => void database.post(answer.sagaId, LATE_CALLBACK))
-      for (const _ of Array.from({ length: 3 })) {
-        if (!chance(0.5)) continue
-        const letter = { kind: 'signal', signal: 'go', payload: 1 } as const
-        virtual.after(between(1, 12_000), () => void database.post(answer.sagaId, letter))
-      }
-      for (const process of processes)
-        virtual.after(between(0.5, 5), () => hints.get(process)?.([definition.queue]), process)
+      if (chance(0.4)) startBeside(request)
+      else start(request)
     })
+  }
+
+  function start(request: StartRequest): void {
+    const { sagaId } = database.start(request, `request:${request.idempotencyKey}`)
+    const { queue } = request.definition
+    if (chance(0.3)) virtual.after(between(1, 6_000), () => cancel(sagaId))
+    if (chance(0.3)) virtual.after(between(1, 8_000), () => void database.post(sagaId, LATE_CALLBACK))
+    for (const _ of Array.from({ length: 3 })) {
+      if (!chance(0.5)) continue
+      const letter = { kind: 'signal', signal: 'go', payload: 1 } as const
+      virtual.after(between(1, 12_000), () => void database.post(sagaId, letter))
+    }
+    for (const process of processes)
+      virtual.after(between(0.5, 5), () => hints.get(process)?.([queue]), process)
+  }
+
+  /** In a process with a worker: it belongs to that from its first commit on. The caller asks again, elsewhere. */
+  function startBeside(request: StartRequest): void {
+    const process = pick(processes)
+    const beside = () => {
+      const slot = process.worker.slot(request.definition.queue)
+      const starting = stores.get(process)?.starts.start(request, slot)
+      if (starting === undefined) slot?.leave()
+      else starting.catch(() => undefined)
+    }
+    virtual.after(0, beside, process)
+    virtual.after(between(1, 3_000), () => start(request))
   }
 
   function cancel(sagaId: string): void {

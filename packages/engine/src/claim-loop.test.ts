@@ -63,7 +63,6 @@ function stage({ takesMs }: { takesMs: () => number }) {
       interrupt: () => undefined,
       forsake: () => undefined,
       has: () => false,
-      wasDropped: () => false,
       get holds() {
         return held
       },

@@ -242,9 +242,8 @@ async function takeAgain(store: WorkerStore, runner: Runner, leases: Lease[], lo
   const orphans = leases.filter((lease) => !runner.has(lease))
   if (orphans.length === 0) return
   log.warn({ sagas: orphans.length }, 'taking up sagas whose claim or commit got lost with the database')
-  const dropped = new Set(orphans.filter((lease) => runner.wasDropped(lease)).map(({ sagaId }) => sagaId))
   for (const claimed of await store.claims.takeAgain(orphans)) {
-    void runner.run(claimed, { cutShort: dropped.has(claimed.lease.sagaId) })
+    void runner.run(claimed, { again: true })
   }
 }
 

@@ -149,6 +149,29 @@ test('the late answer to a claim that was taken again meanwhile starts nothing (
   await running
 })
 
+test('that an attempt was cut short is said by whoever takes its saga again, also if its lease was lost while that was on its way (S17b)', async () => {
+  const kinds: string[] = []
+  const answers: CommitAnswer['is'][] = ['leaseLost', 'leaseLost', 'committed', 'committed', 'committed']
+  const submit = async ({ version, entry }: Transition): Promise<CommitAnswer> => {
+    if (answers.shift() === 'leaseLost') return { is: 'leaseLost' }
+    kinds.push(entry.kind)
+    return { is: 'committed', version: version + 1, mailSeq: 0 }
+  }
+  const { runner, claimed } = stage(
+    { one: { action: () => 1 } },
+    { commit: { submit, waiting: 0, settled: async () => undefined } },
+  )
+  await runner.run(claimed(1))
+  // The second is replaced before it has said so.
+  await Promise.all([runner.run(claimed(2), { again: true }), runner.run(claimed(3), { again: true })])
+  await runner.run(claimed(4), { again: true })
+  expect(kinds).toEqual(['interrupted', 'attemptSucceeded'])
+
+  // Claimed as any other, it begins with nothing to say.
+  await runner.run(claimed(5))
+  expect(kinds.slice(2)).toEqual(['attemptSucceeded'])
+})
+
 describe('an attempt under way does not suffer', () => {
   test('for mail that cannot be read at the moment', async () => {
     const gate = createGate()

@@ -51,10 +51,10 @@ import { abandonAttempts, callOff, type Held, isUnderWay, type News, nextNews, n
  */
 export type Runner = {
   /**
-   * Resolves when the saga is no longer this worker's. Never rejects. `cutShort`: this worker has had it before and lost
-   * its attempts with the database. `onProgress` is called when an attempt's end has been committed.
+   * Resolves when the saga is no longer this worker's. Never rejects. `again`: this worker has had it before, and may
+   * have lost its attempts with the database. `onProgress` is called when an attempt's end has been committed.
    */
-  run(claimed: Claimed, how?: { cutShort?: boolean; onProgress?: () => void }): Promise<void>
+  run(claimed: Claimed, how?: { again?: boolean; onProgress?: () => void }): Promise<void>
   /** There is mail for a saga that is held here. */
   poke(sagaId: string): void
   /** From now on every saga is let go at its next transition. */
@@ -67,8 +67,6 @@ export type Runner = {
   readonly holds: number
   /** Is this lease being run here? */
   has(lease: Lease): boolean
-  /** Was this lease dropped in the middle because the database was away? */
-  wasDropped(lease: Lease): boolean
 }
 
 export type RunnerParts = {
@@ -108,42 +106,54 @@ const READ_AGAIN_MS = 200
 /** What is due and not admitted, by step. It puts off nothing but itself. */
 type PutOff = ReadonlyMap<string, Exclude<Admission, { is: 'now' }>>
 
+/** `saga` is undefined while it is being opened. `cutShort`: an earlier attempt of it was, and the history does not say so yet. */
+type Place = { lease: Lease; saga: Held | undefined; cutShort: boolean }
+
 export function createRunner(parts: RunnerParts): Runner {
   const { clock, commit, counters, log, participants } = parts
   const complain = createComplaints(log)
   /** By saga id; undefined while a claimed saga is being opened. */
-  const held = new Map<string, { lease: Lease; saga: Held | undefined }>()
+  const held = new Map<string, Place>()
+  /** Sagas whose attempts were cut short here without a word in the history: it has to be said by whoever has them next. */
   const dropped = new Set<string>()
   let draining = false
   let forsaken = false
 
   async function run(
     claimed: Claimed,
-    how: { cutShort?: boolean; onProgress?: () => void } = {},
+    how: { again?: boolean; onProgress?: () => void } = {},
   ): Promise<void> {
     const { lease } = claimed
     const older = held.get(lease.sagaId)
     // The answer to an older claim, which got lost for a while and was taken again meanwhile.
     if (older !== undefined && older.lease.epoch >= lease.epoch) return
-    const place: { lease: Lease; saga: Held | undefined } = { lease, saga: undefined }
-    held.set(lease.sagaId, place)
+    const wasDropped = dropped.delete(lease.sagaId) && how.again === true
     // Taken again while the answer to its claim was on its way: what that has begun has lost its lease (S16).
-    let cutShort = how.cutShort === true || (older?.saga?.underWay.size ?? 0) > 0
+    const cutShort = wasDropped || older?.cutShort === true || (older?.saga?.underWay.size ?? 0) > 0
+    const place: Place = { lease, saga: undefined, cutShort }
+    held.set(lease.sagaId, place)
     if (older?.saga !== undefined) loseLease(older.saga)
     try {
       const saga = await open(claimed)
       if (saga === undefined || held.get(lease.sagaId) !== place) return
       place.saga = saga
       saga.onProgress = how.onProgress
-      if (cutShort) await transition(saga, { type: 'interrupted' })
-      cutShort = false
+      if (place.cutShort) {
+        const { version } = saga
+        await transition(saga, { type: 'interrupted' })
+        place.cutShort = !saga.ours && saga.version === version
+      }
       await drive(saga, claimed.leasesLost)
     } catch (error) {
-      await drop(lease, error, cutShort || (place.saga?.underWay.size ?? 0) > 0, mailOf(place.saga))
+      place.cutShort ||= (place.saga?.underWay.size ?? 0) > 0
+      await drop(place, error)
     } finally {
       if (place.saga !== undefined) leave(place.saga)
       // A later claim of the same saga by this worker may already stand here.
-      if (held.get(lease.sagaId) === place) held.delete(lease.sagaId)
+      if (held.get(lease.sagaId) === place) {
+        held.delete(lease.sagaId)
+        if (place.cutShort) dropped.add(lease.sagaId)
+      }
     }
   }
 
@@ -498,6 +508,9 @@ export function createRunner(parts: RunnerParts): Runner {
   function loseLease(saga: Held): void {
     if (!saga.ours) return
     saga.ours = false
+    const place = held.get(saga.lease.sagaId)
+    // It may be this worker's all the same, by a claim of which it has not heard yet.
+    if (place?.saga === saga && saga.underWay.size > 0) place.cutShort = true
     abandonAttempts(saga)
     saga.wake?.()
     counters.leaseLost()
@@ -518,16 +531,16 @@ export function createRunner(parts: RunnerParts): Runner {
    * Something failed outside the rules. If the database was away the saga is still ours and is taken up again once it is
    * back; otherwise this saga alone is to blame and goes to a person, and the others go on (F15).
    */
-  async function drop(lease: Lease, error: unknown, cutShort: boolean, mail: KnownMail): Promise<void> {
+  async function drop(place: Place, error: unknown): Promise<void> {
     if (forsaken) return
-    if (cutShort) dropped.add(keyOf(lease))
+    const { lease } = place
     if (isOutage(error)) {
       complain(error, 'a saga is let lie until the database is back')
       return
     }
     if (error instanceof UnknownLetter) {
       complain(error, 'a saga is left to a worker of a newer release')
-      await parts.release(lease, UNREADABLE_DELAY_MS, mail).catch(() => undefined)
+      await parts.release(lease, UNREADABLE_DELAY_MS, mailOf(place.saga)).catch(() => undefined)
       return
     }
     log.error({ sagaId: lease.sagaId, err: error }, 'a saga could not be carried on')
@@ -536,7 +549,7 @@ export function createRunner(parts: RunnerParts): Runner {
         lease,
         `a worker could not carry it on: ${error instanceof Error ? error.message : String(error)}`,
       )
-      dropped.delete(keyOf(lease))
+      place.cutShort = false
     } catch (second) {
       log.error({ sagaId: lease.sagaId, err: second }, 'and could not be parked; it will be taken up again')
     }
@@ -582,7 +595,6 @@ export function createRunner(parts: RunnerParts): Runner {
       return held.size
     },
     has: (lease) => held.get(lease.sagaId)?.lease.epoch === lease.epoch,
-    wasDropped: (lease) => dropped.delete(keyOf(lease)),
     poke,
     drain() {
       draining = true
@@ -613,8 +625,4 @@ function mailOf(saga: Held | undefined): KnownMail {
   return saga === undefined
     ? { seen: 0, known: 0 }
     : { seen: saga.mailSettled ?? saga.mailSeen, known: saga.mailSeq }
-}
-
-function keyOf({ sagaId, epoch }: Lease): string {
-  return `${sagaId} ${epoch}`
 }

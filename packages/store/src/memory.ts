@@ -198,16 +198,20 @@ export function createMemoryDatabase(options: {
       request: StartRequest,
       startKey: string | undefined,
       owner?: string,
+      sagaId = newSagaId(now()),
     ): StartAnswer & { lease?: Lease } {
+      // An earlier try of this very start did arrive (F30). If it is leased, its worker finds it among its leases.
+      const earlier = histories.get(sagaId)?.[0]
+      if (earlier !== undefined) return { is: 'started', sagaId, state: foldOf([earlier]) }
       const holder =
         startKey === undefined ? undefined : [...rows.values()].find((row) => row.startKey === startKey)
       if (holder !== undefined) {
-        const { sagaId, requestHash } = holder
-        return { is: requestHash === request.requestHash ? 'repeated' : 'conflict', sagaId }
+        const is = holder.requestHash === request.requestHash ? 'repeated' : 'conflict'
+        return { is, sagaId: holder.sagaId }
       }
       const { definition, input, inputBytes, requestHash, deadlineMs } = request
       const entry = startedEntry({
-        sagaId: newSagaId(now()),
+        sagaId,
         definition: definition.resolved,
         input,
         inputBytes,
@@ -217,7 +221,7 @@ export function createMemoryDatabase(options: {
         traceparent: request.traceparent,
       })
       const held = owner !== undefined && isAlive(owner) ? owner : undefined
-      const { sagaId } = insert(entry, {
+      insert(entry, {
         queue: definition.queue,
         parentSagaId: undefined,
         startKey,
@@ -605,18 +609,28 @@ export function openMemoryStore(
     schedules: { takeDue: async () => 0, nextDueMs: async () => undefined },
     starts: {
       async start(request, slot) {
+        const sagaId = newSagaId(clock.now())
+        slot?.expect(sagaId)
         try {
-          const { lease, ...answer } = await ask(() =>
-            database.start(request, startKeyOf(request), slot?.workerId),
+          const [settled] = await flushWithRecovery(
+            [request],
+            async () => {
+              const answer = await ask(() =>
+                database.start(request, startKeyOf(request), slot?.workerId, sagaId),
+              )
+              return [{ ok: true, answer }]
+            },
+            (sinceMs) => !closed && sinceMs < 8_000,
           )
-          const row = lease && database.rows.get(lease.sagaId)
-          if (lease === undefined || row === undefined || answer.is !== 'started') slot?.leave()
+          if (settled?.ok !== true) throw settled?.error
+          const { lease, ...answer } = settled.answer
+          if (lease === undefined || answer.is !== 'started') slot?.leave()
           else {
-            const { queue, definition } = row
+            const { name, version, queue } = request.definition
             slot?.fill({
               lease,
               queue,
-              definition,
+              definition: { name, version },
               version: 1,
               state: answer.state,
               leasesLost: 0,
