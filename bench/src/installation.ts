@@ -68,7 +68,7 @@ async function found(store: ApiStore, name: string): Promise<Registered> {
 }
 
 /** A logger at its default level, read by nobody. */
-function quiet() {
+export function quiet() {
   return pino({ level: 'info' }, pino.destination({ dest: '/dev/null', sync: false }))
 }
 

@@ -1,6 +1,5 @@
 import { createWorker } from '@backstitch/engine'
-import { pino } from 'pino'
-import { sagaOf } from './installation.ts'
+import { quiet, sagaOf } from './installation.ts'
 
 /** A worker in a process of its own, every setting at its default but the number of sagas it holds. */
 
@@ -17,7 +16,7 @@ const worker = createWorker({
   databaseUrl: DATABASE_URL,
   sagas: [saga],
   concurrency: Number(CONCURRENCY),
-  log: pino({ level: 'info' }, pino.destination({ dest: '/dev/null', sync: false })),
+  log: quiet(),
 })
 await worker.start()
 process.send?.('ready')

@@ -1,8 +1,8 @@
 import { appendFileSync, readFileSync } from 'node:fs'
 import http from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { amountOf, type Direction, type Fault, faultOf, type Mix } from './faults.ts'
-import type { LedgerLine } from './records.ts'
+import { amountOf, type Fault, faultOf, type Mix } from './faults.ts'
+import type { CallId, LedgerLine } from './records.ts'
 
 /**
  * The participants: a process of its own, with a file of its own, that knows nothing of the engine. What it writes down is
@@ -15,17 +15,7 @@ import type { LedgerLine } from './records.ts'
  */
 
 type Settings = { file: string; seed: number; mix: Mix; hangMs: number }
-type Call = {
-  call: number
-  sagaId: string
-  step: string
-  direction: Direction
-  attempt: number
-  key: string
-  label: number
-  guarded: boolean
-  told: { amount?: number } | undefined
-}
+type Call = CallId & { guarded: boolean; told: { amount?: number } | undefined }
 /** Of a call, a question and a person's act, one after the other. */
 type Body = {
   input?: { label: number }

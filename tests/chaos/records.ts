@@ -2,7 +2,7 @@ import type { Direction, Fault } from './faults.ts'
 
 /** What the ledger and the clients write down, a line each. Nobody else writes in these files. */
 
-type CallId = {
+export type CallId = {
   /** 0: by hand. */
   call: number
   sagaId: string

@@ -65,9 +65,17 @@ export function valuesOf<Row>(columns: readonly Column<Row>[], row: Row): Value[
 
 /** The rows of a statement as `i`, numbered by `n` from 1: for a FROM, with the parameters from $1 on. */
 export function manyRows(columns: readonly Column<never>[]): string {
-  const types = columns.map(({ type }, index) => `$${index + 1}::${type}[]`)
-  const names = columns.map(({ name }) => name)
-  return `unnest(${types.join(', ')}) WITH ORDINALITY AS i(${names.join(', ')}, n)`
+  return `${unnested(columns, 1)} WITH ORDINALITY AS i(${namesOf(columns)}, n)`
+}
+
+/** With the parameters from `first` on. */
+export function unnested(columns: readonly Column<never>[], first: number): string {
+  const arrays = columns.map(({ type }, index) => `$${first + index}::${type}[]`)
+  return `unnest(${arrays.join(', ')})`
+}
+
+export function namesOf(columns: readonly Column<never>[]): string {
+  return columns.map(({ name }) => name).join(', ')
 }
 
 export function oneRow(columns: readonly Column<never>[]): string {

@@ -1,7 +1,8 @@
 import { type Entry, isTerminal, type SagaState, sanitizeText } from '@backstitch/core'
 import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
 import { arraysOf, columnsOf, manyRows, oneRow, valuesOf } from './columns.ts'
-import { type Family, familyArrays, RELATIVES, splitByFamily } from './family.ts'
+import { bodyOf } from './entry-body.ts'
+import { type Family, familyArrays, relatives, splitByFamily } from './family.ts'
 import { flushWithRecovery } from './flush.ts'
 import { createGatherer, type Settled } from './gather.ts'
 import { createLane, type Lane, type LaneOptions, type Statement } from './lane.ts'
@@ -202,7 +203,7 @@ export const COMMIT_ONE: Statement = { name: 'commit_one', text: `${commitOf(one
 /** The same, with letters to other sagas and the start of new ones, each only if its own transition is carried out. */
 export const COMMIT_WITH_FAMILY: Statement = {
   name: 'commit_with_family',
-  text: `${commitOf(manyRows(COLUMNS))}, ${RELATIVES}\n${ANSWER}`,
+  text: `${commitOf(manyRows(COLUMNS))}, ${relatives(COLUMNS.length + 2)}\n${ANSWER}`,
 }
 
 /** Where the rows that did not come back stand now, and whether the entry that was to be written is there. */
@@ -225,17 +226,14 @@ async function send(
   const linked = transitions.flatMap(({ family }, index) =>
     family === undefined ? [] : [{ n: index + 1, family }],
   )
-  const [only] = transitions
+  const [only, ...others] = transitions
+  const isOne = only !== undefined && others.length === 0 && linked.length === 0
+  const values = [...(isOne ? valuesOf(COLUMNS, only) : arraysOf(COLUMNS, transitions)), workerId]
+  const statement = isOne ? COMMIT_ONE : COMMIT
   const rows =
-    transitions.length === 1 && only !== undefined && linked.length === 0
-      ? await lane.query(COMMIT_ONE, [...valuesOf(COLUMNS, only), workerId])
-      : linked.length === 0
-        ? await lane.query(COMMIT, [...arraysOf(COLUMNS, transitions), workerId])
-        : await lane.query(COMMIT_WITH_FAMILY, [
-            ...arraysOf(COLUMNS, transitions),
-            workerId,
-            ...familyArrays(linked),
-          ])
+    linked.length === 0
+      ? await lane.query(statement, values)
+      : await lane.query(COMMIT_WITH_FAMILY, [...values, ...familyArrays(linked)])
   const answers: (CommitAnswer | undefined)[] = transitions.map(() => undefined)
   for (const [n, mailSeq] of rows) {
     const transition = transitions[Number(n) - 1]
@@ -267,12 +265,6 @@ async function explain(
       answers[index] = { is: 'unreadMail', mailSeq: Number(mailSeq) }
     }
   }
-}
-
-/** What its columns do not say. */
-function bodyOf(entry: Entry): string {
-  const { kind: _, at: __, ...body } = entry
-  return JSON.stringify(body)
 }
 
 /** What must not happen over unread mail: the end of a saga, and the dispatch of its pivot (S25). */

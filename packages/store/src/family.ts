@@ -1,5 +1,6 @@
 import { begin, isTerminal, type SagaState, type Started } from '@backstitch/core'
-import * as binary from './binary.ts'
+import { arraysOf, columnsOf, namesOf, unnested } from './columns.ts'
+import { bodyOf } from './entry-body.ts'
 import { bucketOf } from './ids.ts'
 import type { Letter } from './mailbox.ts'
 
@@ -53,15 +54,43 @@ export function splitByFamily<T extends { lease: { sagaId: string }; family?: Fa
   return [...(plain.length > 0 ? [plain] : []), ...batches.map((batch) => batch.transitions)]
 }
 
+type LinkedLetter = { n: number; to: string; letter: Letter }
+const letter = columnsOf<LinkedLetter>()
+const LETTERS = [
+  letter.int8('n', ({ n }) => n),
+  letter.int2('bucket', ({ to }) => bucketOf(to)),
+  letter.uuid('saga_id', ({ to }) => to),
+  letter.jsonb('body', (one) => JSON.stringify(one.letter)),
+]
+
+type LinkedStart = ChildStart & { n: number; state: SagaState }
+const start = columnsOf<LinkedStart>()
+const STARTS = [
+  start.int8('n', ({ n }) => n),
+  start.int2('bucket', ({ entry }) => bucketOf(entry.sagaId)),
+  start.uuid('saga_id', ({ entry }) => entry.sagaId),
+  start.text('definition_name', ({ definition }) => definition.name),
+  start.int4('definition_version', ({ definition }) => definition.version),
+  start.text('queue', ({ definition }) => definition.queue),
+  start.text('status', ({ state }) => state.status),
+  start.jsonb('state', ({ state }) => JSON.stringify(state)),
+  start.text('start_key', ({ parentSagaId, parentVersion }) => `child:${parentSagaId}:${parentVersion}`),
+  start.text('correlation_id', ({ entry }) => entry.correlationId),
+  start.bool('past_pivot', ({ state }) => state.pivot !== undefined),
+  start.uuid('parent_saga_id', ({ parentSagaId }) => parentSagaId),
+  start.timestamptz('at', ({ entry }) => Date.parse(entry.at)),
+  start.json('entry', ({ entry }) => bodyOf(entry)),
+]
+
 /**
  * What follows `u`, the rows that a commit has updated. Recipients are locked in one order, so that two commits that write
  * to the same sagas do not wait for each other (F36).
  */
-export const RELATIVES = `l AS (
+export const relatives = (firstParameter: number) => `l AS (
   SELECT l.bucket, l.saga_id, l.body,
          row_number() OVER (PARTITION BY l.bucket, l.saga_id ORDER BY l.place) AS k,
          count(*) OVER (PARTITION BY l.bucket, l.saga_id) AS total
-  FROM unnest($19::int8[], $20::int2[], $21::uuid[], $22::jsonb[]) WITH ORDINALITY AS l(n, bucket, saga_id, body, place)
+  FROM ${unnested(LETTERS, firstParameter)} WITH ORDINALITY AS l(${namesOf(LETTERS)}, place)
   JOIN u ON u.n = l.n
 ), r AS (
   SELECT s.bucket, s.saga_id, d.total FROM (SELECT DISTINCT bucket, saga_id, total FROM l) d
@@ -76,10 +105,7 @@ export const RELATIVES = `l AS (
   SELECT l.bucket, l.saga_id, p.mail_seq - l.total + l.k, l.body
   FROM l JOIN p ON p.bucket = l.bucket AND p.saga_id = l.saga_id
 ), c AS (
-  SELECT c.* FROM unnest($23::int8[], $24::int2[], $25::uuid[], $26::text[], $27::int4[], $28::text[], $29::text[], $30::jsonb[],
-                         $31::text[], $32::text[], $33::bool[], $34::uuid[], $35::timestamptz[], $36::json[])
-    AS c(n, bucket, saga_id, definition_name, definition_version, queue, status, state,
-         start_key, correlation_id, past_pivot, parent_saga_id, at, entry)
+  SELECT c.* FROM ${unnested(STARTS, firstParameter + LETTERS.length)} AS c(${namesOf(STARTS)})
   JOIN u ON u.n = c.n
 ), cs AS (
   INSERT INTO sagas AS s (bucket, saga_id, definition_name, definition_version, queue, status, state, start_key, request_hash,
@@ -96,33 +122,7 @@ export function familyArrays(linked: readonly Linked[]): Buffer[] {
   const starts = linked.flatMap(({ n, family }) =>
     (family.starts ?? []).map((start) => ({ n, ...start, state: stateOf(start) })),
   )
-  return [
-    binary.int8Array(letters.map(({ n }) => n)),
-    binary.int2Array(letters.map(({ to }) => bucketOf(to))),
-    binary.uuidArray(letters.map(({ to }) => to)),
-    binary.jsonbArray(letters.map(({ letter }) => JSON.stringify(letter))),
-    binary.int8Array(starts.map(({ n }) => n)),
-    binary.int2Array(starts.map(({ entry }) => bucketOf(entry.sagaId))),
-    binary.uuidArray(starts.map(({ entry }) => entry.sagaId)),
-    binary.textArray(starts.map(({ definition }) => definition.name)),
-    binary.int4Array(starts.map(({ definition }) => definition.version)),
-    binary.textArray(starts.map(({ definition }) => definition.queue)),
-    binary.textArray(starts.map(({ state }) => state.status)),
-    binary.jsonbArray(starts.map(({ state }) => JSON.stringify(state))),
-    binary.textArray(
-      starts.map(({ parentSagaId, parentVersion }) => `child:${parentSagaId}:${parentVersion}`),
-    ),
-    binary.textArray(starts.map(({ entry }) => entry.correlationId)),
-    binary.boolArray(starts.map(({ state }) => state.pivot !== undefined)),
-    binary.uuidArray(starts.map(({ parentSagaId }) => parentSagaId)),
-    binary.timestamptzArray(starts.map(({ entry }) => Date.parse(entry.at))),
-    binary.jsonArray(
-      starts.map(({ entry }) => {
-        const { kind: _, at: __, ...body } = entry
-        return JSON.stringify(body)
-      }),
-    ),
-  ]
+  return [...arraysOf(LETTERS, letters), ...arraysOf(STARTS, starts)]
 }
 
 /** A saga that has nothing to do is not started. */

@@ -5,6 +5,7 @@ import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
 import { arraysOf, columnsOf, manyRows, oneRow, valuesOf } from './columns.ts'
 import type { Lease } from './commits.ts'
 import type { Registered } from './definitions.ts'
+import { bodyOf } from './entry-body.ts'
 import { flushWithRecovery } from './flush.ts'
 import { createGatherer, type Settled } from './gather.ts'
 import { bucketOf, bucketOfKey, newSagaId } from './ids.ts'
@@ -166,7 +167,6 @@ function newRow(request: StartRequest, now: number, workerId: string | undefined
     correlationId: request.correlationId,
     traceparent: request.traceparent,
   })
-  const { kind: _, at: __, ...body } = entry
   const state = begin(entry)
   return {
     bucket: bucketOf(sagaId),
@@ -175,7 +175,7 @@ function newRow(request: StartRequest, now: number, workerId: string | undefined
     request,
     state,
     stateJson: JSON.stringify(state),
-    entryJson: JSON.stringify(body),
+    entryJson: bodyOf(entry),
     at: now,
     workerId,
   }
