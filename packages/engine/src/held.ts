@@ -30,6 +30,8 @@ export type Held = {
   mailSettled: number | undefined
   /** And the steps that it is about: they have ended, whatever the mail makes of the saga. */
   endedFirst: string[]
+  /** A cancel is among what waits: no letter after it may end the saga, or take it past its pivot. */
+  cancelWaits: boolean
   state: SagaState
   /** Values that do not stand in the state itself. */
   spilled: Map<string, Json>

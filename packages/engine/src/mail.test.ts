@@ -51,6 +51,27 @@ describe('letters that are read together are all acted on, though the first woul
     }
   })
 
+  test('a signal, and the cancel after it: nothing was dispatched over it yet, and so it holds (S25)', async () => {
+    const stage = await createStage()
+    for (const before of ['the pivot', 'the end']) {
+      const wait = { name: 'wait', action: { type: 'signal', signal: 'go' }, timeoutMs: 60_000 }
+      const pivot = { name: 'pay', action: { type: 'http', url: 'http://127.0.0.1:9' }, pivot: true }
+      const name = before === 'the end' ? 'ending' : 'paying'
+      const first = await stage.worker()
+      const sagaId = await stage.start({ name, steps: before === 'the end' ? [wait] : [wait, pivot] })
+      await first.stop()
+
+      await stage.store.mailbox.post(sagaId, { kind: 'signal', signal: 'go', payload: 1 })
+      await stage.store.mailbox.post(sagaId, { kind: 'cancel', actor: 'ada', reason: 'enough' })
+      const second = await stage.worker()
+
+      expect(await stage.ended(sagaId), before).toMatchObject({ status: 'cancelled' })
+      const kinds = (await stage.history(sagaId)).map(({ kind }) => kind)
+      expect(kinds.filter((kind) => kind === 'cancelRequested')).toHaveLength(1)
+      await second.stop()
+    }
+  })
+
   test('a cancel while a retry is waited for, and a late result after it', async () => {
     const stage = await createStage()
     const { saga, document } = sagaOf('waiting', {

@@ -179,6 +179,7 @@ export function createRunner(parts: RunnerParts): Runner {
       mailSeen: claimed.mailSeen,
       mailSettled: undefined,
       endedFirst: [],
+      cancelWaits: false,
       state,
       spilled: await patiently(() => parts.history.values(lease.sagaId, state.spilled ?? {})),
       underWay: new Map(),
@@ -381,7 +382,7 @@ export function createRunner(parts: RunnerParts): Runner {
       }
       const { entry, state } = decision
       // A cancel that waits for the mail after it has come first: what came after it neither ends the saga nor takes the pivot.
-      if (isGated({ state, entry }) && Number.isFinite(saga.mailSettled)) return
+      if (isGated({ state, entry }) && saga.cancelWaits) return
       const { lease } = saga
       const { mailSettled = saga.mailSeen } = saga
       const mailSeen = isGated({ state, entry }) ? saga.mailSeen : Math.min(mailSettled, saga.mailSeen)
@@ -390,12 +391,13 @@ export function createRunner(parts: RunnerParts): Runner {
       const answer = await commit.submit({ lease, version, mailSeen, state, entry, after, family })
       if (answer.is === 'unreadMail') {
         saga.mailSeq = answer.mailSeq
-        const { mailSettled: outer, endedFirst } = saga
+        const { mailSettled: outer, endedFirst, cancelWaits } = saga
         saga.mailSettled = Math.min(outer ?? settled, settled)
         if (event.type === 'attemptSucceeded' || event.type === 'attemptFailed')
           saga.endedFirst = [...endedFirst, event.step]
+        saga.cancelWaits ||= event.type === 'cancelRequested'
         await readMail(saga)
-        Object.assign(saga, { mailSettled: outer, endedFirst })
+        Object.assign(saga, { mailSettled: outer, endedFirst, cancelWaits })
         if (saga.ours && saga.mailSeen < answer.mailSeq) {
           throw new Error(
             `the mail has ${answer.mailSeq} letters, of which only ${saga.mailSeen} can be read`,
