@@ -13,7 +13,7 @@ const WORKERS = 'packages/store/src/workers.ts'
 const LANE = 'packages/store/src/lane.ts'
 
 const SUBMIT_START = 'const { answer, lease } = await gatherer.submit(row)'
-const CLAIM = 'const claimed = await claims.claim(inTurn(), limit, servedLast)'
+const CLAIM = 'const claimed = await claims.claim(inTurn(), limit, turnsAt(limit))'
 const FENCE = 'AND s.epoch = i.epoch AND s.version = i.version AND s.ended_at IS NULL'
 
 function worker(...patches: Patch[]): Bug {

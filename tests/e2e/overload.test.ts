@@ -80,6 +80,23 @@ test('an API before a database that does not move takes on so many requests, tel
   expect(count).toEqual({ n: 1_500 })
 }, 60_000)
 
+test('a worker that serves the API, too, takes on no more requests than it is told to (MAX_REQUESTS)', async () => {
+  const theatre = await openTheatre()
+  const worker = await theatre.worker({ API_PORT: '0', MAX_REQUESTS: '2' })
+  const url = worker.url ?? ''
+  const locker = new pg.Client(theatre.database.url)
+  onTestFinished(() => locker.end())
+  await locker.connect()
+  await locker.query('BEGIN')
+  await locker.query('LOCK TABLE definitions IN ACCESS EXCLUSIVE MODE')
+
+  const asking = Array.from({ length: 10 }, () => fetch(`${url}/v1/definitions`))
+  await expect.poll(() => metric(url, 'backstitch_requests_refused_total'), { timeout: 20_000 }).toBe(8)
+  await locker.query('COMMIT')
+  const statuses = (await Promise.all(asking)).map(({ status }) => status).toSorted()
+  expect(statuses).toEqual([200, 200, ...Array.from({ length: 8 }, () => 503)])
+}, 60_000)
+
 test('more starts than a worker can do fill the table and nothing else', async () => {
   const theatre = await openTheatre()
   const { url } = await startApi(theatre.database.url)

@@ -25,6 +25,8 @@ export type Theatre = {
 
 export type WorkerProcess = {
   workerId: string
+  /** Of the API that it serves, too. */
+  url: string | undefined
   child: ChildProcess
   /** Resolves with the status, or with the signal that ended it. */
   exited: Promise<number | string>
@@ -91,13 +93,13 @@ export async function openTheatre(): Promise<Theatre> {
       children.push(child)
       const exited = once(child, 'exit').then(([status, signal]): number | string => status ?? signal)
       const ready = once(child, 'message').then(([message]) => readyOf(message))
-      const workerId = await Promise.race([
+      const { workerId, url } = await Promise.race([
         ready,
         exited.then((how) => {
           throw new Error(`the worker ended before it was ready: ${how}`)
         }),
       ])
-      return { workerId, child, exited }
+      return { workerId, url, child, exited }
     },
 
     async start(input = {}) {
@@ -120,9 +122,11 @@ export async function openTheatre(): Promise<Theatre> {
   }
 }
 
-function readyOf(message: unknown): string {
-  if (typeof message === 'object' && message !== null && 'workerId' in message)
-    return String(message.workerId)
+function readyOf(message: unknown): { workerId: string; url: string | undefined } {
+  if (typeof message === 'object' && message !== null && 'workerId' in message) {
+    const url = 'url' in message && typeof message.url === 'string' ? message.url : undefined
+    return { workerId: String(message.workerId), url }
+  }
   throw new Error(`not the message of a worker that is ready: ${JSON.stringify(message)}`)
 }
 

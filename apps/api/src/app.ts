@@ -71,6 +71,8 @@ export async function buildApp(options: {
     // A definition's or a saga's name is shorter; what is longer need not be looked for.
     routerOptions: { maxParamLength: 200 },
     requestTimeout: 30_000,
+    // Nothing has moved for as long: whoever waits for a saga is answered sooner, and a stream says something.
+    connectionTimeout: 120_000,
     // Longer than the proxies before us keep theirs, or they would send into a connection that is being closed.
     keepAliveTimeout: 75_000,
     // Whoever still gets through while we stop is answered.
@@ -82,9 +84,12 @@ export async function buildApp(options: {
   const hub = createWaitHub({
     resting: (ids) => store().queries.resting(ids),
     maxWaiters: limits.maxWaiters,
+    onRefused: () => metrics.refused('waiters'),
     isTold: hands !== undefined,
   })
   hands?.onRest(hub.tell)
+  // What comes beyond that is cut off before it can say anything.
+  app.server.maxConnections = limits.maxConnections
   const isStopping = stopInOrder(app, hub)
 
   const schemas = createInputSchemas()

@@ -16,6 +16,7 @@ import type { InputSchemas } from '@backstitch/input-schema'
 import type { ApiStore, Registered, Slot, StartAnswer, StartRequest } from '@backstitch/store'
 import { definitionOf } from './definition-of.ts'
 import type { Metrics } from './plugins/metrics.ts'
+import { tooMuch } from './plugins/overload.ts'
 
 /** From a request to a saga: one start, whether it came alone or in a batch (S23, S24). */
 export type Starting = {
@@ -48,6 +49,8 @@ export function createStarting(options: {
   maxWaitingStarts: number
 }): Starting {
   const { schemas, metrics, slot, maxWaitingStarts } = options
+  /** Counted from the first moment: those that come in one burst have not been handed to the store yet. */
+  let waiting = 0
 
   function misfits({ name, version, document }: Registered, input: Json, inputBytes: number): JsonProblem[] {
     const { inputSchema } = document
@@ -66,9 +69,6 @@ export function createStarting(options: {
 
   async function start({ sent, asked, caller }: Parameters<Starting['start']>[0]): Promise<Started> {
     const store = options.store()
-    if (store.starts.waiting >= maxWaitingStarts) {
-      throw new Problem('UNAVAILABLE', `${maxWaitingStarts} starts are waiting already; try again soon`)
-    }
     refuseNamelessTag(sent)
     const { input, sagaKey, tags, deadlineMs } = asked
     const inputBytes = bytesOf(input, MAX_VALUE_BYTES)
@@ -113,6 +113,12 @@ export function createStarting(options: {
     },
 
     async start(request) {
+      if (waiting >= maxWaitingStarts) {
+        metrics.started('refused')
+        metrics.refused('starts')
+        throw tooMuch('starts')
+      }
+      waiting++
       try {
         const started = await start(request)
         metrics.started(started.is)
@@ -120,6 +126,8 @@ export function createStarting(options: {
       } catch (error) {
         metrics.started(error instanceof Problem && error.code === 'START_CONFLICT' ? 'conflict' : 'refused')
         throw error
+      } finally {
+        waiting--
       }
     },
   }

@@ -9,6 +9,7 @@ function hubOf(options: { maxWaiters?: number; takesMs?: number; isTold?: boolea
   let fails = false
   const hub = createWaitHub({
     maxWaiters: options.maxWaiters ?? 100,
+    onRefused: () => undefined,
     isTold: options.isTold ?? false,
     async resting(ids) {
       asked.push([...ids])
@@ -78,6 +79,21 @@ test('time up, a caller gone and a closed hub are answered with nothing, and for
   expect(await last).toBe(undefined)
   expect(await hub.wait('a', 10_000)).toBe(undefined)
   expect(hub.waiting).toBe(0)
+})
+
+test('of very many, a thousand are asked about at a time, and everybody has a turn', async () => {
+  vi.useFakeTimers({ toFake: ['performance', 'setTimeout', 'clearTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
+  const { hub, asked } = hubOf({ maxWaiters: 10_000, takesMs: 30 })
+  const ids = Array.from({ length: 4_500 }, (_, n) => `s${n}`)
+  const waits = ids.map((id) => hub.wait(id, 600_000))
+  await vi.advanceTimersByTimeAsync(5_000)
+  expect(Math.max(...asked.map(({ length }) => length))).toBe(1_000)
+  const times = new Map(ids.map((id) => [id, 0]))
+  for (const id of asked.flat()) times.set(id, (times.get(id) ?? 0) + 1)
+  expect(Math.min(...times.values())).toBeGreaterThan(10)
+  hub.close()
+  await Promise.all(waits)
 })
 
 test('there is room for so many and no more', async () => {

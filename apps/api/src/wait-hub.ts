@@ -1,4 +1,4 @@
-import { Problem } from '@backstitch/core'
+import { tooMuch } from './plugins/overload.ts'
 
 /**
  * All that wait for a saga ask together: one statement answers for every saga whose turn it is, and one at a time.
@@ -35,15 +35,18 @@ const TOLD_MS = 50
 /** Waits that are older than a few of these ask together. */
 const GRAIN_MS = 20
 const AFTER_FAILURE_MS = 250
+/** Sagas in one question. */
+const MAX_ASKED = 1_000
 
 export function createWaitHub<Found>(options: {
   /** Those of these that have ended, or need a person, by id. */
   resting: (sagaIds: readonly string[]) => Promise<ReadonlyMap<string, Found>>
   maxWaiters: number
+  onRefused: () => void
   /** Most ends are told of by `tell`: nobody asks before a while has passed. */
   isTold?: boolean
 }): WaitHub<Found> {
-  const { resting, maxWaiters } = options
+  const { resting, maxWaiters, onRefused } = options
   const firstAskMs = options.isTold === true ? TOLD_MS : SHORTEST_MS
   const waiters = new Set<Waiter<Found>>()
   const waitersOf = new Map<string, Set<Waiter<Found>>>()
@@ -72,12 +75,20 @@ export function createWaitHub<Found>(options: {
   async function ask(): Promise<void> {
     timerAt = Number.POSITIVE_INFINITY
     const began = performance.now()
-    const due = [...waiters].filter(({ askAt }) => askAt <= began + SHORTEST_MS / 2)
+    const due = new Set<Waiter<Found>>()
+    const sagaIds = new Set<string>()
+    for (const waiter of waiters) {
+      if (waiter.askAt > began + SHORTEST_MS / 2) continue
+      // The others keep their time and are asked about next; who has been asked about goes behind them.
+      if (!sagaIds.has(waiter.sagaId) && sagaIds.size >= MAX_ASKED) continue
+      sagaIds.add(waiter.sagaId)
+      due.add(waiter)
+    }
     asking = true
     let rest: ReadonlyMap<string, Found> = new Map()
     let pauseMs = AFTER_FAILURE_MS
     try {
-      if (due.length > 0) rest = await resting([...new Set(due.map(({ sagaId }) => sagaId))])
+      if (sagaIds.size > 0) rest = await resting([...sagaIds])
       pauseMs = performance.now() - began
     } catch {
       // The database is away: those who wait find out when they read the saga.
@@ -88,7 +99,10 @@ export function createWaitHub<Found>(options: {
     for (const waiter of due) {
       const found = rest.get(waiter.sagaId)
       if (found !== undefined) waiter.settle(found)
-      else waiter.askAt = nextAsk(now, waiter.since)
+      else if (waiters.delete(waiter)) {
+        waiter.askAt = nextAsk(now, waiter.since)
+        waiters.add(waiter)
+      }
     }
     let earliest = Number.POSITIVE_INFINITY
     for (const { askAt } of waiters) if (askAt < earliest) earliest = askAt
@@ -99,9 +113,8 @@ export function createWaitHub<Found>(options: {
     async wait(sagaId, timeoutMs, signal) {
       if (closed || timeoutMs <= 0 || signal?.aborted === true) return undefined
       if (waiters.size >= maxWaiters) {
-        throw new Problem('UNAVAILABLE', `${maxWaiters} requests are waiting already; ask again later`, {
-          retryAfterS: 2,
-        })
+        onRefused()
+        throw tooMuch('waiters')
       }
       return new Promise((resolve) => {
         const since = performance.now()

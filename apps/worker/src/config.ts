@@ -23,6 +23,8 @@ const Environment = z.object({
   HEALTH_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
   /** Where this process serves the API, too; none if absent, any free port if 0. */
   API_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
+  /** Requests that such an API answers at once; more are told to come again. */
+  MAX_REQUESTS: z.coerce.number().int().min(1).max(9_999_999).default(5_000),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 })
 export type Config = z.infer<typeof Environment>

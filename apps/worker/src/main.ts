@@ -24,7 +24,8 @@ if (!loaded.ok) {
   process.exit(1)
 }
 const { services } = loaded
-const sink = createLogSink()
+// A reader that does not keep up loses what does not fit; it does not fill the memory.
+const sink = createLogSink({ maxLength: 8 * 1024 * 1024 })
 const log = pino({ level: config.LOG_LEVEL, base: { app: 'worker', pid: process.pid } }, sink.stream)
 
 const sagas = await loadSagas(config.SAGAS).catch(async (error: unknown) => {
@@ -101,9 +102,9 @@ if (config.HEALTH_PORT !== undefined) {
   log.info({ address: server.address() }, 'health port open')
 }
 if (config.API_PORT !== undefined && !stopping) {
-  const { DATABASE_URL: databaseUrl, HOST: host, API_PORT: port } = config
+  const { DATABASE_URL: databaseUrl, HOST: host, API_PORT: port, MAX_REQUESTS: maxRequests } = config
   try {
-    api = await serveApi({ databaseUrl, worker, host, port, log })
+    api = await serveApi({ databaseUrl, worker, host, port, maxRequests, log })
   } catch (error) {
     log.fatal({ err: error }, `the API cannot be served at ${host}:${port}`)
     status = 1

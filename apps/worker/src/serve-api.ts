@@ -12,14 +12,15 @@ export async function serveApi(options: {
   worker: Worker
   host: string
   port: number
+  maxRequests: number
   log: Logger
 }): Promise<{ url: string; close(): Promise<void> }> {
-  const { databaseUrl, worker, host, port, log } = options
+  const { databaseUrl, worker, host, port, maxRequests, log } = options
   const store = await openApiStore({
     databaseUrl,
     onConnectionError: (error) => log.warn({ err: error }, 'a connection to the database was lost'),
   })
-  const app = await buildApp({ store: () => store, log, hands: worker })
+  const app = await buildApp({ store: () => store, log, hands: worker, limits: { maxRequests } })
   const listenTextResolver = (address: string) => `the API listens at ${address}`
   const url = await app.listen({ host, port, listenTextResolver }).catch(async (error: unknown) => {
     await store.close()

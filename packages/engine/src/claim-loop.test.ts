@@ -4,7 +4,7 @@ import { createClaimLoop } from './claim-loop.ts'
 import type { Runner } from './runner.ts'
 import { quiet } from './testing.ts'
 
-/** What a worker does about a suspect while it has other things to do (S19), in time that passes as fast as it is asked to. */
+/** What a worker asks for when there is more than it can do, in time that passes as fast as it is asked to. */
 
 beforeEach(() => void vi.useFakeTimers())
 afterEach(() => void vi.useRealTimers())
@@ -15,6 +15,7 @@ function stage({ takesMs }: { takesMs: () => number }) {
   let suspectSince: number | undefined
   let suspectRunsAt: number | undefined
   let backlog = 0
+  const asked: { limit: number; mail: number | undefined }[] = []
   const one = (leasesLost: number): Claimed => ({
     lease: { bucket: 0, sagaId: String(claimed), epoch: 1 },
     queue: 'some',
@@ -26,7 +27,8 @@ function stage({ takesMs }: { takesMs: () => number }) {
     mailSeen: 0,
   })
   const claims: Pick<Claims, 'claim' | 'claimSuspect' | 'nextDueMs'> = {
-    async claim(_queues, limit) {
+    async claim(_queues, limit, turns) {
+      asked.push({ limit, mail: turns?.mail })
       const count = Math.min(limit, backlog)
       backlog -= count
       claimed += count
@@ -63,6 +65,7 @@ function stage({ takesMs }: { takesMs: () => number }) {
       interrupt: () => undefined,
       forsake: () => undefined,
       has: () => false,
+      heldDefinitions: () => [],
       get holds() {
         return held
       },
@@ -74,6 +77,7 @@ function stage({ takesMs }: { takesMs: () => number }) {
   })
   return {
     loop,
+    asked,
     due: (count: number) => {
       backlog += count
       loop.wake()
@@ -145,4 +149,20 @@ test('an attempt that lasts for hours does not stop everything else for a suspec
   await vi.advanceTimersByTimeAsync(6 * 3_600_000)
   expect(worker.suspectRan).toBe(true)
   void worker.loop.stop()
+})
+
+test('as long as there is more than it can take, what has mail comes first for half of the room only; where there is room for one, every other time (S20)', async () => {
+  let takesMs = 50
+  const worker = stage({ takesMs: () => takesMs++ })
+  worker.due(1_000_000)
+  worker.loop.start()
+  await vi.advanceTimersByTimeAsync(2_000)
+  void worker.loop.stop()
+
+  const [first, ...later] = worker.asked
+  expect(first).toEqual({ limit: 4, mail: 4 })
+  expect(later.filter(({ limit }) => limit === 1).length).toBeGreaterThan(10)
+  expect(later.map(({ mail }) => mail)).toEqual(
+    later.map(({ limit }, n) => (n % 2 === 0 ? Math.floor(limit / 2) : Math.ceil(limit / 2))),
+  )
 })

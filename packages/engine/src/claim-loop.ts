@@ -1,4 +1,4 @@
-import type { Claims, Slot } from '@backstitch/store'
+import type { Claims, Queued, Slot, Turns } from '@backstitch/store'
 import type { Logger } from 'pino'
 import { createComplaints } from './complaints.ts'
 import type { Runner } from './runner.ts'
@@ -54,9 +54,10 @@ export function createClaimLoop({
   let woken = false
   let alarm: (() => void) | undefined
   let turn = 0
+  let mailFirst = true
   /** By queue: the definition that was served last. */
   const servedLast = new Map<string, string>()
-  /** The last claim found as much as it could take, or there was no slot for a start: there is probably more. */
+  /** The last claim found as much as it may take of one kind, or there was no slot for a start: there is probably more. */
   let backlog = false
   /** Slots kept for sagas that are being started. */
   let kept = 0
@@ -90,12 +91,12 @@ export function createClaimLoop({
     const room = concurrency - runner.holds - kept
     if (room <= 0) return pollMs
     const limit = Math.min(room, MAX_CLAIM)
-    const claimed = await claims.claim(inTurn(), limit, servedLast)
+    const claimed = await claims.claim(inTurn(), limit, turnsAt(limit))
     for (const one of claimed) {
-      servedLast.set(one.queue, one.definition.name)
+      if (one.mailSeq === one.mailSeen) servedLast.set(one.queue, one.definition.name)
       void runner.run(one).then(whenRoom)
     }
-    backlog = claimed.length === limit
+    backlog = claimed.length >= Math.ceil(limit / 2)
     const now = performance.now()
     if (backlog && now - lookedAt < LOOK_MS) return 0
     lookedAt = now
@@ -176,6 +177,17 @@ export function createClaimLoop({
     }
   }
 
+  /**
+   * Whatever there is most of, something else gets half of what is free, if it is due: one definition fills no more than half of an
+   * empty worker in one claim, nor what has mail more than half of any while there is a backlog. With room for one they take turns.
+   */
+  function turnsAt(limit: number): Turns {
+    const share = Math.ceil(Math.min(concurrency, MAX_CLAIM) / 2)
+    const mail = backlog ? (limit + (mailFirst ? 1 : 0)) >> 1 : limit
+    mailFirst = !mailFirst
+    return { after: servedLast, held: fewestFirst(runner.heldDefinitions()), share, mail }
+  }
+
   /** Each queue comes first in turn, and in it each definition, so that a full one does not starve the others. */
   function inTurn(): string[] {
     turn = (turn + 1) % Math.max(queues.length, 1)
@@ -227,4 +239,15 @@ export function createClaimLoop({
       await looping
     },
   }
+}
+
+function fewestFirst(held: readonly Queued[]): Queued[] {
+  const counts = new Map<string, { one: Queued; sagas: number }>()
+  for (const one of held) {
+    // No name of a queue or a definition has a space.
+    const key = `${one.queue} ${one.name}`
+    const sagas = (counts.get(key)?.sagas ?? 0) + 1
+    counts.set(key, { one, sagas })
+  }
+  return [...counts.values()].sort((a, b) => a.sagas - b.sagas).map(({ one }) => one)
 }

@@ -29,6 +29,7 @@ import type {
   Lease,
   Letter,
   Mailbox,
+  Queued,
   Transition,
 } from '@backstitch/store'
 import { isGated, isOutage, UnknownLetter } from '@backstitch/store'
@@ -65,6 +66,8 @@ export type Runner = {
   forsake(): void
   /** Sagas held now. */
   readonly holds: number
+  /** The definition of each. */
+  heldDefinitions(): Queued[]
   /** Is this lease being run here? */
   has(lease: Lease): boolean
 }
@@ -107,7 +110,7 @@ const READ_AGAIN_MS = 200
 type PutOff = ReadonlyMap<string, Exclude<Admission, { is: 'now' }>>
 
 /** `saga` is undefined while it is being opened. `cutShort`: an earlier attempt of it was, and the history does not say so yet. */
-type Place = { lease: Lease; saga: Held | undefined; cutShort: boolean }
+type Place = { lease: Lease; of: Queued; saga: Held | undefined; cutShort: boolean }
 
 export function createRunner(parts: RunnerParts): Runner {
   const { clock, commit, counters, log, participants } = parts
@@ -130,7 +133,8 @@ export function createRunner(parts: RunnerParts): Runner {
     const wasDropped = dropped.delete(lease.sagaId) && how.again === true
     // Taken again while the answer to its claim was on its way: what that has begun has lost its lease (S16).
     const cutShort = wasDropped || older?.cutShort === true || (older?.saga?.underWay.size ?? 0) > 0
-    const place: Place = { lease, saga: undefined, cutShort }
+    const of = { queue: claimed.queue, name: claimed.definition.name }
+    const place: Place = { lease, of, saga: undefined, cutShort }
     held.set(lease.sagaId, place)
     if (older?.saga !== undefined) loseLease(older.saga)
     try {
@@ -596,6 +600,7 @@ export function createRunner(parts: RunnerParts): Runner {
     get holds() {
       return held.size
     },
+    heldDefinitions: () => Array.from(held.values(), ({ of }) => of),
     has: (lease) => held.get(lease.sagaId)?.lease.epoch === lease.epoch,
     poke,
     drain() {

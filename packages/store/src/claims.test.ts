@@ -135,7 +135,7 @@ describe('the definitions of one queue take turns (S20)', () => {
     await due(stage, 3, 'shared', 3_600, 'a')
     await due(stage, 3, 'shared', 60, 'c')
     const claim = (limit: number, after: string) =>
-      worker.claims.claim(['shared'], limit, new Map([['shared', after]]))
+      worker.claims.claim(['shared'], limit, { after: new Map([['shared', after]]) })
 
     const first = await claim(2, 'a')
     expect(idsOf(first)).toEqual(idsOfB.slice(0, 2))
@@ -156,14 +156,14 @@ describe('the definitions of one queue take turns (S20)', () => {
     const after = new Map<string, string>()
     const turns: string[][] = []
     for (let n = 0; n < 4; n++) {
-      const claimed = await worker.claims.claim(['shared'], 50, after)
+      const claimed = await worker.claims.claim(['shared'], 50, { after })
       for (const { queue, definition } of claimed) after.set(queue, definition.name)
       turns.push(turnsOf(namesOf(claimed)))
     }
     // From the beginning: the few come first by name, are done with, and are asked for again after each turn of the many.
     expect(turns).toEqual([['few', 'many'], ['many'], ['many'], ['many']])
     await due(stage, 10, 'shared', 10, 'zero')
-    expect(turnsOf(namesOf(await worker.claims.claim(['shared'], 50, after)))).toEqual(['zero', 'many'])
+    expect(turnsOf(namesOf(await worker.claims.claim(['shared'], 50, { after })))).toEqual(['zero', 'many'])
   })
 
   test('and one whose sagas all wait for later, or are suspects, loses its turn', async () => {
@@ -177,6 +177,48 @@ describe('the definitions of one queue take turns (S20)', () => {
     expect(idsOf(await worker.claims.claim(['shared'], 9))).toEqual(ids)
     const { dueMs } = await worker.claims.nextDueMs(['shared'])
     expect(dueMs).toBeGreaterThan(3_500_000)
+  })
+})
+
+describe('what becomes free goes to whoever has least (S20)', () => {
+  const shared = (name: string) => ({ queue: 'shared', name })
+  const perName = (claimed: Claimed[]) => Object.groupBy(claimed, ({ definition }) => definition.name)
+
+  test('first what nothing is held of, then the fewest', async () => {
+    const stage = await createStage()
+    const worker = await stage.worker()
+    for (const name of ['a', 'b', 'c', 'd']) await due(stage, 2, 'shared', 3_600, name)
+    const held = [shared('c'), shared('a')]
+    const claimed = await worker.claims.claim(['shared'], 7, { held })
+    expect(claimed.map(({ definition }) => definition.name)).toEqual(['b', 'b', 'd', 'd', 'c', 'c', 'a'])
+  })
+
+  test('no more of one than its share; what is held of a queue that is not served gives nothing', async () => {
+    const stage = await createStage()
+    const worker = await stage.worker()
+    const many = await due(stage, 9, 'shared', 3_600, 'many')
+    const few = await due(stage, 2, 'shared', 10, 'more')
+    await due(stage, 2, 'other')
+    const held = [{ queue: 'other', name: 'other' }]
+    expect(idsOf(await worker.claims.claim(['shared'], 9, { share: 3, held }))).toEqual([
+      ...many.slice(0, 3),
+      ...few,
+    ])
+    const again = await worker.claims.claim(['shared'], 9, { share: 3, held: [shared('many'), ...held] })
+    expect(idsOf(again)).toEqual(many.slice(3, 6))
+  })
+
+  test('letters for many do not keep another waiting, whether it has letters or not (F07)', async () => {
+    const stage = await createStage()
+    const worker = await stage.worker()
+    const many = await due(stage, 40, 'shared', 3_600, 'many')
+    const few = await due(stage, 4, 'shared', 10, 'few')
+    for (const sagaId of [...many, ...few.slice(0, 2)]) await stage.api.mailbox.post(sagaId, letter)
+    await stage.sql(`UPDATE sagas SET due_at = now() - interval '1 hour' WHERE definition_name = 'many'`)
+    const { many: some = [], few: all = [] } = perName(
+      await worker.claims.claim(['shared'], 20, { mail: 10, held: [shared('many')] }),
+    )
+    expect([some.length, new Set(idsOf(all))]).toEqual([16, new Set(few)])
   })
 })
 

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type Event, isTerminal, type Json } from '@backstitch/core'
+import fc from 'fast-check'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Claimed } from './claims.ts'
 import type { Registered } from './definitions.ts'
@@ -138,8 +139,8 @@ describe.each([
       const definition = await theatre.register({ ...orderOf(1), name, queue: 'order' })
       await theatre.start(definition)
     }
-    const [first] = await worker.claims.claim(['order'], 1, new Map([['order', 'a']]))
-    const [second] = await worker.claims.claim(['order'], 1, new Map([['order', 'b']]))
+    const [first] = await worker.claims.claim(['order'], 1, { after: new Map([['order', 'a']]) })
+    const [second] = await worker.claims.claim(['order'], 1, { after: new Map([['order', 'b']]) })
     expect([first?.definition.name, second?.definition.name]).toEqual(['b', 'a'])
   })
 
@@ -314,4 +315,72 @@ describe.each([
     })
     expect(await worker.starts.find(request)).toEqual({ is: 'repeated', sagaId: first.sagaId })
   })
+})
+
+const TEN_MINUTES_MS = 600_000
+const name = fc.constantFrom('a', 'a', 'a', 'b', 'c')
+const queue = fc.constantFrom('p', 'p', 'p', 'q', 'r')
+const waiting = fc.record({
+  queue,
+  name,
+  /** Far enough apart to be told from each other by whoever asks a little later. */
+  dueMs: fc.integer({ min: -40, max: 9 }).map((n) => n * TEN_MINUTES_MS),
+  mailSeq: fc.constantFrom(0, 0, 1),
+  leasesLost: fc.constantFrom(0, 0, 0, 2),
+})
+const asked = fc.record({
+  queues: fc.shuffledSubarray(['p', 'q']),
+  limit: fc.integer({ min: 1, max: 12 }),
+  after: fc.dictionary(fc.constantFrom('p', 'q'), name).map((served) => new Map(Object.entries(served))),
+  held: fc.uniqueArray(fc.record({ queue, name }), {
+    selector: (one) => `${one.queue} ${one.name}`,
+    maxLength: 5,
+  }),
+  share: fc.integer({ min: 1, max: 8 }),
+  mail: fc.integer({ min: 0, max: 8 }),
+})
+
+test('whatever waits, and whosever turn it is, both take the same, and know the same to be due next (S20)', async () => {
+  const stage = await createStage()
+  const postgres = await stage.worker()
+  const sagas = fc.uniqueArray(waiting, { selector: ({ dueMs }) => dueMs, minLength: 9, maxLength: 40 })
+  await fc.assert(
+    fc.asyncProperty(sagas, fc.array(asked, { minLength: 1, maxLength: 4 }), async (all, claims) => {
+      const memoryDatabase = createMemoryDatabase({ now: () => Date.now() })
+      const workerId = randomUUID()
+      const memory = openMemoryStore(memoryDatabase, { workerId, leaseMs: 30_000 })
+      const about = { queues: [], handlers: {}, concurrency: 1, leaseMs: 30_000, services: {} }
+      await memory.session.register({ workerId, ...about })
+      await stage.sql('DELETE FROM sagas')
+      for (const one of all) {
+        const definition = memoryDatabase.register({ ...orderOf(1), name: one.name, queue: one.queue })
+        const { sagaId } = memoryDatabase.start(requestFor(definition), undefined)
+        const row = memoryDatabase.rows.get(sagaId)
+        if (row === undefined) throw new Error('it was not started')
+        const { mailSeq, leasesLost } = one
+        memoryDatabase.rows.set(sagaId, { ...row, mailSeq, leasesLost, dueAt: Date.now() + one.dueMs })
+        await stage.sql(
+          `INSERT INTO sagas (bucket, saga_id, definition_name, definition_version, queue, status, state, request_hash,
+                              created_at, updated_at, due_at, mail_seq, leases_lost)
+           VALUES (get_byte(uuid_send($1::uuid), 15), $1, $2, 1, $3, 'running', $4, 'h', now(), now(),
+                   now() + $5 * interval '1 millisecond', $6, $7)`,
+          [sagaId, one.name, one.queue, row.state, one.dueMs, mailSeq, leasesLost],
+        )
+      }
+      for (const { queues, limit, ...turns } of claims) {
+        const idsOf = (claimed: Claimed[]) => claimed.map(({ lease }) => lease.sagaId)
+        const taken = idsOf(await postgres.claims.claim(queues, limit, turns))
+        expect(taken).toEqual(idsOf(await memory.claims.claim(queues, limit, turns)))
+        const places = await Promise.all(
+          [postgres, memory].map(async ({ claims: { nextDueMs } }) => {
+            const { dueMs, suspectWaitingMs } = await nextDueMs(queues)
+            return [dueMs, suspectWaitingMs].map((ms) => ms && Math.round(ms / TEN_MINUTES_MS))
+          }),
+        )
+        expect(places[0]).toEqual(places[1])
+      }
+      await memory.close()
+    }),
+    { numRuns: 60 },
+  )
 })

@@ -1,5 +1,5 @@
 export type { Callbacks, TokenMaker } from './callbacks.ts'
-export type { Claimed, Claims } from './claims.ts'
+export type { Claimed, Claims, Queued, Turns } from './claims.ts'
 export type { DatabaseClock } from './clock.ts'
 export {
   type CommitAnswer,

@@ -14,7 +14,7 @@ import {
   startedEntry,
 } from '@backstitch/core'
 import { z } from 'zod'
-import { type Claimed, decodeState } from './claims.ts'
+import { type Claimed, decodeState, type Turns } from './claims.ts'
 import { createDatabaseClock } from './clock.ts'
 import { type CommitAnswer, isGated, type KnownMail, type Lease, type Transition } from './commits.ts'
 import type { Registered } from './definitions.ts'
@@ -239,20 +239,30 @@ export function createMemoryDatabase(options: {
       workerId: string,
       queues: readonly string[],
       limit: number,
-      after: ReadonlyMap<string, string> = new Map(),
+      turns: Turns = {},
       seenAlive = isAlive(workerId),
     ): Claimed[] {
       if (!seenAlive) return []
       const due = [...rows.values()].filter((row) => isFree(row) && row.leasesLost < 2)
-      const withMail = due.filter(hasMail).toSorted(byDue)
-      const inTurn = queues.flatMap((queue) => {
-        const mine = due.filter((row) => row.queue === queue && !hasMail(row)).toSorted(byDue)
+      const { after, held = [], share = limit, mail = limit } = turns
+      const withMail = due.filter(hasMail).toSorted(byDue).slice(0, mail)
+      const unheld = queues.flatMap((queue) => {
+        const mine = due.filter((row) => row.queue === queue)
         const names = [...new Set(mine.map(({ definition }) => definition.name))].sort()
-        const last = after.get(queue) ?? ''
-        const turns = [...names.filter((name) => name > last), ...names.filter((name) => name <= last)]
-        return turns.flatMap((name) => mine.filter(({ definition }) => definition.name === name))
+        const last = after?.get(queue) ?? ''
+        const inTurn = [...names.filter((name) => name > last), ...names.filter((name) => name <= last)]
+        return inTurn
+          .map((name) => ({ queue, name }))
+          .filter((one) => !held.some(({ queue: of, name }) => of === one.queue && name === one.name))
       })
-      return [...withMail, ...inTurn].slice(0, limit).map((row) => take(row, workerId))
+      const heldOfOurs = held.filter(({ queue }) => queues.includes(queue))
+      const rest = [...unheld, ...heldOfOurs].flatMap(({ queue, name }) =>
+        due
+          .filter((row) => row.queue === queue && row.definition.name === name && !withMail.includes(row))
+          .toSorted(byDue)
+          .slice(0, share),
+      )
+      return [...withMail, ...rest].slice(0, limit).map((row) => take(row, workerId))
     },
 
     claimSuspect(workerId: string, queues: readonly string[]): Claimed[] {
@@ -542,9 +552,9 @@ export function openMemoryStore(
         }),
     },
     claims: {
-      claim(queues, limit, after) {
+      claim(queues, limit, turns) {
         const seenAlive = database.isAlive(workerId)
-        return onClaims(() => database.claim(workerId, queues, limit, after, seenAlive))
+        return onClaims(() => database.claim(workerId, queues, limit, turns, seenAlive))
       },
       claimSuspect: (queues) => onClaims(() => database.claimSuspect(workerId, queues)),
       takeAgain: (leases) => onClaims(() => database.takeAgain(workerId, leases)),

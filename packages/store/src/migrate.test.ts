@@ -3,27 +3,29 @@ import { sql } from 'kysely'
 import { expect, onTestFinished, test } from 'vitest'
 import { type Database, openDatabase } from './database.ts'
 import { describeSchema } from './describe-schema.ts'
+import { createLane, type Lane } from './lane.ts'
 import { migrate, missingMigrations } from './migrate.ts'
 
-async function stage(options: { empty: boolean }): Promise<{ url: string; database: Database }> {
+async function stage(options: { empty: boolean }): Promise<{ url: string; database: Database; lane: Lane }> {
   const { url, drop } = await createTestDatabase(options)
   const database = openDatabase({ databaseUrl: url, applicationName: 'test', max: 3 })
+  const lane = createLane({ databaseUrl: url, applicationName: 'test' })
   onTestFinished(async () => {
-    await database.destroy()
+    await Promise.all([database.destroy(), lane.close()])
     await drop()
   })
-  return { url, database }
+  return { url, database, lane }
 }
 
 const schemaFile = '../../../migrations/schema.sql'
 
 test('an empty database lacks every migration; migrated, it lacks none', async () => {
-  const { url, database } = await stage({ empty: true })
-  const missing = await missingMigrations(database)
+  const { url, lane } = await stage({ empty: true })
+  const missing = await missingMigrations(lane)
   expect(missing).toContain('0001_sagas')
   expect(missing).toEqual(missing.toSorted())
   expect(await migrate(url)).toEqual(missing)
-  expect(await missingMigrations(database)).toEqual([])
+  expect(await missingMigrations(lane)).toEqual([])
 })
 
 test('migrating again applies nothing and changes nothing', async () => {
@@ -35,15 +37,15 @@ test('migrating again applies nothing and changes nothing', async () => {
 })
 
 test('two at once: one applies everything, the other waits for it and finds nothing to do', async () => {
-  const { url, database } = await stage({ empty: true })
-  const all = await missingMigrations(database)
+  const { url, lane } = await stage({ empty: true })
+  const all = await missingMigrations(lane)
   const applied = await Promise.all([migrate(url), migrate(url)])
   expect(applied.toSorted((a, b) => a.length - b.length)).toEqual([[], all])
-  expect(await missingMigrations(database)).toEqual([])
+  expect(await missingMigrations(lane)).toEqual([])
 })
 
 test('a migration that fails leaves the database as it was, and says what is wrong', async () => {
-  const { url, database } = await stage({ empty: true })
+  const { url, database, lane } = await stage({ empty: true })
   await sql`CREATE TABLE saga_mail (in_the_way int)`.execute(database)
   await expect(migrate(url)).rejects.toThrow('relation "saga_mail" already exists')
   const { rows } = await sql<{ tables: string[] }>`
@@ -51,16 +53,16 @@ test('a migration that fails leaves the database as it was, and says what is wro
     database,
   )
   expect(rows).toEqual([{ tables: ['saga_mail'] }])
-  expect(await missingMigrations(database)).toContain('0001_sagas')
+  expect(await missingMigrations(lane)).toContain('0001_sagas')
 })
 
 test('a migrated database of which one migration is unknown to this release lacks none of ours', async () => {
-  const { url, database } = await stage({ empty: true })
+  const { url, database, lane } = await stage({ empty: true })
   await migrate(url)
   await sql`INSERT INTO kysely_migration (name, timestamp) VALUES ('9999_of_a_later_release', 'then')`.execute(
     database,
   )
-  expect(await missingMigrations(database)).toEqual([])
+  expect(await missingMigrations(lane)).toEqual([])
 })
 
 /** When a migration is meant to change it: `npm test migrate -- -u`. */

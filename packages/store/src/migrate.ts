@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
-import { type Database, openDatabase } from './database.ts'
+import { openDatabase } from './database.ts'
+import type { Lane, Statement } from './lane.ts'
 
 /** Plain SQL files, NNNN_what_it_does.sql, forward only. */
 const DIRECTORY = fileURLToPath(new URL('../../../migrations/', import.meta.url))
@@ -24,16 +25,19 @@ export async function migrate(databaseUrl: string): Promise<string[]> {
 }
 
 /** The migrations of this release that the database does not have yet. */
-export async function missingMigrations(database: Database): Promise<string[]> {
+export async function missingMigrations(lane: Lane): Promise<string[]> {
   const wanted = Object.keys(await readMigrations())
-  const { rows } = await sql<{
-    known: boolean
-  }>`SELECT to_regclass('kysely_migration') IS NOT NULL AS known`.execute(database)
-  if (rows[0]?.known !== true) return wanted
-  const applied = await sql<{ name: string }>`SELECT name FROM kysely_migration`.execute(database)
-  const names = new Set(applied.rows.map(({ name }) => name))
+  const [[isKnown] = []] = await lane.query(IS_MIGRATED, [])
+  if (isKnown !== true) return wanted
+  const names = new Set((await lane.query(APPLIED, [])).map(([name]) => name))
   return wanted.filter((name) => !names.has(name))
 }
+
+const IS_MIGRATED: Statement = {
+  name: 'is_migrated',
+  text: "SELECT to_regclass('kysely_migration') IS NOT NULL",
+}
+const APPLIED: Statement = { name: 'applied_migrations', text: 'SELECT name FROM kysely_migration' }
 
 async function readMigrations(): Promise<Record<string, Migration>> {
   const files = (await readdir(DIRECTORY)).filter((file) => /^\d{4}_.+\.sql$/.test(file)).sort()

@@ -8,7 +8,7 @@ import { type Database, openDatabase } from './database.ts'
 import { createDefinitions, type Definitions } from './definitions.ts'
 import { createHistory, type History } from './history.ts'
 import { bucketOf } from './ids.ts'
-import { createLane } from './lane.ts'
+import { createLane, type Lane } from './lane.ts'
 import { createMailbox, type Mailbox } from './mailbox.ts'
 import { missingMigrations } from './migrate.ts'
 import { createQueries, type Queries } from './queries.ts'
@@ -62,7 +62,7 @@ type Options = {
 
 /** Connects and reads the database's clock; rejects if it cannot be reached. */
 export async function openApiStore(options: Options): Promise<ApiStore> {
-  const { database, clock, lane, check } = await open(options, 'backstitch/api', options.poolSize ?? 8)
+  const { database, clock, lane } = await open(options, 'backstitch/api', options.poolSize ?? 8)
   const versions = createLane(lane)
   const definitions = createDefinitions(database, versions)
   const history = createHistory(database)
@@ -77,7 +77,7 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
     queries: createQueries(database, definitions, history),
     schedules: createSchedules(database),
     wakeups,
-    check,
+    check: checkOn(versions),
     async close() {
       await Promise.all([starts.close(), wakeups.close(), versions.close()])
       await within(CLOSE_MS, database.destroy())
@@ -94,7 +94,7 @@ export async function openWorkerStore(
   },
 ): Promise<WorkerStore> {
   const { workerId, leaseMs } = options
-  const { database, clock, lane, check } = await open(
+  const { database, clock, lane } = await open(
     options,
     `backstitch/worker/${workerId}`,
     options.poolSize ?? 4,
@@ -119,7 +119,7 @@ export async function openWorkerStore(
     wakeups,
     session,
     clock,
-    check,
+    check: checkOn(versions),
     async close() {
       await Promise.all([
         claims.close(),
@@ -143,9 +143,6 @@ async function open(options: Options, applicationName: string, max: number) {
     ...(onConnectionError !== undefined && { onError: onConnectionError }),
   })
   const clock = createDatabaseClock()
-  async function check() {
-    return { missingMigrations: await missingMigrations(database) }
-  }
   try {
     const sentAt = performance.now()
     const { rows } = await sql<{ now: Date; style: string }>`
@@ -159,7 +156,12 @@ async function open(options: Options, applicationName: string, max: number) {
     await database.destroy()
     throw error
   }
-  return { database, clock, lane: { databaseUrl, applicationName }, check }
+  return { database, clock, lane: { databaseUrl, applicationName } }
+}
+
+/** On a lane that carries nothing long: when all connections of the pool are busy, the database still answers. */
+function checkOn(lane: Lane) {
+  return async () => ({ missingMigrations: await missingMigrations(lane) })
 }
 
 async function readState(database: Database, sagaId: string): Promise<SagaState | undefined> {

@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { Problem } from '@backstitch/core'
 import type { FastifyRequest } from 'fastify'
@@ -5,6 +6,8 @@ import type { App } from '../app.ts'
 
 /** Who has too much to do says so at once (503) instead of making everybody wait, or dying of memory. */
 export type Limits = {
+  /** Open sockets, whatever they are there for. */
+  maxConnections: number
   /** Requests that are being answered, without those that wait for a saga to end. */
   maxRequests: number
   /** Of the event loop, on average over a second. */
@@ -18,6 +21,7 @@ export type Limits = {
 }
 
 export const DEFAULT_LIMITS: Limits = {
+  maxConnections: 20_000,
   maxRequests: 5_000,
   maxLagMs: 500,
   maxBodyBytes: 256 * 1024 * 1024,
@@ -25,7 +29,13 @@ export const DEFAULT_LIMITS: Limits = {
   maxWaiters: 10_000,
 }
 
+/** What one request takes up: until it has been answered or its caller has gone, and what it began has ended. */
+type Place = { bytes: number; isTaken: boolean; isOpen: boolean; isWorkedOn: boolean }
+
 declare module 'fastify' {
+  interface FastifyRequest {
+    place: Place | null
+  }
   interface FastifyContextConfig {
     /** Answered also under load. */
     always?: boolean
@@ -39,14 +49,25 @@ const REFUSALS = {
   lag: 'this process is overloaded; try again soon',
   requests: 'too many requests are being answered; try again soon',
   bodies: 'too many large bodies are being worked on; try again soon',
+  starts: 'too many starts are waiting to be committed; try again soon',
+  waiters: 'too many requests are waiting for a saga to end; ask again later',
 }
 export type Refusal = keyof typeof REFUSALS
+
+/** Those who are refused together do not come again together. */
+const SOONEST_S = 1
+const LATEST_S = 4
+
+export function tooMuch(why: Refusal): Problem {
+  return new Problem('UNAVAILABLE', REFUSALS[why], { retryAfterS: randomInt(SOONEST_S, LATEST_S + 1) })
+}
 
 export function refuseOverload(
   app: App,
   { maxLagMs, maxRequests, maxBodyBytes }: Limits,
   parts: { waiters: () => number; onRefused: (why: Refusal) => void },
 ): void {
+  app.decorateRequest('place', null)
   const lagMs = watchLag(app)
   let requests = 0
   let bodyBytes = 0
@@ -63,17 +84,43 @@ export function refuseOverload(
     const why = refusal(bytes)
     if (why !== undefined) {
       parts.onRefused(why)
-      return done(new Problem('UNAVAILABLE', REFUSALS[why], { retryAfterS: 2 }))
+      return done(tooMuch(why))
     }
-    requests++
-    bodyBytes += bytes
+    const place: Place = { bytes, isTaken: false, isOpen: true, isWorkedOn: false }
+    request.place = place
+    settle(place)
     // Comes also when the caller goes away in the middle; `onResponse` does not.
     reply.raw.once('close', () => {
-      requests--
-      bodyBytes -= bytes
+      place.isOpen = false
+      settle(place)
     })
     done()
   })
+
+  // What a caller that has hung up has asked for goes on all the same.
+  app.addHook('onRoute', (route) => {
+    const { handler } = route
+    route.handler = async function counted(request, reply) {
+      const { place } = request
+      if (place === null) return handler.call(this, request, reply)
+      place.isWorkedOn = true
+      settle(place)
+      try {
+        return await handler.call(this, request, reply)
+      } finally {
+        place.isWorkedOn = false
+        settle(place)
+      }
+    }
+  })
+
+  function settle(place: Place): void {
+    const isTaken = place.isOpen || place.isWorkedOn
+    if (isTaken === place.isTaken) return
+    place.isTaken = isTaken
+    requests += isTaken ? 1 : -1
+    bodyBytes += isTaken ? place.bytes : -place.bytes
+  }
 }
 
 /** How late timers have been on average, looked at once a second. */

@@ -153,7 +153,7 @@ describe('overload', () => {
     const definition = await crowded.define()
     const answer = await crowded.ask('POST', '/v1/sagas', { body: { definition } })
     expectProblem(answer, 'UNAVAILABLE')
-    expect(answer.headers['retry-after']).toBe('1')
+    expect(answer.headers['retry-after']).toMatch(/^[1-4]$/)
     expect((await crowded.ask('GET', '/v1/sagas')).status).toBe(200)
   })
 
