@@ -93,7 +93,9 @@ test('a worker that serves the API, too, takes on no more requests than it is to
   const asking = Array.from({ length: 10 }, () => fetch(`${url}/v1/definitions`))
   await expect.poll(() => metric(url, 'backstitch_requests_refused_total'), { timeout: 20_000 }).toBe(8)
   await locker.query('COMMIT')
-  const statuses = (await Promise.all(asking)).map(({ status }) => status).toSorted((one, other) => one - other)
+  const statuses = (await Promise.all(asking))
+    .map(({ status }) => status)
+    .toSorted((one, other) => one - other)
   expect(statuses).toEqual([200, 200, ...Array.from({ length: 8 }, () => 503)])
 }, 60_000)
 
