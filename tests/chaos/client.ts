@@ -128,6 +128,33 @@ export function createClient(options: {
     note({ what: 'signal', askedAt, answeredAt: now(), sagaId })
   }
 
+  async function verb(sagaId: string, path: 'pause' | 'resume' | 'run-now'): Promise<Answer | undefined> {
+    const askedAt = now()
+    const answer = await post(`/v1/sagas/${sagaId}/${path}`, { reason: 'because' })
+    const said = answer === undefined ? 'unknown' : answer.status < 300 ? 'accepted' : 'refused'
+    note({ what: 'verb', askedAt, answeredAt: now(), verb: path, sagaId, answer: said })
+    return answer
+  }
+
+  /** Nobody else resumes it: so it is asked until there is an answer, and until what was asked for before has been read. */
+  async function holdBack(sagaId: string, { afterMs, forMs }: NonNullable<Script['pause']>): Promise<void> {
+    await sleep(afterMs)
+    await verb(sagaId, 'pause')
+    await sleep(forMs)
+    for (let calm = 0; calm < 3; ) {
+      const answer = await verb(sagaId, 'resume')
+      if (answer?.body.code === 'ALREADY_ENDED') return
+      const saga = answer === undefined ? undefined : await look(sagaId)
+      calm = saga !== undefined && saga.paused === undefined ? calm + 1 : 0
+      await sleep(AGAIN_MS)
+    }
+  }
+
+  async function hurry(sagaId: string, afterMs: number): Promise<void> {
+    await sleep(afterMs)
+    await verb(sagaId, 'run-now')
+  }
+
   async function look(sagaId: string): Promise<Saga | undefined> {
     const askedAt = now()
     const answer = await ask(`/v1/sagas/${sagaId}`)
@@ -146,11 +173,13 @@ export function createClient(options: {
     if (sagaId === undefined) return
     const signals = script.signalsAfterMs.map((afterMs) => signal(sagaId, afterMs))
     const twisted = script.twisted ? start(script, true) : undefined
+    const held = script.pause === undefined ? undefined : holdBack(sagaId, script.pause)
+    const hurried = script.hurryAfterMs === undefined ? undefined : hurry(sagaId, script.hurryAfterMs)
     if (script.cancelAfterMs !== undefined) {
       await sleep(script.cancelAfterMs)
       await cancel(sagaId)
     }
-    await Promise.all([twisted, ...signals])
+    await Promise.all([twisted, held, hurried, ...signals])
     // Nobody waits for ever: the last word is in the history.
     for (let looks = 0; looks < 40 && !over; looks++) {
       const saga = await look(sagaId)
