@@ -12,7 +12,7 @@ export type Client = {
   begin(together: number): void
   /** No more starts; resolves when every caller has been answered. */
   end(): Promise<void>
-  /** One look at what is stuck, and an act on each of it. `gently`: only tries again. Answers how many there were. */
+  /** One look at what is stuck, and an act on each of it. `gently`: only tries again, and resumes. Answers how many there were. */
   operate(how?: 'gently'): Promise<number>
   get<T>(path: string): Promise<T>
   /** Labels begun so far. */
@@ -27,7 +27,12 @@ export const isLeftAlone = (saga: Saga) => labelOf(saga) % 7 === 0 && saga.paren
 
 type Answer = { status: number; body: Body }
 /** What is looked at, of whatever is answered. */
-type Body = { sagaId?: string; code?: string; sagaStatus?: string; items?: { sagaId: string }[] }
+type Body = {
+  sagaId?: string
+  code?: string
+  sagaStatus?: string
+  items?: { sagaId: string; paused?: boolean }[]
+}
 
 export function createClient(options: {
   seed: number
@@ -136,18 +141,19 @@ export function createClient(options: {
     return answer
   }
 
-  /** Nobody else resumes it: so it is asked until there is an answer, and until what was asked for before has been read. */
+  /** What is refused since the pause has not been read yet is made up for by those who look after all in the end. */
   async function holdBack(sagaId: string, { afterMs, forMs }: NonNullable<Script['pause']>): Promise<void> {
     await sleep(afterMs)
     await verb(sagaId, 'pause')
     await sleep(forMs)
-    for (let calm = 0; calm < 3; ) {
-      const answer = await verb(sagaId, 'resume')
-      if (answer?.body.code === 'ALREADY_ENDED') return
-      const saga = answer === undefined ? undefined : await look(sagaId)
-      calm = saga !== undefined && saga.paused === undefined ? calm + 1 : 0
-      await sleep(AGAIN_MS)
-    }
+    await verb(sagaId, 'resume')
+  }
+
+  async function resumeAll(): Promise<number> {
+    const answer = await ask('/v1/sagas?status=running,compensating,stuck&limit=200')
+    const paused = (answer?.body.items ?? []).filter((one) => one.paused === true)
+    for (const { sagaId } of paused) await verb(sagaId, 'resume')
+    return paused.length
   }
 
   async function hurry(sagaId: string, afterMs: number): Promise<void> {
@@ -248,7 +254,7 @@ export function createClient(options: {
 
     async operate(how) {
       const answer = await ask('/v1/sagas?status=stuck&limit=200')
-      let acted = 0
+      let acted = how === 'gently' ? await resumeAll() : 0
       for (const { sagaId } of answer?.body.items ?? []) {
         const saga = await look(sagaId)
         if (saga?.status !== 'stuck' || isLeftAlone(saga)) continue
