@@ -27,7 +27,7 @@ const recipes = fc.record({
   steps: fc.array(one, { minLength: 2, maxLength: 5 }),
   grouped: fc.nat(4),
   pivot: fc.option(fc.nat(5), { nil: undefined }),
-  deadlineMs: fc.option(fc.integer({ min: 1_000, max: 60_000 }), { nil: undefined, freq: 1 }),
+  deadlineMs: fc.option(fc.integer({ min: 1_000, max: 15_000 }), { nil: undefined, freq: 2 }),
   moves: fc.array(
     fc.record({
       do: fc.constantFrom(
@@ -149,7 +149,10 @@ class Stage {
   make(move: Move): void {
     this.play.now += 1
     const { state } = this.play
-    switch (move.do) {
+    // What is stuck is not left alone for long.
+    const isLeft = state.stuck === undefined || move.pick < 6
+    const what = isLeft ? move.do : 'edit'
+    switch (what) {
       case 'begin':
         this.begin()
         return
@@ -162,7 +165,7 @@ class Stage {
       case 'retry':
       case 'skip':
       case 'markCompensated':
-        this.ask(move.do)
+        this.ask(what)
         return
       case 'edit':
         this.ask('retry', { input: 'edited', ...(move.force && { force: true }) })
