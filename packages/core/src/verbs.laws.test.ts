@@ -312,7 +312,6 @@ test('run now leaves no back-off and no delay for later, and touches no wait for
 })
 
 test('the plan of a verb is what happens if everything succeeds, and refuses with the sentence of the refusal (S30)', () => {
-  const seen = new Set<string>()
   holds((recipe) => {
     const { play, running } = played(recipe)
     const { state, definition, now, version } = play
@@ -338,12 +337,21 @@ test('the plan of a verb is what happens if everything succeeds, and refuses wit
         else expect(isTerminal(state.status)).toBe(true)
         continue
       }
-      seen.add(verb)
       expect(decision?.is === 'transition' && decision.entry.kind).not.toBe('verbRefused')
       expect({ verb, acts, ends }).toEqual({ verb, ...whatHappens(again) })
     }
   })
-  expect([...seen].sort()).toEqual('cancel markCompensated pause resume retry runNow skip'.split(' '))
+})
+
+test('the driver gets to where each verb is possible', () => {
+  const seen = new Set<string>()
+  for (const recipe of fc.sample(recipes, { numRuns: 1_500, seed: 7 })) {
+    const { play, running } = played(recipe)
+    const moment = { now: play.now, version: play.version, underWay: running }
+    for (const { verb, possible } of verbPlans(play.state, play.definition, moment))
+      if (possible) seen.add(verb)
+  }
+  expect([...seen].sort()).toEqual('abandon cancel markCompensated pause resume retry runNow skip'.split(' '))
 })
 
 /** Whatever is scheduled or waited for comes to a good end, a round after the other. */
