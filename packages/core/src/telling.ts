@@ -53,15 +53,6 @@ export const Telling = z.object({
 })
 export type Telling = z.infer<typeof Telling>
 
-const ACTS = new Set<Entry['kind']>([
-  'cancelRequested',
-  'retried',
-  'skipped',
-  'markedCompensated',
-  'verbRefused',
-  'abandoned',
-])
-
 /** `was`: the status before; undefined for what has just been started. `steps`: somebody wants to hear of steps, too. */
 export function tellingsOf(
   { was, state, entry, seq }: { was: Status | undefined; state: SagaState; entry: Entry; seq: number },
@@ -80,11 +71,11 @@ export function tellingsOf(
   })
   const tellings: Telling[] = []
   if (steps) tellings.push(...stepOf(entry).map(({ type, data }) => one(type, data)))
-  if ('actor' in entry && (ACTS.has(entry.kind) || PAUSES.has(entry.kind))) {
+  if ('actor' in entry) {
     const { actor, reason } = entry
-    const step = 'step' in entry ? { step: entry.step } : {}
+    const step = 'step' in entry && entry.step !== undefined ? { step: entry.step } : {}
     const refused = entry.kind === 'verbRefused' ? { refused: entry.why } : {}
-    const verb = entry.kind === 'verbRefused' ? entry.verb : (VERBS[entry.kind] ?? entry.kind)
+    const verb = entry.kind === 'verbRefused' ? entry.verb : VERBS[entry.kind]
     tellings.push(one('saga.acted', { verb, actor, reason, ...step, ...refused }))
   }
   if (was !== status)
@@ -92,8 +83,9 @@ export function tellingsOf(
   return tellings
 }
 
-const PAUSES: ReadonlySet<string> = new Set(['paused', 'resumed', 'ranNow'])
-const VERBS: Readonly<Record<string, string>> = {
+type Act = Extract<Entry, { actor: string }>['kind']
+
+const VERBS: Readonly<Record<Exclude<Act, 'verbRefused'>, string>> = {
   cancelRequested: 'cancel',
   retried: 'retry',
   skipped: 'skip',
@@ -101,7 +93,7 @@ const VERBS: Readonly<Record<string, string>> = {
   abandoned: 'abandon',
   paused: 'pause',
   resumed: 'resume',
-  ranNow: 'runNow',
+  broughtForward: 'runNow',
 }
 
 function dataOf(state: SagaState): Telling['data'] {
