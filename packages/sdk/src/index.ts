@@ -21,6 +21,7 @@ export { delay, signal, type WaitCall } from './wait.ts'
 export type { CallbackError, CallbackOptions, CallbacksClient } from './client/callbacks.ts'
 export { type Client, createClient } from './client/client.ts'
 export type { Definable, DefinitionsClient, ListOptions } from './client/definitions.ts'
+export type { EventOptions, EventsClient, FollowOptions } from './client/events.ts'
 export type { Listing } from './client/listing.ts'
 export type {
   BatchStart,
@@ -33,21 +34,28 @@ export type {
 } from './client/sagas.ts'
 export type { ChangeOptions, ScheduleDetails, SchedulesClient } from './client/schedules.ts'
 export type { CallOptions, ClientOptions, Fetch } from './client/transport.ts'
+export type { WebhooksClient } from './client/webhooks.ts'
 export { BackstitchError } from './errors.ts'
 
 // The words both use: what the API answers.
 
 export type {
   Accepted,
+  ChangeWebhook,
   CompensateWhen,
+  CreateWebhook,
   Definition,
   DefinitionPlan,
   DefinitionSummary,
   DefinitionVersion,
   Direction,
+  EventType,
+  FeedEvent,
+  FeedPage,
   HistoryItem,
   Json,
   JsonProblem,
+  NewWebhook,
   Page,
   RegisteredDefinition,
   Saga as SagaSnapshot,
@@ -63,5 +71,7 @@ export type {
   StartBatchAnswer,
   Stats,
   Status,
+  Webhook,
+  WebhookDelivery,
   Worker,
 } from '@backstitch/core'

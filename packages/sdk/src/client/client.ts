@@ -2,10 +2,12 @@ import { type Page, pageOf, Service, Stats, Worker } from '@backstitch/core'
 import type { z } from 'zod'
 import { type CallbacksClient, callbacksClient } from './callbacks.ts'
 import { type DefinitionsClient, definitionsClient, type ListOptions } from './definitions.ts'
+import { type EventsClient, eventsClient } from './events.ts'
 import { type Listing, listing } from './listing.ts'
 import { type SagasClient, sagasClient } from './sagas.ts'
 import { type SchedulesClient, schedulesClient } from './schedules.ts'
 import { type CallOptions, type ClientOptions, createTransport } from './transport.ts'
+import { type WebhooksClient, webhooksClient } from './webhooks.ts'
 
 export type Client = {
   definitions: DefinitionsClient
@@ -13,6 +15,9 @@ export type Client = {
   /** How asynchronous steps have ended. */
   callbacks: CallbacksClient
   schedules: SchedulesClient
+  /** What happens in the whole installation, in order. */
+  events: EventsClient
+  webhooks: WebhooksClient
   stats(options?: CallOptions): Promise<Stats>
   /** Who is alive, what they can run, how many sagas they hold. */
   workers(options?: ListOptions): Listing<Worker>
@@ -37,6 +42,8 @@ export function createClient(options: ClientOptions): Client {
     sagas: sagasClient(call),
     callbacks: callbacksClient(call),
     schedules: schedulesClient(call),
+    events: eventsClient(call),
+    webhooks: webhooksClient(call),
 
     async stats(callOptions) {
       return call({ method: 'GET', path: ['stats'], repeatable: true }, Stats, callOptions)
