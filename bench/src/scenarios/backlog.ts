@@ -49,7 +49,7 @@ async function runningOn(
   return {
     async run() {
       const claims = await claim(place)
-      const stats = await timed('stats', () => store.queries.stats(), say)
+      const stats = await timed('stats', () => store.stats(), say)
       return { ...claims, ...stats, ...(withLists ? await lists(store, say) : {}) }
     },
     close: () => store.close(),
