@@ -83,6 +83,8 @@ CREATE TABLE sagas (
   created_at timestamp with time zone NOT NULL,
   updated_at timestamp with time zone NOT NULL,
   ended_at timestamp with time zone,
+  clean boolean,
+  failure_words tsvector,
   CONSTRAINT sagas_pk PRIMARY KEY (bucket, saga_id),
   CONSTRAINT sagas_due_or_leased CHECK (((num_nonnulls(due_at, owner, ended_at) = 1) OR ((num_nonnulls(due_at, owner, ended_at) = 0) AND (paused OR ((status)::text = 'stuck'::text))))),
   CONSTRAINT sagas_ended_when_terminal CHECK (((ended_at IS NULL) = ((status)::text = ANY ('{running,compensating,stuck}'::text[])))),
@@ -90,14 +92,19 @@ CREATE TABLE sagas (
   CONSTRAINT sagas_numbers_in_range CHECK ((LEAST((version - 1), epoch, (leases_lost)::bigint, mail_seen, (mail_seq - mail_seen)) >= 0)),
   CONSTRAINT sagas_state_agrees CHECK (((state ->> 'status'::text) = (status)::text))
 ) WITH (autovacuum_analyze_scale_factor=0.05, autovacuum_vacuum_cost_limit=2000, autovacuum_vacuum_scale_factor=0.02, fillfactor=50);
-CREATE INDEX sagas_attention_idx ON sagas USING btree (status, created_at DESC, saga_id DESC) WHERE ((status)::text = ANY (ARRAY['compensating'::text, 'stuck'::text, 'failed'::text, 'cancelled'::text, 'abandoned'::text]));
-CREATE INDEX sagas_created_idx ON sagas USING btree (created_at DESC, saga_id DESC);
-CREATE INDEX sagas_key_idx ON sagas USING btree (saga_key) WHERE (saga_key IS NOT NULL);
+CREATE INDEX sagas_correlation_idx ON sagas USING btree (correlation_id text_pattern_ops) WHERE (correlation_id IS NOT NULL);
+CREATE INDEX sagas_definition_idx ON sagas USING btree (definition_name, status COLLATE "C", created_at, saga_id);
+CREATE INDEX sagas_failed_step_idx ON sagas USING btree (failed_step, created_at, saga_id) WHERE (failed_step IS NOT NULL);
+CREATE INDEX sagas_failure_idx ON sagas USING gin (failure_words) WHERE (failure_words IS NOT NULL);
+CREATE INDEX sagas_key_idx ON sagas USING btree (saga_key text_pattern_ops) WHERE (saga_key IS NOT NULL);
 CREATE INDEX sagas_owner_idx ON sagas USING btree (owner) WHERE (owner IS NOT NULL);
+CREATE INDEX sagas_paused_idx ON sagas USING btree (created_at, saga_id) WHERE paused;
 CREATE INDEX sagas_ready_idx ON sagas USING btree (queue, definition_name, due_at) WHERE (due_at IS NOT NULL);
 CREATE UNIQUE INDEX sagas_start_key_once ON sagas USING btree (bucket, start_key) WHERE (start_key IS NOT NULL);
+CREATE INDEX sagas_status_idx ON sagas USING btree (status, created_at, saga_id);
 CREATE INDEX sagas_suspect_idx ON sagas USING btree (due_at) WHERE ((leases_lost >= 2) AND (due_at IS NOT NULL));
-CREATE INDEX sagas_tags_idx ON sagas USING gin (tags jsonb_path_ops) WHERE ((tags)::jsonb <> '{}'::jsonb);
+CREATE INDEX sagas_tags_idx ON sagas USING gin (tags) WHERE ((tags)::jsonb <> '{}'::jsonb);
+CREATE INDEX sagas_unclean_idx ON sagas USING btree (created_at, saga_id) WHERE (NOT clean);
 CREATE INDEX sagas_unread_idx ON sagas USING btree (due_at, owner) WHERE (mail_seq > mail_seen);
 
 CREATE TABLE schedules (

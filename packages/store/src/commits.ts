@@ -6,6 +6,7 @@ import { type Family, familyArrays, relatives, splitByFamily } from './family.ts
 import { flushWithRecovery } from './flush.ts'
 import { createGatherer, type Settled } from './gather.ts'
 import { createLane, type Lane, type LaneOptions, type Statement } from './lane.ts'
+import { wordsOf } from './lists.ts'
 import { tellParent } from './mailbox.ts'
 
 /** The only writer of state. Every write names epoch and version, and changes nothing if either has moved on (S16, S17a). */
@@ -184,7 +185,10 @@ WITH u AS (
     failed_step = i.failed_step,
     past_pivot = i.past_pivot,
     updated_at = i.at,
-    ended_at = CASE WHEN i.ends THEN i.at END
+    ended_at = CASE WHEN i.ends THEN i.at END,
+    clean = CASE WHEN i.status IN ('failed', 'cancelled') THEN i.state->'uncertainSteps' = '[]' END,
+    failure_words = CASE WHEN i.status <> s.status AND i.state ? 'failureReason' THEN ${wordsOf('i.state')}
+                         ELSE s.failure_words END
   FROM ${rows}
   WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id
     AND s.epoch = i.epoch AND s.version = i.version AND s.ended_at IS NULL

@@ -59,6 +59,8 @@ export type Tables = {
     created_at: Timestamp
     updated_at: Timestamp
     ended_at: Timestamp | null
+    clean: boolean | null
+    failure_words: string | null
   }
   saga_history: {
     bucket: number

@@ -26,6 +26,8 @@ const summary: SagaSummary = {
   completedSteps: [],
   compensatedSteps: [],
   uncertainSteps: [],
+  currentSteps: [],
+  paused: false,
   version: 1,
   tags: {},
 }
