@@ -6,6 +6,46 @@ CREATE DOMAIN document AS jsonb
 CREATE DOMAIN saga_status AS text
   CONSTRAINT saga_status_known CHECK ((VALUE = ANY (ARRAY['running'::text, 'compensating'::text, 'stuck'::text, 'completed'::text, 'failed'::text, 'cancelled'::text, 'abandoned'::text])));
 
+CREATE TABLE bulk_items (
+  bulk_id uuid NOT NULL,
+  n integer NOT NULL,
+  saga_id uuid NOT NULL,
+  state text NOT NULL DEFAULT 'pending'::text,
+  detail text,
+  CONSTRAINT bulk_items_pk PRIMARY KEY (bulk_id, n),
+  CONSTRAINT bulk_items_operation_fk FOREIGN KEY (bulk_id) REFERENCES bulk_operations(bulk_id) ON DELETE CASCADE,
+  CONSTRAINT bulk_items_state_known CHECK ((state = ANY (ARRAY['pending'::text, 'accepted'::text, 'refused'::text, 'failed'::text])))
+) WITH (fillfactor=70);
+CREATE INDEX bulk_items_state_idx ON bulk_items USING btree (bulk_id, state, n);
+
+CREATE TABLE bulk_operations (
+  bulk_id uuid NOT NULL,
+  verb text NOT NULL,
+  step text,
+  reason text NOT NULL,
+  actor text NOT NULL,
+  filter jsonb,
+  per_second integer NOT NULL,
+  total integer NOT NULL DEFAULT 0,
+  cut boolean NOT NULL DEFAULT false,
+  state text NOT NULL DEFAULT 'running'::text,
+  accepted integer NOT NULL DEFAULT 0,
+  refused integer NOT NULL DEFAULT 0,
+  failed integer NOT NULL DEFAULT 0,
+  next_at timestamp with time zone DEFAULT now(),
+  idempotency_key text,
+  request_hash text NOT NULL,
+  created_at timestamp with time zone NOT NULL DEFAULT date_trunc('milliseconds'::text, now()),
+  ended_at timestamp with time zone,
+  CONSTRAINT bulk_operations_pk PRIMARY KEY (bulk_id),
+  CONSTRAINT bulk_operations_ended CHECK ((((state = 'running'::text) = (ended_at IS NULL)) AND ((ended_at IS NULL) = (next_at IS NOT NULL)))),
+  CONSTRAINT bulk_operations_pace CHECK ((per_second >= 1)),
+  CONSTRAINT bulk_operations_state_known CHECK ((state = ANY (ARRAY['running'::text, 'done'::text, 'aborted'::text])))
+) WITH (fillfactor=50);
+CREATE INDEX bulk_operations_created_idx ON bulk_operations USING btree (created_at, bulk_id);
+CREATE INDEX bulk_operations_due_idx ON bulk_operations USING btree (next_at) WHERE (next_at IS NOT NULL);
+CREATE UNIQUE INDEX bulk_operations_once ON bulk_operations USING btree (idempotency_key) WHERE (idempotency_key IS NOT NULL);
+
 CREATE TABLE definitions (
   name text NOT NULL,
   version integer NOT NULL,

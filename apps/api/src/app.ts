@@ -10,6 +10,7 @@ import fastify, {
   type RawServerDefault,
 } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { type BulkRunner, createBulkRunner } from './bulk-runner.ts'
 import { speakJson } from './plugins/json.ts'
 import { refuseOtherMethods } from './plugins/methods.ts'
 import { createMetrics, type Metrics } from './plugins/metrics.ts'
@@ -18,6 +19,7 @@ import { DEFAULT_LIMITS, type Limits, refuseOverload } from './plugins/overload.
 import { answerBrokenHttp, answerProblems, answerWithoutRoute } from './plugins/problems.ts'
 import { logRequests, requestIdOf } from './plugins/requests.ts'
 import { secureHeaders } from './plugins/security.ts'
+import { bulkRoutes } from './routes/bulk.ts'
 import { callbackRoutes } from './routes/callbacks.ts'
 import { definitionRoutes } from './routes/definitions.ts'
 import { installationRoutes } from './routes/installation.ts'
@@ -46,6 +48,7 @@ export type Door = {
   schemas: InputSchemas
   hub: WaitHub<Saga>
   metrics: Metrics
+  bulkRunner: Pick<BulkRunner, 'wake'>
   isStopping: () => boolean
 }
 
@@ -104,7 +107,10 @@ export async function buildApp(options: {
     slot: (queue) => hands?.slot(queue),
     maxWaitingStarts: limits.maxWaitingStarts,
   })
-  const door: Door = { store, starting, schemas, hub, metrics, isStopping }
+  const bulkRunner = createBulkRunner({ store, log })
+  app.addHook('onReady', async () => bulkRunner.start())
+  app.addHook('preClose', () => bulkRunner.stop())
+  const door: Door = { store, starting, schemas, hub, metrics, bulkRunner, isStopping }
 
   answerProblems(app)
   logRequests(app)
@@ -120,6 +126,7 @@ export async function buildApp(options: {
   callbackRoutes(app, door)
   scheduleRoutes(app, door)
   verbRoutes(app, door)
+  bulkRoutes(app, door)
   installationRoutes(app, door)
   probeRoutes(app, door)
   methods.settle()

@@ -1,3 +1,4 @@
+export type { Bulks, BulkTools, Judged, Turn } from './bulks.ts'
 export type { Callbacks, TokenMaker } from './callbacks.ts'
 export type { Claimed, Claims, Queued, Turns } from './claims.ts'
 export type { DatabaseClock } from './clock.ts'

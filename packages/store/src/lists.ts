@@ -93,18 +93,10 @@ export function createLists<Row extends Placed>(
   async function gathered(
     tx: Database,
     key: Condition,
-    { statuses, bounds, definition, failedStep, paused, unclean, rest }: Parts,
+    parts: Parts,
     limit: number,
   ): Promise<Page<Row> | undefined> {
-    const fits = all([
-      statusIn(statuses),
-      ...bounds,
-      ...equal('definition_name', definition),
-      ...equal('failed_step', failedStep),
-      ...(paused ? [sql`paused`] : []),
-      ...(unclean ? [sql`NOT clean`] : []),
-      ...rest,
-    ])
+    const fits = conditionOf({ ...parts, key: undefined })
     const { rows } = await sql<Row & { gathered: number; saga_id: string | null }>`
       WITH g AS MATERIALIZED (
         SELECT bucket, saga_id, created_at, (${fits}) IS TRUE AS fits FROM sagas WHERE ${key} LIMIT ${most.gathered + 1}
@@ -155,6 +147,32 @@ export function createLists<Row extends Placed>(
     const last = rows.at(-1)
     return page.last === undefined && last?.n === end ? { rows: page.rows, last: placeOf(last) } : page
   }
+}
+
+/** What a filter says, as one condition for each row: for statements that gather all of it, and take their time. */
+export function matching(filter: SagaFilter): RawBuilder<unknown> {
+  const searches = filter.q === undefined ? [{}] : searchesOf(filter.q)
+  const ways = searches.flatMap((search) => partsOf(filter, search, undefined) ?? [])
+  return ways.length === 0
+    ? sql`false`
+    : sql`(${sql.join(
+        ways.map((parts) => sql`(${conditionOf(parts)})`),
+        sql` OR `,
+      )})`
+}
+
+function conditionOf(parts: Parts): Condition {
+  const { statuses, bounds, definition, failedStep, paused, unclean, key, rest } = parts
+  return all([
+    statusIn(statuses),
+    ...bounds,
+    ...equal('definition_name', definition),
+    ...equal('failed_step', failedStep),
+    ...(paused ? [sql`paused`] : []),
+    ...(unclean ? [sql`NOT clean`] : []),
+    ...(key === undefined ? [] : [key.is]),
+    ...rest,
+  ])
 }
 
 /** One more than asked for tells that there is another page. */

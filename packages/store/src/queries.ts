@@ -39,6 +39,8 @@ export type Queries = {
     filter: SagaFilter,
     page: { before?: Place | undefined; limit: number },
   ): Promise<{ items: SagaSummary[]; last?: Place }>
+  /** These as the list shows them, newest first. */
+  summaries(sagaIds: readonly string[]): Promise<SagaSummary[]>
   /**
    * Those of these that have ended, or need a person, by id: a waiter need wait for them no longer. A stuck saga with an
    * unread letter is about to move.
@@ -181,6 +183,15 @@ export function createQueries(database: Database, definitions: Definitions, hist
     async sagas(filter, page) {
       const { rows, ...end } = await lists(filter, page)
       return { items: rows.map(summarise), ...end }
+    },
+
+    async summaries(sagaIds) {
+      const { rows: found } = await sql<Identity>`
+        SELECT s.* FROM unnest(${sagaIds.map(bucketOf)}::int2[], ${[...sagaIds]}::uuid[]) AS i(bucket, saga_id)
+        CROSS JOIN LATERAL (
+          SELECT ${sql.join(COLUMNS.map((column) => sql.ref(column)))} FROM sagas WHERE bucket = i.bucket AND saga_id = i.saga_id
+        ) s ORDER BY s.created_at DESC, s.saga_id DESC`.execute(database)
+      return found.map(summarise)
     },
 
     async resting(sagaIds) {

@@ -1,5 +1,6 @@
 import type { SagaState } from '@backstitch/core'
 import { sql } from 'kysely'
+import { type Bulks, createBulks } from './bulks.ts'
 import { type Callbacks, createCallbacks, type TokenMaker } from './callbacks.ts'
 import { type Claims, createClaims, decodeState } from './claims.ts'
 import { createDatabaseClock, type DatabaseClock } from './clock.ts'
@@ -26,6 +27,7 @@ export type ApiStore = {
   history: History
   queries: Queries
   schedules: Schedules
+  bulks: Bulks
   wakeups: Wakeups
   /** Throws if the database does not answer; names the migrations it lacks. */
   check(): Promise<{ missingMigrations: string[] }>
@@ -76,6 +78,7 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
     history,
     queries: createQueries(database, definitions, history),
     schedules: createSchedules(database),
+    bulks: createBulks(database),
     wakeups,
     check: checkOn(versions),
     async close() {
