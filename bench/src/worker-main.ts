@@ -1,10 +1,18 @@
 import { createWorker } from '@backstitch/engine'
 import { quiet, sagaOf } from './installation.ts'
+import { patientSagaOf } from './recovery/outage.ts'
 
 /** A worker in a process of its own, every setting at its default but the number of sagas it holds. */
 
-const { DATABASE_URL = '', CONCURRENCY = '200', STEP_MS = '0', TELL = '' } = process.env
-const saga = sagaOf({
+const {
+  DATABASE_URL = '',
+  CONCURRENCY = '200',
+  STEP_MS = '0',
+  LEASE_MS = '30000',
+  SERVICE_URL = '',
+  TELL = '',
+} = process.env
+const order = sagaOf({
   name: 'order',
   steps: 3,
   stepMs: Number(STEP_MS),
@@ -14,8 +22,9 @@ const saga = sagaOf({
 })
 const worker = createWorker({
   databaseUrl: DATABASE_URL,
-  sagas: [saga],
+  sagas: [SERVICE_URL === '' ? order : patientSagaOf(SERVICE_URL)],
   concurrency: Number(CONCURRENCY),
+  leaseMs: Number(LEASE_MS),
   log: quiet(),
 })
 await worker.start()

@@ -7,9 +7,16 @@ import type { Place } from './place.ts'
 export async function startWorkers(
   { url }: Place,
   count: number,
-  options: { concurrency?: number; stepMs?: number; onCall?: (at: number) => void } = {},
+  options: {
+    concurrency?: number
+    stepMs?: number
+    leaseMs?: number
+    /** Its sagas are one call to this service each. */
+    serviceUrl?: string
+    onCall?: (at: number) => void
+  } = {},
 ): Promise<{ pids: number[]; kill(index: number): void; close(): Promise<void> }> {
-  const { concurrency = 200, stepMs = 0, onCall } = options
+  const { concurrency = 200, stepMs = 0, leaseMs = 30_000, serviceUrl = '', onCall } = options
   const children: ChildProcess[] = []
   for (let n = 0; n < count; n++) {
     const child = fork(fileURLToPath(new URL('./worker-main.ts', import.meta.url)), {
@@ -18,6 +25,8 @@ export async function startWorkers(
         DATABASE_URL: url,
         CONCURRENCY: String(concurrency),
         STEP_MS: String(stepMs),
+        LEASE_MS: String(leaseMs),
+        SERVICE_URL: serviceUrl,
         TELL: onCall === undefined ? '' : 'yes',
       },
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],

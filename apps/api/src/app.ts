@@ -11,6 +11,7 @@ import fastify, {
 } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { type BulkRunner, createBulkRunner } from './bulk-runner.ts'
+import { servePage } from './plugins/dashboard.ts'
 import { speakJson } from './plugins/json.ts'
 import { refuseOtherMethods } from './plugins/methods.ts'
 import { createMetrics, type Metrics } from './plugins/metrics.ts'
@@ -50,6 +51,7 @@ export type Door = {
   metrics: Metrics
   bulkRunner: Pick<BulkRunner, 'wake'>
   isStopping: () => boolean
+  basePath: string
 }
 
 /** A worker in this process. What is started here may be its own at once, and what it ends need not be asked for. */
@@ -64,13 +66,18 @@ export async function buildApp(options: {
   log: FastifyBaseLogger
   limits?: Partial<Limits>
   hands?: Hands
+  /** The folder of the built dashboard; none is served if absent. */
+  dashboard?: string | undefined
+  /** Where all this is seen from outside, such as "/tools/backstitch": behind a proxy that leaves it in front of each path, or takes it away. */
+  basePath?: string | undefined
 }): Promise<App> {
-  const { store, log, hands } = options
+  const { store, log, hands, dashboard, basePath = '' } = options
   const limits = { ...DEFAULT_LIMITS, ...options.limits }
   const app: App = fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     genReqId: ({ headers }) => requestIdOf(headers['x-request-id']),
+    rewriteUrl: ({ url = '/' }) => withoutBase(url, basePath),
     // A definition's or a saga's name is shorter; what is longer need not be looked for.
     routerOptions: { maxParamLength: 200 },
     requestTimeout: 30_000,
@@ -110,15 +117,18 @@ export async function buildApp(options: {
   const bulkRunner = createBulkRunner({ store, log })
   app.addHook('onReady', async () => bulkRunner.start())
   app.addHook('preClose', () => bulkRunner.stop())
-  const door: Door = { store, starting, schemas, hub, metrics, bulkRunner, isStopping }
+  const door: Door = { store, starting, schemas, hub, metrics, bulkRunner, isStopping, basePath }
 
-  answerProblems(app)
+  answerProblems(
+    app,
+    dashboard === undefined ? undefined : await servePage(app, { folder: dashboard, basePath }),
+  )
   logRequests(app)
   const methods = refuseOtherMethods(app)
   secureHeaders(app)
   refuseOverload(app, limits, { waiters: () => hub.waiting, onRefused: metrics.refused })
   speakJson(app)
-  await describeApi(app)
+  await describeApi(app, basePath)
 
   definitionRoutes(app, door)
   sagaRoutes(app, door)
@@ -131,6 +141,13 @@ export async function buildApp(options: {
   probeRoutes(app, door)
   methods.settle()
   return app
+}
+
+function withoutBase(url: string, basePath: string): string {
+  if (basePath === '' || !url.startsWith(basePath)) return url
+  const rest = url.slice(basePath.length)
+  if (rest === '' || rest.startsWith('?')) return `/${rest}`
+  return rest.startsWith('/') ? rest : url
 }
 
 function waitingStarts(store: () => ApiStore): number {

@@ -108,7 +108,15 @@ export async function createStage({ own = false }: { own?: boolean } = {}): Prom
     for (const close of closers.toReversed()) await close()
   })
   if (!own) {
-    const tables = ['bulk_operations', 'schedules', 'saga_mail', 'saga_history', 'sagas', 'workers', 'definitions']
+    const tables = [
+      'bulk_operations',
+      'schedules',
+      'saga_mail',
+      'saga_history',
+      'sagas',
+      'workers',
+      'definitions',
+    ]
     await client.query(tables.map((table) => `DELETE FROM ${table}`).join('; '))
   }
   let taken = 0

@@ -78,10 +78,16 @@ describe('a bulk operation (S30)', () => {
       failed: 0,
       endedAt: expect.any(String),
     })
-    expect(await items(bulkId)).toEqual([
-      { sagaId: moving, state: 'refused', detail: 'the saga is running; only a stuck saga takes this verb' },
-      { sagaId: stuck, state: 'accepted' },
-    ])
+    expect(new Set(await items(bulkId))).toEqual(
+      new Set([
+        {
+          sagaId: moving,
+          state: 'refused',
+          detail: 'the saga is running; only a stuck saga takes this verb',
+        },
+        { sagaId: stuck, state: 'accepted' },
+      ]),
+    )
     expect(await items(bulkId, '&state=accepted')).toEqual([{ sagaId: stuck, state: 'accepted' }])
     expect(await letters(stuck)).toEqual([
       {
@@ -144,7 +150,8 @@ describe('a bulk operation (S30)', () => {
     const definition = await stage.define()
     const sagas = []
     for (let n = 0; n < 13; n++) sagas.push(await stage.start(definition))
-    const [first = '', second = '', third = ''] = sagas
+    const [first = '', second = '', third = '', ...others] = sagas
+    const live = [first, second, ...others]
     await stage.stick(first, 'action')
     await stage.stick(second)
     await stage.end(third, 'completed')
@@ -164,7 +171,7 @@ describe('a bulk operation (S30)', () => {
         'step "two" is stuck going forward; there is no compensation to mark as done': 1,
       },
     })
-    expect(sample.map(({ sagaId }) => sagaId)).toEqual(sagas.slice(3).toReversed())
+    expect(sample.map(({ sagaId }) => sagaId)).toEqual(live.toSorted().toReversed().slice(0, 10))
     expect(await dry({ filter: { definition, status: ['completed'] }, verb: 'cancel' })).toMatchObject({
       matching: 1,
       why: { 'the saga has ended: it is completed': 1 },
@@ -226,7 +233,8 @@ describe('a bulk operation (S30)', () => {
       found.push(...(body.items ?? []).map(({ bulkId }) => bulkId))
       cursor = body.nextCursor === undefined ? '' : `&cursor=${body.nextCursor}`
     } while (cursor !== '')
-    expect(found).toEqual(made.toReversed())
+    expect(new Set(found)).toEqual(new Set(made))
+    expect(found).toHaveLength(3)
   })
 
   test.each([

@@ -33,7 +33,7 @@ const BulkHeaders = z.object({
 })
 
 /** One verb for many sagas (S30). Here it is written down; `bulk-runner.ts` carries it out. */
-export function bulkRoutes(app: App, { store, bulkRunner }: Door): void {
+export function bulkRoutes(app: App, { store, bulkRunner, basePath }: Door): void {
   app.post(
     '/v1/bulk',
     {
@@ -93,7 +93,7 @@ export function bulkRoutes(app: App, { store, bulkRunner }: Door): void {
       }
       if (is === 'repeated') reply.header('idempotent-replay', 'true')
       bulkRunner.wake()
-      return reply.code(202).header('location', `/v1/bulk/${bulk.bulkId}`).send(bulk)
+      return reply.code(202).header('location', `${basePath}/v1/bulk/${bulk.bulkId}`).send(bulk)
     },
   )
 
@@ -151,7 +151,11 @@ export function bulkRoutes(app: App, { store, bulkRunner }: Door): void {
       const found = await store().bulks.items(bulkId, { state, after, limit: limit + 1 })
       const page = found.slice(0, limit)
       const last = found.length > limit ? page.at(-1) : undefined
-      const items = page.map(({ n: _, ...item }) => item)
+      const items = page.map(({ sagaId, state: is, detail }) => ({
+        sagaId,
+        state: is,
+        ...(detail && { detail }),
+      }))
       return { items, ...(last && { nextCursor: writeCursor(list, last.n) }) }
     },
   )

@@ -1,4 +1,11 @@
-import { Bulk, BulkItem, type BulkItemState, BulkPreview, pageOf, type StartBulkInput } from '@backstitch/core'
+import {
+  Bulk,
+  BulkItem,
+  type BulkItemState,
+  BulkPreview,
+  pageOf,
+  type StartBulkInput,
+} from '@backstitch/core'
 import type { ListOptions } from './definitions.ts'
 import { type Listing, listing } from './listing.ts'
 import type { CallOptions, Transport } from './transport.ts'
@@ -41,7 +48,11 @@ export function bulkClient(call: Transport): BulkClient {
 
     list({ limit, ...options } = {}) {
       return listing((cursor) =>
-        call({ method: 'GET', path: ['bulk'], query: { limit, cursor }, repeatable: true }, BulkPage, options),
+        call(
+          { method: 'GET', path: ['bulk'], query: { limit, cursor }, repeatable: true },
+          BulkPage,
+          options,
+        ),
       )
     },
 
