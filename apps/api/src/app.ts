@@ -28,6 +28,7 @@ import { probeRoutes } from './routes/probes.ts'
 import { sagaRoutes } from './routes/sagas.ts'
 import { scheduleRoutes } from './routes/schedules.ts'
 import { signalRoutes } from './routes/signals.ts'
+import { verbPlanRoutes } from './routes/verb-plan.ts'
 import { verbRoutes } from './routes/verbs.ts'
 import { createStarting, type Starting } from './starting.ts'
 import { stopInOrder } from './stopping.ts'
@@ -137,6 +138,7 @@ export async function buildApp(options: {
   scheduleRoutes(app, door)
   verbRoutes(app, door)
   bulkRoutes(app, door)
+  verbPlanRoutes(app, door)
   installationRoutes(app, door)
   probeRoutes(app, door)
   methods.settle()

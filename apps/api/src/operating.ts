@@ -1,4 +1,4 @@
-import { type BulkVerb, isTerminal, Problem, refusal } from '@backstitch/core'
+import { type BulkVerb, hasEnded, isTerminal, PAST_PIVOT, Problem, refusal } from '@backstitch/core'
 import type { BulkTools, Judged, Posted } from '@backstitch/store'
 import { noSuchSaga } from './parameters.ts'
 
@@ -11,14 +11,12 @@ const TRIES = 5
 
 /** Why the verb is not possible, by the same rules as the worker will apply; undefined if it is. */
 export function whyNot(saga: Judged, { verb, step }: Pick<Operation, 'verb' | 'step'>): string | undefined {
-  if (isTerminal(saga.status)) return `the saga has ended: it is ${saga.status}`
+  if (isTerminal(saga.status)) return hasEnded(saga)
   if (verb === 'abandon') return undefined
   if (verb === 'cancel') return saga.pastPivot ? PAST_PIVOT : undefined
   if (saga.state === undefined) return 'its state cannot be read; it can only be cancelled or abandoned'
   return refusal(saga.state, { verb, step }, saga.version)
 }
-
-const PAST_PIVOT = 'the saga is past its pivot: it can only be finished, no longer be undone'
 
 /** Does it, or throws the `Problem` that says why not. Answers with the queue whose workers are to hear of it. */
 export async function operate(
@@ -37,8 +35,17 @@ export async function operate(
     else if (verb === 'cancel')
       posted = await mailbox.post(sagaId, { kind: 'cancel', actor, reason }, { beforePivot: true })
     else {
-      const letter = { kind: 'verb', verb, actor, reason, step, decidedOn: version } as const
-      posted = await mailbox.post(sagaId, letter, { status: 'stuck', version })
+      // Of one that moves, what no longer holds when this is read is refused there.
+      const isForStuck = saga.status === 'stuck'
+      const letter = {
+        kind: 'verb',
+        verb,
+        actor,
+        reason,
+        step,
+        ...(isForStuck && { decidedOn: version }),
+      } as const
+      posted = await mailbox.post(sagaId, letter, isForStuck ? { status: 'stuck', version } : {})
     }
     if (posted.is === 'posted') return posted.queue
   }

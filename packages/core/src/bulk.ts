@@ -11,7 +11,16 @@ export const MAX_BULK_IDS = 10_000
 /** Sagas that a dry run judges one by one. */
 export const MAX_JUDGED = 10_000
 
-export const BulkVerb = z.enum(['retry', 'skip', 'markCompensated', 'abandon', 'cancel'])
+export const BulkVerb = z.enum([
+  'retry',
+  'skip',
+  'markCompensated',
+  'abandon',
+  'cancel',
+  'pause',
+  'resume',
+  'runNow',
+])
 export type BulkVerb = z.infer<typeof BulkVerb>
 
 const When = Instant.refine((text) => !Number.isNaN(Date.parse(text)), 'is not a time')

@@ -114,6 +114,25 @@ describe('a bulk operation (S30)', () => {
     })
   })
 
+  test.each([
+    ['pause', undefined],
+    ['resume', 'the saga is not paused'],
+    ['runNow', undefined],
+  ])('knows the verbs for what moves: %s', async (verb, why) => {
+    const definition = await stage.define()
+    const sagaId = await stage.start(definition)
+    const { bulkId } = await begin({ filter: { definition }, verb })
+    await ended(bulkId)
+    const [item] = await items(bulkId)
+    expect(item).toEqual(
+      why === undefined ? { sagaId, state: 'accepted' } : { sagaId, state: 'refused', detail: why },
+    )
+    const reason = `too slow (bulk operation ${bulkId})`
+    expect(await letters(sagaId)).toEqual(
+      why === undefined ? [{ kind: 'verb', verb, actor: 'ann', reason }] : [],
+    )
+  })
+
   test('takes ids once each, also of sagas that are not there or have ended', async () => {
     const definition = await stage.define()
     const [live, over, none] = [await stage.start(definition), await stage.start(definition), newSagaId(0)]
