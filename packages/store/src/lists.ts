@@ -25,7 +25,7 @@ export type Lists<Row extends Placed> = (
 
 /** Rows that one statement looks at. */
 export type Bounds = { scanned: number; firstScanned: number; gathered: number }
-const BOUNDS: Bounds = { scanned: 5_000, firstScanned: 2_000, gathered: 5_000 }
+const BOUNDS: Bounds = { scanned: 5_000, firstScanned: 1_000, gathered: 5_000 }
 /** Whoever asked has given up by then: nobody scans for them any longer. */
 const PATIENCE_MS = 10_000
 
