@@ -110,7 +110,7 @@ export async function createStage({ own = false }: { own?: boolean } = {}): Prom
   if (!own) {
     const tables = [
       ...['schedules', 'saga_mail', 'saga_history', 'sagas', 'workers', 'definitions', 'outbox', 'events'],
-      ...['saga_counts', 'saga_minutes', 'audit_log', 'webhooks'],
+      ...['saga_counts', 'saga_minutes', 'audit_log', 'webhooks', 'bulk_operations'],
     ]
     await client.query(tables.map((table) => `DELETE FROM ${table}`).join('; '))
   }
