@@ -10,6 +10,7 @@ import fastify, {
   type RawServerDefault,
 } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { type BulkRunner, createBulkRunner } from './bulk-runner.ts'
 import { createEventStreams, type EventStreams } from './event-streams.ts'
 import { servePage } from './plugins/dashboard.ts'
 import { speakJson } from './plugins/json.ts'
@@ -20,6 +21,7 @@ import { DEFAULT_LIMITS, type Limits, refuseOverload } from './plugins/overload.
 import { answerBrokenHttp, answerProblems, answerWithoutRoute } from './plugins/problems.ts'
 import { logRequests, requestIdOf } from './plugins/requests.ts'
 import { secureHeaders } from './plugins/security.ts'
+import { bulkRoutes } from './routes/bulk.ts'
 import { callbackRoutes } from './routes/callbacks.ts'
 import { definitionRoutes } from './routes/definitions.ts'
 import { feedRoutes } from './routes/feed.ts'
@@ -51,6 +53,7 @@ export type Door = {
   schemas: InputSchemas
   hub: WaitHub<Saga>
   metrics: Metrics
+  bulkRunner: Pick<BulkRunner, 'wake'>
   isStopping: () => boolean
   streams: EventStreams
   basePath: string
@@ -122,7 +125,10 @@ export async function buildApp(options: {
     slot: (queue) => hands?.slot(queue),
     maxWaitingStarts: limits.maxWaitingStarts,
   })
-  const door: Door = { store, starting, schemas, hub, metrics, isStopping, streams, basePath }
+  const bulkRunner = createBulkRunner({ store, log })
+  app.addHook('onReady', async () => bulkRunner.start())
+  app.addHook('preClose', () => bulkRunner.stop())
+  const door: Door = { store, starting, schemas, hub, metrics, bulkRunner, isStopping, streams, basePath }
 
   answerProblems(
     app,
@@ -141,6 +147,7 @@ export async function buildApp(options: {
   callbackRoutes(app, door)
   scheduleRoutes(app, door)
   verbRoutes(app, door)
+  bulkRoutes(app, door)
   verbPlanRoutes(app, door)
   installationRoutes(app, door)
   feedRoutes(app, door)

@@ -121,6 +121,7 @@ export async function createStage({ own = false }: { own?: boolean } = {}): Prom
       'saga_minutes',
       'audit_log',
       'webhooks',
+      'bulk_operations',
     ]
     await client.query(tables.map((table) => `DELETE FROM ${table}`).join('; '))
   }

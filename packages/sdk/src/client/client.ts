@@ -1,5 +1,6 @@
 import { type Page, pageOf, Service, Stats, Worker } from '@backstitch/core'
 import type { z } from 'zod'
+import { type BulkClient, bulkClient } from './bulk.ts'
 import { type CallbacksClient, callbacksClient } from './callbacks.ts'
 import { type DefinitionsClient, definitionsClient, type ListOptions } from './definitions.ts'
 import { type EventsClient, eventsClient } from './events.ts'
@@ -18,6 +19,8 @@ export type Client = {
   /** What happens in the whole installation, in order. */
   events: EventsClient
   webhooks: WebhooksClient
+  /** One verb for many sagas. */
+  bulk: BulkClient
   stats(options?: CallOptions): Promise<Stats>
   /** Who is alive, what they can run, how many sagas they hold. */
   workers(options?: ListOptions): Listing<Worker>
@@ -44,6 +47,7 @@ export function createClient(options: ClientOptions): Client {
     schedules: schedulesClient(call),
     events: eventsClient(call),
     webhooks: webhooksClient(call),
+    bulk: bulkClient(call),
 
     async stats(callOptions) {
       return call({ method: 'GET', path: ['stats'], repeatable: true }, Stats, callOptions)
