@@ -25,7 +25,7 @@ import type { Database } from './database.ts'
 import type { Definitions } from './definitions.ts'
 import { type History, HistoryDamaged } from './history.ts'
 import { bucketOf } from './ids.ts'
-import { createLists, type Place } from './lists.ts'
+import { createLists, newest, type Place } from './lists.ts'
 
 /** What the API reads. Nothing here changes anything. */
 export type Queries = {
@@ -276,15 +276,15 @@ export function createQueries(database: Database, definitions: Definitions, hist
         .execute()
       const { rows: found } = await sql<unknown>`
         WITH recent AS (
-          SELECT bucket, saga_id, created_at, ended_at FROM sagas ORDER BY created_at DESC, saga_id DESC LIMIT 1000
+          ${newest(['bucket', 'saga_id', 'created_at', 'ended_at'], 1_000)}
         ), steps AS (
           SELECT h.kind, extract(epoch FROM h.at - lag(h.at) OVER (PARTITION BY h.bucket, h.saga_id ORDER BY h.seq)) * 1000 AS ms
           FROM recent r JOIN saga_history h ON h.bucket = r.bucket AND h.saga_id = r.saga_id
         )
         SELECT
-          (SELECT count(*) FROM sagas WHERE created_at > now() - interval '1 minute') AS started,
+          (SELECT count(*) FROM sagas WHERE status = ANY (${Status.options}) AND created_at > now() - interval '1 minute') AS started,
           (SELECT count(*) FROM sagas
-            WHERE created_at > now() - interval '1 day' AND ended_at > now() - interval '1 minute') AS ended,
+            WHERE status = ANY (${Status.options}) AND created_at > now() - interval '1 day' AND ended_at > now() - interval '1 minute') AS ended,
           (SELECT percentile_cont(ARRAY[0.5, 0.9, 0.99]) WITHIN GROUP (ORDER BY extract(epoch FROM ended_at - created_at) * 1000)
             FROM recent WHERE ended_at IS NOT NULL) AS durations,
           (SELECT percentile_cont(ARRAY[0.5, 0.9, 0.99]) WITHIN GROUP (ORDER BY ms)
