@@ -11,6 +11,7 @@ import fastify, {
 } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { type BulkRunner, createBulkRunner } from './bulk-runner.ts'
+import { createEventStreams, type EventStreams } from './event-streams.ts'
 import { servePage } from './plugins/dashboard.ts'
 import { speakJson } from './plugins/json.ts'
 import { refuseOtherMethods } from './plugins/methods.ts'
@@ -23,6 +24,7 @@ import { secureHeaders } from './plugins/security.ts'
 import { bulkRoutes } from './routes/bulk.ts'
 import { callbackRoutes } from './routes/callbacks.ts'
 import { definitionRoutes } from './routes/definitions.ts'
+import { feedRoutes } from './routes/feed.ts'
 import { installationRoutes } from './routes/installation.ts'
 import { probeRoutes } from './routes/probes.ts'
 import { sagaRoutes } from './routes/sagas.ts'
@@ -30,6 +32,7 @@ import { scheduleRoutes } from './routes/schedules.ts'
 import { signalRoutes } from './routes/signals.ts'
 import { verbPlanRoutes } from './routes/verb-plan.ts'
 import { verbRoutes } from './routes/verbs.ts'
+import { webhookRoutes } from './routes/webhooks.ts'
 import { createStarting, type Starting } from './starting.ts'
 import { stopInOrder } from './stopping.ts'
 import { createWaitHub, type WaitHub } from './wait-hub.ts'
@@ -52,6 +55,7 @@ export type Door = {
   metrics: Metrics
   bulkRunner: Pick<BulkRunner, 'wake'>
   isStopping: () => boolean
+  streams: EventStreams
   basePath: string
 }
 
@@ -101,7 +105,13 @@ export async function buildApp(options: {
   hands?.onRest(hub.tell)
   // What comes beyond that is cut off before it can say anything.
   app.server.maxConnections = limits.maxConnections
-  const isStopping = stopInOrder(app, hub)
+  const streams = createEventStreams({
+    feed: () => store().feed,
+    maxStreams: limits.maxStreams,
+    onRefused: () => metrics.refused('streams'),
+    onFailure: (error) => log.warn({ err: error }, 'events could not be read; trying again'),
+  })
+  const isStopping = stopInOrder(app, [hub, streams])
 
   const schemas = createInputSchemas()
   const metrics = createMetrics(app, {
@@ -118,7 +128,7 @@ export async function buildApp(options: {
   const bulkRunner = createBulkRunner({ store, log })
   app.addHook('onReady', async () => bulkRunner.start())
   app.addHook('preClose', () => bulkRunner.stop())
-  const door: Door = { store, starting, schemas, hub, metrics, bulkRunner, isStopping, basePath }
+  const door: Door = { store, starting, schemas, hub, metrics, bulkRunner, isStopping, streams, basePath }
 
   answerProblems(
     app,
@@ -140,6 +150,8 @@ export async function buildApp(options: {
   bulkRoutes(app, door)
   verbPlanRoutes(app, door)
   installationRoutes(app, door)
+  feedRoutes(app, door)
+  webhookRoutes(app, door)
   probeRoutes(app, door)
   methods.settle()
   return app

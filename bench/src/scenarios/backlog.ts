@@ -44,7 +44,7 @@ async function runningOn(place: Place, say: ScenarioOptions['say']): ReturnType<
   return {
     async run() {
       const claims = await claim(place)
-      const stats = await timed('stats', () => store.queries.stats(), say)
+      const stats = await timed('stats', () => store.stats(), say)
       return { ...claims, ...stats }
     },
     close: () => store.close(),

@@ -218,6 +218,10 @@ describe('a retry with an edited input (S30a)', () => {
     await stage.eventually(sagaId, ({ status, version }) => status === 'stuck' && version > 6)
     await second.stop()
     await stage.worker({ sagas: [saga] })
+    // Retried as it is, it keeps what it was given last.
+    const { version } = await stage.saga(sagaId)
+    await ask(stage, sagaId, 'retry')
+    await stage.eventually(sagaId, (seen) => seen.status === 'stuck' && seen.version > version)
     await ask(stage, sagaId, 'retry', { input: 'better', force: true })
 
     const ended = await stage.ended(sagaId)
@@ -227,6 +231,7 @@ describe('a retry with an edited input (S30a)', () => {
     expect(calls).toEqual([
       { idempotencyKey: key('action', 1), input: 'bad', direction: 'action', context: 'bad' },
       { idempotencyKey: key('compensation', 1), input: 'bad', direction: 'compensation', context: 'bad' },
+      { idempotencyKey: key('compensation', 2), input: 'worse', direction: 'compensation', context: 'bad' },
       { idempotencyKey: key('compensation', 2), input: 'worse', direction: 'compensation', context: 'bad' },
       { idempotencyKey: key('compensation', 3), input: 'better', direction: 'compensation', context: 'bad' },
     ])

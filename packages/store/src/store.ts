@@ -1,5 +1,6 @@
-import type { SagaState } from '@backstitch/core'
+import type { SagaState, Stats } from '@backstitch/core'
 import { sql } from 'kysely'
+import { type Audit, createAudit } from './audit.ts'
 import { type Bulks, createBulks } from './bulks.ts'
 import { type Callbacks, createCallbacks, type TokenMaker } from './callbacks.ts'
 import { type Claims, createClaims, decodeState } from './claims.ts'
@@ -7,15 +8,19 @@ import { createDatabaseClock, type DatabaseClock } from './clock.ts'
 import { type Commits, createCommits } from './commits.ts'
 import { type Database, openDatabase } from './database.ts'
 import { createDefinitions, type Definitions } from './definitions.ts'
+import { createFeed, type Feed } from './feed.ts'
 import { createHistory, type History } from './history.ts'
 import { bucketOf } from './ids.ts'
 import { createLane, type Lane } from './lane.ts'
 import { createMailbox, type Mailbox } from './mailbox.ts'
 import { missingMigrations } from './migrate.ts'
+import type { Listeners } from './outbox.ts'
 import { createQueries, type Queries } from './queries.ts'
 import { createSchedules, type Schedules } from './schedules.ts'
 import { createStarts, type Starts } from './starts.ts'
+import { statsOf } from './stats.ts'
 import { createWakeups, type Wakeups } from './wakeups.ts'
+import { createWebhooks, type Webhooks } from './webhooks.ts'
 import { createSession, type Session } from './workers.ts'
 
 /** What the door needs: starts, letters and answers. It claims nothing and writes no state. */
@@ -28,6 +33,10 @@ export type ApiStore = {
   queries: Queries
   schedules: Schedules
   bulks: Bulks
+  feed: Feed
+  stats(): Promise<Stats>
+  webhooks: Webhooks
+  audit: Audit
   wakeups: Wakeups
   /** Throws if the database does not answer; names the migrations it lacks. */
   check(): Promise<{ missingMigrations: string[] }>
@@ -46,6 +55,10 @@ export type WorkerStore = {
   /** What makes callback tokens. */
   callbackTokens(): Promise<TokenMaker>
   schedules: Pick<Schedules, 'takeDue' | 'nextDueMs'>
+  feed: Pick<Feed, 'publish' | 'tidy'>
+  webhooks: Pick<Webhooks, 'takeDue' | 'settle'>
+  /** Who listens to what is committed here. */
+  listeners: Listeners
   starts: Starts
   wakeups: Wakeups
   session: Session
@@ -68,6 +81,7 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
   const versions = createLane(lane)
   const definitions = createDefinitions(database, versions)
   const history = createHistory(database)
+  const feed = createFeed(database)
   const starts = createStarts(lane, clock)
   const wakeups = createWakeups(lane)
   return {
@@ -79,6 +93,10 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
     queries: createQueries(database, definitions, history),
     schedules: createSchedules(database),
     bulks: createBulks(database),
+    feed,
+    stats: () => statsOf(database, feed),
+    webhooks: createWebhooks(database),
+    audit: createAudit(database),
     wakeups,
     check: checkOn(versions),
     async close() {
@@ -103,7 +121,8 @@ export async function openWorkerStore(
     options.poolSize ?? 4,
   )
   const claims = createClaims({ ...lane, workerId }, clock)
-  const commits = createCommits({ ...lane, workerId, leaseMs }, clock)
+  const listeners: Listeners = { steps: false, onNews: () => undefined }
+  const commits = createCommits({ ...lane, workerId, leaseMs, listeners }, clock)
   const session = createSession(lane, clock, options.onDue)
   // These connect when they are first used: where there are no schedules, never.
   const starts = createStarts(lane, clock)
@@ -118,6 +137,9 @@ export async function openWorkerStore(
     sagaState: (sagaId) => readState(database, sagaId),
     callbackTokens: createCallbacks(database).tokens,
     schedules: createSchedules(database),
+    feed: createFeed(database),
+    webhooks: createWebhooks(database),
+    listeners,
     starts,
     wakeups,
     session,

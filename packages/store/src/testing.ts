@@ -109,13 +109,8 @@ export async function createStage({ own = false }: { own?: boolean } = {}): Prom
   })
   if (!own) {
     const tables = [
-      'bulk_operations',
-      'schedules',
-      'saga_mail',
-      'saga_history',
-      'sagas',
-      'workers',
-      'definitions',
+      ...['schedules', 'saga_mail', 'saga_history', 'sagas', 'workers', 'definitions', 'outbox', 'events'],
+      ...['bulk_operations', 'saga_counts', 'saga_minutes', 'audit_log', 'webhooks'],
     ]
     await client.query(tables.map((table) => `DELETE FROM ${table}`).join('; '))
   }
@@ -230,7 +225,7 @@ export function transitionOf(
   const { now = Date.now(), ...rest } = more
   const decision = decide(state, event, { definition, now, random: 0.5, version })
   if (decision.is === 'ignored') throw new Error(decision.why)
-  return { lease, version, mailSeen, ...after(decision), ...rest }
+  return { lease, version, mailSeen, was: state.status, ...after(decision), ...rest }
 }
 
 export function after(
