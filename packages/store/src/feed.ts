@@ -173,7 +173,8 @@ async function place(trx: Connection, events: readonly PlacedEvent[]): Promise<v
       ${events.map(({ sagaId }) => sagaId)}::uuid[], ${events.map(bodyOf)}::json[])`.execute(trx)
 }
 
-function bodyOf({ position: _, ...event }: PlacedEvent): string {
+function bodyOf(placed: PlacedEvent): string {
+  const { position: _, ...event } = placed
   return JSON.stringify(event)
 }
 
