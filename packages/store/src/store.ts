@@ -32,11 +32,11 @@ export type ApiStore = {
   history: History
   queries: Queries
   schedules: Schedules
-  bulks: Bulks
   feed: Feed
   stats(): Promise<Stats>
   webhooks: Webhooks
   audit: Audit
+  bulks: Bulks
   wakeups: Wakeups
   /** Throws if the database does not answer; names the migrations it lacks. */
   check(): Promise<{ missingMigrations: string[] }>
@@ -92,11 +92,11 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
     history,
     queries: createQueries(database, definitions, history),
     schedules: createSchedules(database),
-    bulks: createBulks(database),
     feed,
     stats: () => statsOf(database, feed),
     webhooks: createWebhooks(database),
     audit: createAudit(database),
+    bulks: createBulks(database),
     wakeups,
     check: checkOn(versions),
     async close() {
