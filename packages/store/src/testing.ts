@@ -117,18 +117,11 @@ export async function createStage({ own = false }: { own?: boolean } = {}): Prom
       'definitions',
       'outbox',
       'events',
-<<<<<<< HEAD
-      'bulk_operations',
-=======
->>>>>>> main
       'saga_counts',
       'saga_minutes',
       'audit_log',
       'webhooks',
-<<<<<<< HEAD
-=======
       'bulk_operations',
->>>>>>> main
     ]
     await client.query(tables.map((table) => `DELETE FROM ${table}`).join('; '))
   }
