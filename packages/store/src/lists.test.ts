@@ -2,9 +2,19 @@ import { type SagaFilter, type SagaState, Status } from '@backstitch/core'
 import fc from 'fast-check'
 import { expect, onTestFinished, test } from 'vitest'
 import { openDatabase } from './database.ts'
+import { isOutage } from './failure.ts'
 import { bucketOf, newSagaId } from './ids.ts'
 import { type Bounds, createLists, type Lists, type Place } from './lists.ts'
-import { createStage, failure, heldAs, order, type Stage, success, transitionOf } from './testing.ts'
+import {
+  createStage,
+  eventually,
+  failure,
+  heldAs,
+  order,
+  type Stage,
+  success,
+  transitionOf,
+} from './testing.ts'
 
 /** A saga as anybody might have left it, told by what a list can be narrowed by. */
 type Sketch = {
@@ -251,7 +261,7 @@ test.each<[string, Bounds | undefined]>([
   ['', undefined],
   [
     ', also where each question may look at a few sagas only',
-    { scanned: 40, firstScanned: 15, gathered: 20 },
+    { scanned: 40, firstScanned: 15, gathered: 20, patienceMs: 10_000 },
   ],
 ])(
   'the list under any filter, page by page, is what anybody would have picked out by hand%s',
@@ -273,6 +283,22 @@ test.each<[string, Bounds | undefined]>([
     expect(found).toBeGreaterThan(500)
   },
 )
+
+test('a page that takes too long is given up by the database, too: nobody goes on scanning', async () => {
+  const stage = await createStage()
+  const database = openDatabase({ databaseUrl: stage.url, applicationName: 'impatient', max: 1 })
+  onTestFinished(() => database.destroy())
+  const bounds = { scanned: 5, firstScanned: 5, gathered: 5, patienceMs: 20 }
+  const list = createLists<Row>(database, ['saga_id', 'created_at'], bounds)
+  await stage.sql('BEGIN')
+  await stage.sql('LOCK TABLE sagas IN ACCESS EXCLUSIVE MODE')
+  const asked = list({ status: ['failed'] }, { limit: 5 })
+  await expect(asked).rejects.toSatisfy(isOutage)
+  await stage.sql('ROLLBACK')
+  const busy = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'impatient' AND state <> 'idle'"
+  await eventually('the connection rests', async () => (await stage.sql(busy)).length === 0 || undefined)
+  expect(await list({ status: ['failed'] }, { limit: 5 })).toEqual({ rows: [] })
+})
 
 test('what the list says of a saga', async () => {
   const stage = await createStage()

@@ -23,17 +23,9 @@ export type Lists<Row extends Placed> = (
   page: { before?: Place | undefined; limit: number },
 ) => Promise<Page<Row>>
 
-/** Rows that one statement looks at. */
-export type Bounds = { scanned: number; firstScanned: number; gathered: number }
-const BOUNDS: Bounds = { scanned: 5_000, firstScanned: 1_000, gathered: 5_000 }
-/** Whoever asked has given up by then: nobody scans for them any longer. */
-const PATIENCE_MS = 10_000
-
-/** By the indexes, and read in their order as far as it is wanted, whatever the planner believes of the values. */
-const SETTINGS = sql`SELECT
-  set_config('statement_timeout', ${String(PATIENCE_MS)}, true),
-  set_config('enable_seqscan', 'off', true),
-  set_config('jit', 'off', true)`
+/** Rows that one statement looks at, and how long it may take: nobody scans for whoever has given up by then. */
+export type Bounds = { scanned: number; firstScanned: number; gathered: number; patienceMs: number }
+const BOUNDS: Bounds = { scanned: 5_000, firstScanned: 1_000, gathered: 5_000, patienceMs: 10_000 }
 
 type Condition = RawBuilder<unknown>
 
@@ -65,11 +57,16 @@ export function createLists<Row extends Placed>(
   most = BOUNDS,
 ): Lists<Row> {
   const shown = sql.join(columns.map((column) => sql.ref(column)))
+  // By the indexes, and read in their order as far as it is wanted, whatever the planner believes of the values.
+  const settings = sql`SELECT
+    set_config('statement_timeout', ${String(most.patienceMs)}, true),
+    set_config('enable_seqscan', 'off', true),
+    set_config('jit', 'off', true)`
 
   return async (filter, { before, limit }) => {
     const searches = filter.q === undefined ? [{}] : searchesOf(filter.q)
     return database.transaction().execute(async (tx) => {
-      await SETTINGS.execute(tx)
+      await settings.execute(tx)
       const pages: Page<Row>[] = []
       for (const search of searches) {
         const parts = partsOf(filter, search, before)
