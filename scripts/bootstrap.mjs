@@ -189,6 +189,31 @@ async function installDependencies(node, env) {
   })
 }
 
+/** The dashboard is the one thing here that has to be built. A second or two, and only when it has changed. */
+async function buildDashboard(node, env) {
+  const home = path.join(root, 'apps/dashboard')
+  const stamp = path.join(home, 'dist', '.built-from')
+  const wanted = () => {
+    const hash = createHash('sha256').update(fs.readFileSync(path.join(root, 'pnpm-lock.yaml')))
+    const add = (file) => {
+      const full = path.join(home, file)
+      if (!fs.statSync(full).isDirectory()) hash.update(`${file}\n`).update(fs.readFileSync(full))
+      else for (const name of fs.readdirSync(full).sort()) add(path.join(file, name))
+    }
+    for (const file of ['index.html', 'package.json', 'public', 'src', 'vite.config.ts']) add(file)
+    return hash.digest('hex')
+  }
+  if (readIfThere(stamp) === wanted()) return
+  await withInstallLock(() => {
+    const source = wanted()
+    if (readIfThere(stamp) === source) return
+    say('building the dashboard …')
+    const vite = path.join(home, 'node_modules/vite/bin/vite.js')
+    runQuietly(node, [vite, 'build'], { cwd: home, env }, 'The dashboard could not be built')
+    fs.writeFileSync(stamp, source)
+  })
+}
+
 function readIfThere(file) {
   try {
     return fs.readFileSync(file, 'utf8')
@@ -267,6 +292,7 @@ async function main([command, ...args]) {
   }
   const node = findNode(env)
   if (command !== 'pnpm') await installDependencies(node, env)
+  if (['start', 'trip', 'test'].includes(command)) await buildDashboard(node, env)
   const [program, programArgs, cwd = root] = commands[command](node)
   return runForeground(program, programArgs, environmentFor(node, env), cwd)
 }

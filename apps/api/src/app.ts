@@ -10,6 +10,7 @@ import fastify, {
   type RawServerDefault,
 } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { servePage } from './plugins/dashboard.ts'
 import { speakJson } from './plugins/json.ts'
 import { refuseOtherMethods } from './plugins/methods.ts'
 import { createMetrics, type Metrics } from './plugins/metrics.ts'
@@ -48,6 +49,7 @@ export type Door = {
   hub: WaitHub<Saga>
   metrics: Metrics
   isStopping: () => boolean
+  basePath: string
 }
 
 /** A worker in this process. What is started here may be its own at once, and what it ends need not be asked for. */
@@ -62,13 +64,18 @@ export async function buildApp(options: {
   log: FastifyBaseLogger
   limits?: Partial<Limits>
   hands?: Hands
+  /** The folder of the built dashboard; none is served if absent. */
+  dashboard?: string | undefined
+  /** Where all this is seen from outside, such as "/tools/backstitch": behind a proxy that leaves it in front of each path, or takes it away. */
+  basePath?: string | undefined
 }): Promise<App> {
-  const { store, log, hands } = options
+  const { store, log, hands, dashboard, basePath = '' } = options
   const limits = { ...DEFAULT_LIMITS, ...options.limits }
   const app: App = fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     genReqId: ({ headers }) => requestIdOf(headers['x-request-id']),
+    rewriteUrl: ({ url = '/' }) => withoutBase(url, basePath),
     // A definition's or a saga's name is shorter; what is longer need not be looked for.
     routerOptions: { maxParamLength: 200 },
     requestTimeout: 30_000,
@@ -105,15 +112,18 @@ export async function buildApp(options: {
     slot: (queue) => hands?.slot(queue),
     maxWaitingStarts: limits.maxWaitingStarts,
   })
-  const door: Door = { store, starting, schemas, hub, metrics, isStopping }
+  const door: Door = { store, starting, schemas, hub, metrics, isStopping, basePath }
 
-  answerProblems(app)
+  answerProblems(
+    app,
+    dashboard === undefined ? undefined : await servePage(app, { folder: dashboard, basePath }),
+  )
   logRequests(app)
   const methods = refuseOtherMethods(app)
   secureHeaders(app)
   refuseOverload(app, limits, { waiters: () => hub.waiting, onRefused: metrics.refused })
   speakJson(app)
-  await describeApi(app)
+  await describeApi(app, basePath)
 
   definitionRoutes(app, door)
   sagaRoutes(app, door)
@@ -126,6 +136,13 @@ export async function buildApp(options: {
   probeRoutes(app, door)
   methods.settle()
   return app
+}
+
+function withoutBase(url: string, basePath: string): string {
+  if (basePath === '' || !url.startsWith(basePath)) return url
+  const rest = url.slice(basePath.length)
+  if (rest === '' || rest.startsWith('?')) return `/${rest}`
+  return rest.startsWith('/') ? rest : url
 }
 
 function waitingStarts(store: () => ApiStore): number {

@@ -23,6 +23,14 @@ const Environment = z.object({
     .regex(/^[1-9]\d{0,6}$/, 'is not a number of requests; write one from 1 to 9999999')
     .transform(Number)
     .default(DEFAULT_LIMITS.maxRequests),
+  /** Where this is seen from outside, behind a proxy: "/tools/backstitch". */
+  BASE_PATH: z
+    .string()
+    .regex(
+      /^(\/[\w.~-]+)+$/,
+      'is not a path; write one such as /tools/backstitch, without a slash at its end',
+    )
+    .default(''),
   LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
       error: 'is not a log level; write one of trace, debug, info, warn, error, fatal, silent',

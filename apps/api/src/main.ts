@@ -5,6 +5,7 @@ import { readConfig } from './config.ts'
 import { connect } from './connection.ts'
 import { errorForLog } from './error-for-log.ts'
 import { createLogSink } from './log-sink.ts'
+import { dashboardIfBuilt } from './plugins/dashboard.ts'
 
 /** The process: configuration, a port, and an orderly end. */
 
@@ -46,6 +47,8 @@ const app = await buildApp({
   store: connection.store,
   log,
   limits: { maxRequests: config.MAX_REQUESTS },
+  dashboard: dashboardIfBuilt(log),
+  basePath: config.BASE_PATH,
 })
 
 let stopping = false

@@ -25,6 +25,11 @@ const Environment = z.object({
   API_PORT: z.coerce.number().int().min(0).max(65_535).optional(),
   /** Requests that such an API answers at once; more are told to come again. */
   MAX_REQUESTS: z.coerce.number().int().min(1).max(9_999_999).default(5_000),
+  /** Where such an API is seen from outside, behind a proxy: "/tools/backstitch". */
+  BASE_PATH: z
+    .string()
+    .regex(/^(\/[\w.~-]+)+$/, 'must be a path such as /tools/backstitch, without a slash at its end')
+    .default(''),
   LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 })
 export type Config = z.infer<typeof Environment>

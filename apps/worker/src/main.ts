@@ -102,9 +102,10 @@ if (config.HEALTH_PORT !== undefined) {
   log.info({ address: server.address() }, 'health port open')
 }
 if (config.API_PORT !== undefined && !stopping) {
-  const { DATABASE_URL: databaseUrl, HOST: host, API_PORT: port, MAX_REQUESTS: maxRequests } = config
+  const { DATABASE_URL: databaseUrl, HOST: host, API_PORT: port } = config
+  const { MAX_REQUESTS: maxRequests, BASE_PATH: basePath } = config
   try {
-    api = await serveApi({ databaseUrl, worker, host, port, maxRequests, log })
+    api = await serveApi({ databaseUrl, worker, host, port, maxRequests, basePath, log })
   } catch (error) {
     log.fatal({ err: error }, `the API cannot be served at ${host}:${port}`)
     status = 1

@@ -1,4 +1,5 @@
 import { buildApp } from '@backstitch/api/app'
+import { dashboardIfBuilt } from '@backstitch/api/dashboard'
 import type { Worker } from '@backstitch/engine'
 import { openApiStore } from '@backstitch/store'
 import type { Logger } from 'pino'
@@ -13,14 +14,22 @@ export async function serveApi(options: {
   host: string
   port: number
   maxRequests: number
+  basePath: string
   log: Logger
 }): Promise<{ url: string; close(): Promise<void> }> {
-  const { databaseUrl, worker, host, port, maxRequests, log } = options
+  const { databaseUrl, worker, host, port, maxRequests, basePath, log } = options
   const store = await openApiStore({
     databaseUrl,
     onConnectionError: (error) => log.warn({ err: error }, 'a connection to the database was lost'),
   })
-  const app = await buildApp({ store: () => store, log, hands: worker, limits: { maxRequests } })
+  const app = await buildApp({
+    store: () => store,
+    log,
+    hands: worker,
+    limits: { maxRequests },
+    dashboard: dashboardIfBuilt(log),
+    basePath,
+  })
   const listenTextResolver = (address: string) => `the API listens at ${address}`
   const url = await app.listen({ host, port, listenTextResolver }).catch(async (error: unknown) => {
     await store.close()

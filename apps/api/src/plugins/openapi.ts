@@ -58,12 +58,13 @@ const zodToJsonConfig = {
   },
 }
 
-export async function describeApi(app: App): Promise<void> {
+export async function describeApi(app: App, basePath: string): Promise<void> {
   const transform = createJsonSchemaTransform({ zodToJsonConfig })
   const transformObject = createJsonSchemaTransformObject({ zodToJsonConfig })
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
+      ...(basePath !== '' && { servers: [{ url: basePath }] }),
       info: {
         title: 'Backstitch',
         version: manifest.version,

@@ -4,6 +4,7 @@ import { ERRORS, type ErrorCode, Problem, type ProblemDetails, sanitizeText } fr
 import { isOutage } from '@backstitch/store'
 import type { ConnectionError, FastifyReply, FastifyRequest } from 'fastify'
 import type { App } from '../app.ts'
+import type { Page } from './dashboard.ts'
 import { requestIdOf } from './requests.ts'
 import { SECURITY_HEADERS } from './security.ts'
 
@@ -15,7 +16,8 @@ const MAX_PLACES = 100
 /** One line a second says that the database is away; a thousand would say no more. */
 const OUTAGE_LINE_MS = 1_000
 
-export function answerProblems(app: App): void {
+/** `page`: whoever looks for a page where there is nothing of the API's is given it. */
+export function answerProblems(app: App, page: Page = () => false): void {
   let outageLineAt = Number.NEGATIVE_INFINITY
 
   app.setErrorHandler((error, request, reply) => {
@@ -33,6 +35,7 @@ export function answerProblems(app: App): void {
   })
 
   app.setNotFoundHandler((request, reply) => {
+    if (page(request, reply)) return reply
     const detail = `there is nothing at ${request.method} ${pathOf(request)}; /docs lists what there is`
     return sendProblem(new Problem('NOT_FOUND', detail), request, reply)
   })

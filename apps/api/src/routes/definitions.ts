@@ -28,7 +28,7 @@ const AnyDefinition = shownAs(
   Definition,
 )
 
-export function definitionRoutes(app: App, { store, schemas }: Door): void {
+export function definitionRoutes(app: App, { store, schemas, basePath }: Door): void {
   const BODY_PROBLEMS = [
     'MALFORMED_JSON',
     'BODY_TOO_LARGE',
@@ -52,7 +52,7 @@ export function definitionRoutes(app: App, { store, schemas }: Door): void {
     async ({ body }, reply) => {
       const { warnings } = checked(body)
       const { created, name, version, hash } = await store().definitions.register(body)
-      reply.header('location', `/v1/definitions/${name}/versions/${version}`)
+      reply.header('location', `${basePath}/v1/definitions/${name}/versions/${version}`)
       return reply.code(created ? 201 : 200).send({ name, version, hash, warnings })
     },
   )

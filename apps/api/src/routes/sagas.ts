@@ -56,7 +56,7 @@ const STARTED = { status: 'running', version: 1 } as const
 
 const SagaPlace = z.tuple([z.iso.datetime(), z.string().refine(isSagaId)])
 
-export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
+export function sagaRoutes(app: App, { store, starting, hub, basePath }: Door): void {
   app.post(
     '/v1/sagas',
     {
@@ -89,7 +89,7 @@ export function sagaRoutes(app: App, { store, starting, hub }: Door): void {
       const started = await starting.start({ sent, asked: body, caller: callerOf(headers) })
       if (started.is === 'repeated') reply.header('idempotent-replay', 'true')
       const known = started.is === 'started' ? started.saga : await read(started.sagaId)
-      reply.header('location', `/v1/sagas/${known.sagaId}`)
+      reply.header('location', `${basePath}/v1/sagas/${known.sagaId}`)
       if (query.waitMs === 0) return reply.code(202).header('etag', etagOf(known)).send(known)
       const saga = await afterAWhile(known, query.waitMs, reply)
       return reply

@@ -41,7 +41,7 @@ const BODY_PROBLEMS = [
 ] as const
 
 /** Sagas to be started by the calendar (S38). The workers fire them; here they are written down, and run at once if asked to. */
-export function scheduleRoutes(app: App, { store, starting }: Door): void {
+export function scheduleRoutes(app: App, { store, starting, basePath }: Door): void {
   app.put(
     '/v1/schedules/:name',
     {
@@ -81,7 +81,7 @@ export function scheduleRoutes(app: App, { store, starting }: Door): void {
         const detail = `has passed: it is ${put.now}; give a time to come`
         throw new Problem('INVALID_REQUEST', `/at: ${detail}`, { errors: [{ pointer: '/at', detail }] })
       }
-      if (put.is === 'created') reply.code(201).header('location', `/v1/schedules/${name}`)
+      if (put.is === 'created') reply.code(201).header('location', `${basePath}/v1/schedules/${name}`)
       return answer(reply, put.schedule)
     },
   )
@@ -211,7 +211,7 @@ export function scheduleRoutes(app: App, { store, starting }: Door): void {
       })
       if (ran.is !== 'started') throw gone(ran, name, ifVersion)
       const { sagaId, instant } = ran
-      return reply.code(202).header('location', `/v1/sagas/${sagaId}`).send({ sagaId, instant })
+      return reply.code(202).header('location', `${basePath}/v1/sagas/${sagaId}`).send({ sagaId, instant })
     },
   )
 }

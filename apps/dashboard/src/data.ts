@@ -1,0 +1,75 @@
+import type {
+  DefinitionSummary,
+  DefinitionVersion,
+  HistoryItem,
+  Page,
+  Saga,
+  SagaSummary,
+  ScheduleSummary,
+  Service,
+  Stats,
+  Worker,
+} from '@backstitch/core'
+import { queryOptions } from '@tanstack/react-query'
+import { get, withQuery } from './api.ts'
+
+/** What the pages ask for. */
+
+export const fetchStats = ({ signal }: { signal: AbortSignal }) => get<Stats>('v1/stats', signal)
+export const fetchWorkers = ({ signal }: { signal: AbortSignal }) => everyPage<Worker>('v1/workers', signal)
+export const fetchServices = ({ signal }: { signal: AbortSignal }) =>
+  everyPage<Service>('v1/services', signal)
+export const fetchDefinitions = ({ signal }: { signal: AbortSignal }) =>
+  everyPage<DefinitionSummary>('v1/definitions', signal)
+
+export const fetchSchedules = ({ signal }: { signal: AbortSignal }) =>
+  everyPage<ScheduleSummary>('v1/schedules', signal)
+
+export const sagaQuery = (sagaId: string) =>
+  queryOptions({
+    queryKey: ['saga', sagaId],
+    queryFn: ({ signal }) => get<Saga>(`v1/sagas/${encodeURIComponent(sagaId)}`, signal),
+    // While it moves somebody watches it move.
+    refetchInterval: ({ state }) => (state.data?.endedAt === undefined ? 1_000 : false),
+  })
+
+/** Fetched again when the saga has moved on: `version` is the number of its last entry. */
+export const historyQuery = (sagaId: string, version: number) =>
+  queryOptions({
+    queryKey: ['history', sagaId, version],
+    queryFn: ({ signal }) => everyPage<HistoryItem>(`v1/sagas/${encodeURIComponent(sagaId)}/history`, signal),
+    placeholderData: (before) => before,
+    refetchInterval: false,
+    staleTime: Number.POSITIVE_INFINITY,
+  })
+
+export const definitionQuery = (name: string, version: number) =>
+  queryOptions({
+    queryKey: ['definition', name, version],
+    queryFn: ({ signal }) =>
+      get<DefinitionVersion>(`v1/definitions/${encodeURIComponent(name)}/versions/${version}`, signal),
+    refetchInterval: false,
+    staleTime: Number.POSITIVE_INFINITY,
+  })
+
+export function fetchSagas(
+  filter: Readonly<Record<string, string>>,
+  page: { cursor?: string | undefined; limit: number },
+  signal?: AbortSignal,
+): Promise<Page<SagaSummary>> {
+  return get(withQuery('v1/sagas', { ...filter, ...page }), signal)
+}
+
+const MOST_PAGES = 100
+
+async function everyPage<T>(path: string, signal: AbortSignal): Promise<T[]> {
+  const items: T[] = []
+  let cursor: string | undefined
+  for (let n = 0; n < MOST_PAGES; n++) {
+    const page = await get<Page<T>>(withQuery(path, { limit: 200, cursor }), signal)
+    items.push(...page.items)
+    cursor = page.nextCursor
+    if (cursor === undefined) break
+  }
+  return items
+}

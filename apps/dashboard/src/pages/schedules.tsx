@@ -1,0 +1,119 @@
+import type { ScheduleSummary } from '@backstitch/core'
+import { useQuery, useQueryClient } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
+import { useState } from 'react'
+import { ask } from '../api.ts'
+import { fetchSchedules } from '../data.ts'
+import { Button } from '../ui/button.tsx'
+import { Paused } from '../ui/status.tsx'
+import { Ago } from '../ui/time.tsx'
+import { Command, Empty, Loading, Title, Wrong } from '../ui/told.tsx'
+
+export function SchedulesPage() {
+  const { data, error, isPending } = useQuery({ queryKey: ['schedules'], queryFn: fetchSchedules })
+  return (
+    <>
+      <Title>Schedules</Title>
+      {isPending && <Loading />}
+      {error !== null && <Wrong error={error} />}
+      {data?.length === 0 && (
+        <Empty title="Nothing is scheduled">
+          A schedule starts a saga at a time, or again and again:
+          <Command>{`curl -X PUT ${new URL('v1/schedules/nightly', document.baseURI).href} \\
+  -H 'content-type: application/json' \\
+  -d '{"definition":"order","cron":"0 3 * * *","timeZone":"Europe/Berlin"}'`}</Command>
+        </Empty>
+      )}
+      {data !== undefined && data.length > 0 && (
+        <div className="sheet overflow-x-auto">
+          <table className="data">
+            <thead>
+              <tr>
+                <th>Name</th>
+                <th>Starts</th>
+                <th>When</th>
+                <th>Next</th>
+                <th>Last</th>
+                <th />
+              </tr>
+            </thead>
+            <tbody>
+              {data.map((schedule) => (
+                <Row key={schedule.name} schedule={schedule} />
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </>
+  )
+}
+
+function Row({ schedule }: { schedule: ScheduleSummary }) {
+  const queries = useQueryClient()
+  const [error, setError] = useState<unknown>()
+  const { name, definition, cron, timeZone, at, paused, nextRunAt, lastRun, version } = schedule
+  const act = async (what: string, ifMatch?: number) => {
+    setError(undefined)
+    try {
+      await ask('POST', `v1/schedules/${encodeURIComponent(name)}/${what}`, {
+        body: { reason: 'from the dashboard' },
+        ifMatch,
+      })
+    } catch (problem) {
+      setError(problem)
+    }
+    await queries.invalidateQueries({ queryKey: ['schedules'] })
+  }
+  return (
+    <tr>
+      <td className="font-medium">
+        {name} {paused && <Paused />}
+        {error !== undefined && <Wrong error={error} />}
+      </td>
+      <td>
+        <Link to="/definitions/$name" params={{ name: definition }} className="text-link">
+          {definition}
+        </Link>
+      </td>
+      <td>
+        {cron === undefined ? (
+          <Ago at={at} />
+        ) : (
+          <>
+            <code className="font-mono text-[12px]">{cron}</code>{' '}
+            <span className="text-faint">{timeZone}</span>
+          </>
+        )}
+      </td>
+      <td>
+        <Ago at={nextRunAt} />
+      </td>
+      <td>
+        {lastRun === undefined ? (
+          <span className="text-faint">–</span>
+        ) : lastRun.sagaId !== undefined ? (
+          <Link to="/sagas/$sagaId" params={{ sagaId: lastRun.sagaId }} className="text-link">
+            {lastRun.outcome}
+          </Link>
+        ) : (
+          <span
+            className={lastRun.outcome === 'failed' ? 'text-stuck' : 'text-soft'}
+            title={lastRun.error?.detail}
+          >
+            {lastRun.outcome} {lastRun.error?.code ?? lastRun.why}
+          </span>
+        )}{' '}
+        {lastRun !== undefined && <Ago at={lastRun.at} className="text-faint" />}
+      </td>
+      <td className="text-right whitespace-nowrap">
+        <Button kind="quiet" onClick={() => void act(paused ? 'resume' : 'pause', version)}>
+          {paused ? 'Resume' : 'Pause'}
+        </Button>
+        <Button kind="quiet" onClick={() => void act('run-now')}>
+          Run now
+        </Button>
+      </td>
+    </tr>
+  )
+}

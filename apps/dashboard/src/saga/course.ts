@@ -1,0 +1,251 @@
+import type { DefinitionVersion, Direction, HistoryItem, Saga } from '@backstitch/core'
+
+/** What can be read out of a definition, a saga and its history, for people to look at. Nothing here decides anything. */
+
+export type Step = {
+  name: string
+  /** Its place in the order; members of a group share one. */
+  place: number
+  group: boolean
+  kind: string
+  compensation: boolean
+  pivot: boolean
+  when: string | undefined
+  does: string | undefined
+}
+
+type Document = DefinitionVersion['document']
+
+export function stepsOf(document: Document | undefined): Step[] {
+  const steps = document?.steps
+  if (!Array.isArray(steps)) return []
+  return steps.flatMap((entry: unknown, place) => {
+    if (!isObject(entry)) return []
+    const members: unknown[] = Array.isArray(entry.parallel) ? entry.parallel : [entry]
+    return members.filter(isObject).map((step) => {
+      const action = isObject(step.action) ? step.action : {}
+      return {
+        name: textOf(step.name),
+        place,
+        group: members.length > 1,
+        kind: textOf(action.type),
+        compensation: isObject(step.compensation) || action.type === 'saga',
+        pivot: step.pivot === true,
+        when: typeof step.when === 'string' ? step.when : undefined,
+        does: whatItDoes(action),
+      }
+    })
+  })
+}
+
+function whatItDoes(action: Record<string, unknown>): string | undefined {
+  switch (action.type) {
+    case 'http':
+      return `${textOf(action.method) || 'POST'} ${textOf(action.url) || `${textOf(action.service)} ${textOf(action.path)}`}`
+    case 'signal':
+      return `waits for the signal ${textOf(action.signal)}`
+    case 'delay':
+      return `waits ${textOf(action.delayMs)} ms`
+    case 'saga':
+      return `starts a saga of ${textOf(action.definition)}`
+    default:
+      return undefined
+  }
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : ''
+}
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** How a step stands in one direction. */
+export type Standing =
+  | 'done'
+  | 'running'
+  | 'scheduled'
+  | 'waiting'
+  | 'failed'
+  | 'stuck'
+  | 'skipped'
+  | 'uncertain'
+  | 'owed'
+  | 'byHand'
+  | 'ahead'
+  | 'none'
+
+export function standingOf(
+  saga: Saga,
+  step: Step,
+  direction: Direction,
+  history: readonly HistoryItem[],
+): Standing {
+  const under = saga.next.attempts?.find((one) => one.step === step.name && one.direction === direction)
+  const isStuck =
+    saga.status === 'stuck' && saga.stuck?.step === step.name && saga.stuck.direction === direction
+  if (isStuck) return 'stuck'
+  if (under !== undefined) {
+    if (under.waiting !== undefined) return 'waiting'
+    return under.dueAt !== undefined && saga.next.worker === undefined ? 'scheduled' : 'running'
+  }
+  if (direction === 'compensation') {
+    if (saga.compensatedSteps.includes(step.name)) {
+      const byHand = history.some((entry) => entry.kind === 'markedCompensated' && entry.step === step.name)
+      return byHand ? 'byHand' : 'done'
+    }
+    if (saga.skippedCompensations?.includes(step.name) === true) return 'skipped'
+    if (!step.compensation) return 'none'
+    const turned = saga.status !== 'running' && saga.status !== 'completed' && !isPastPivot(saga)
+    return turned && saga.completedSteps.includes(step.name) ? 'owed' : 'ahead'
+  }
+  if (saga.completedSteps.includes(step.name)) return 'done'
+  if (saga.skippedSteps.includes(step.name)) return 'skipped'
+  if (saga.uncertainSteps.includes(step.name)) return 'uncertain'
+  return saga.failedStep === step.name ? 'failed' : 'ahead'
+}
+
+export function isPastPivot(saga: Saga): boolean {
+  return saga.pivot === 'completed'
+}
+
+/** What is still to be undone, in the order in which it will be (S8). */
+export function owedOf(saga: Saga, steps: readonly Step[]): string[] {
+  if (saga.status === 'running' || saga.status === 'completed' || isPastPivot(saga)) return []
+  const undoable = new Set(steps.filter(({ compensation }) => compensation).map(({ name }) => name))
+  const done = new Set([...saga.compensatedSteps, ...(saga.skippedCompensations ?? [])])
+  return saga.completedSteps.filter((name) => undoable.has(name) && !done.has(name)).toReversed()
+}
+
+/** One attempt on the axis of time: from when it was scheduled, through its wait, to its end. */
+export type Bar = {
+  key: string
+  step: string
+  direction: Direction
+  attempt: number
+  scheduledAt: number
+  startedAt: number
+  endedAt: number | undefined
+  outcome: 'succeeded' | 'failed' | 'rejected' | 'uncertain' | 'running' | 'waiting' | 'scheduled' | 'dropped'
+  error?: { code: string; message: string }
+  result?: unknown
+  probes?: unknown
+  seq?: number
+  worker?: string | null
+  waitsFor?: string
+}
+
+type Scheduled = {
+  attempt: number
+  direction: Direction
+  since: number
+  dueAt: number | undefined
+  waitsFor: string | undefined
+}
+
+/** Every attempt, in the order in which they ended, and then those that have not. Times are what the history says. */
+export function barsOf(history: readonly HistoryItem[], saga: Saga): Bar[] {
+  const bars: Bar[] = []
+  let scheduled = new Map<string, Scheduled>()
+  let direction: Direction = 'action'
+  for (const entry of history) {
+    if (entry.kind === 'unreadable') continue
+    const at = Date.parse(entry.at)
+    const end = endOf(entry)
+    if (end !== undefined) {
+      const before = scheduled.get(end.step)
+      const since = before?.since ?? at
+      const tookMs = 'tookMs' in entry && typeof entry.tookMs === 'number' ? entry.tookMs : undefined
+      const startedAt = tookMs === undefined ? Math.max(since, before?.dueAt ?? since) : at - tookMs
+      bars.push({
+        ...end,
+        key: `${entry.seq}`,
+        direction: end.direction ?? before?.direction ?? direction,
+        scheduledAt: since,
+        startedAt: Math.min(at, Math.max(since, startedAt)),
+        endedAt: at,
+        seq: entry.seq,
+        worker: entry.worker,
+      })
+      scheduled.delete(end.step)
+    }
+    const { to } = entry
+    if (to.status === 'compensating') direction = 'compensation'
+    else if (to.status === 'running') direction = 'action'
+    if (to.attempts === undefined) continue
+    const next = new Map<string, Scheduled>()
+    for (const [step, attempt] of Object.entries(to.attempts)) {
+      const before = scheduled.get(step)
+      const due =
+        to.dueAt === undefined || !Object.hasOwn(to.dueAt, step)
+          ? undefined
+          : Date.parse(to.dueAt[step] ?? '')
+      const waiting =
+        to.waiting === undefined || !Object.hasOwn(to.waiting, step) ? undefined : to.waiting[step]
+      const isSame = before !== undefined && before.attempt === attempt && before.direction === direction
+      next.set(step, {
+        attempt,
+        direction,
+        since: isSame ? before.since : at,
+        dueAt: isSame && due === undefined ? before.dueAt : due,
+        waitsFor:
+          waiting === undefined
+            ? undefined
+            : waiting.for === 'signal'
+              ? `signal ${waiting.signal}`
+              : waiting.for,
+      })
+    }
+    scheduled = next
+  }
+  for (const under of saga.next.attempts ?? []) {
+    const before = scheduled.get(under.step)
+    const since = before?.since ?? Date.parse(saga.updatedAt)
+    const dueAt = under.dueAt === undefined ? undefined : Date.parse(under.dueAt)
+    const isWaiting = under.waiting !== undefined
+    const isLater = !isWaiting && dueAt !== undefined && saga.next.worker === undefined
+    bars.push({
+      key: `now ${under.step}`,
+      step: under.step,
+      direction: under.direction,
+      attempt: under.attempt,
+      scheduledAt: since,
+      startedAt: isWaiting ? since : (dueAt ?? since),
+      endedAt: undefined,
+      outcome: isWaiting ? 'waiting' : isLater ? 'scheduled' : 'running',
+      ...(before?.waitsFor !== undefined && { waitsFor: before.waitsFor }),
+    })
+  }
+  return bars
+}
+
+type End = Pick<Bar, 'step' | 'attempt' | 'outcome'> &
+  Partial<Pick<Bar, 'error' | 'result' | 'probes'>> & { direction: Direction | undefined }
+
+function endOf(entry: Exclude<HistoryItem, { kind: 'unreadable' }>): End | undefined {
+  switch (entry.kind) {
+    case 'attemptSucceeded':
+      return {
+        step: entry.step,
+        direction: entry.direction,
+        attempt: entry.attempt,
+        outcome: 'succeeded',
+        result: entry.result,
+        ...(entry.probes !== undefined && { probes: entry.probes }),
+      }
+    case 'signalReceived':
+      return { step: entry.step, direction: 'action', attempt: 1, outcome: 'succeeded', result: entry.result }
+    case 'attemptFailed':
+      return {
+        step: entry.step,
+        direction: entry.direction,
+        attempt: entry.attempt,
+        outcome: entry.outcome,
+        error: entry.error,
+        ...(entry.probes !== undefined && { probes: entry.probes }),
+      }
+    default:
+      return undefined
+  }
+}
