@@ -2,17 +2,17 @@ import type { Saga } from '@backstitch/core'
 import { Tabs } from '@base-ui/react/tabs'
 import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
-import { useMemo } from 'react'
+import { useMemo, useState } from 'react'
 import { useParam } from '../address.ts'
 import { ApiProblem } from '../api.ts'
-import { definitionQuery, historyQuery, sagaQuery } from '../data.ts'
+import { attemptsQuery, definitionQuery, historyQuery, sagaQuery } from '../data.ts'
+import { Attempts } from '../saga/attempts.tsx'
 import { Context } from '../saga/context.tsx'
-import { barsOf, stepsOf } from '../saga/course.ts'
+import { stepsOf } from '../saga/course.ts'
 import { FixIt } from '../saga/fix.tsx'
 import { Graph } from '../saga/graph.tsx'
 import { Headline } from '../saga/headline.tsx'
 import { History } from '../saga/history.tsx'
-import { Waterfall } from '../saga/waterfall.tsx'
 import { Copy, Json } from '../ui/json.tsx'
 import { Paused } from '../ui/status.tsx'
 import { Ago } from '../ui/time.tsx'
@@ -35,7 +35,7 @@ export function SagaPage() {
   return (
     <>
       {saga.isError && <Wrong error={saga.error} />}
-      <One saga={saga.data} />
+      <One key={sagaId} saga={saga.data} />
     </>
   )
 }
@@ -45,7 +45,9 @@ function One({ saga }: { saga: Saga & { paused?: unknown } }) {
   const definition = useQuery(definitionQuery(saga.definition.name, saga.definition.version))
   const steps = useMemo(() => stepsOf(definition.data?.document), [definition.data])
   const entries = useMemo(() => history.data ?? [], [history.data])
-  const bars = useMemo(() => barsOf(entries, saga), [entries, saga])
+  const attempts = useQuery(attemptsQuery(saga.sagaId, saga.version, saga.next.worker))
+  const [tab, setTab] = useState('time')
+  const [chosen, setChosen] = useState<string>()
 
   return (
     <div className="space-y-4">
@@ -102,10 +104,22 @@ function One({ saga }: { saga: Saga & { paused?: unknown } }) {
       <Headline saga={saga} steps={steps} />
       <FixIt saga={saga} />
       <section className="sheet overflow-hidden" aria-label="Steps">
-        <Graph steps={steps} saga={saga} history={entries} />
+        <Graph
+          steps={steps}
+          saga={saga}
+          history={entries}
+          onChoose={(step) => {
+            setChosen(step)
+            setTab('time')
+          }}
+        />
       </section>
       <Children saga={saga} />
-      <Tabs.Root defaultValue="time" className="sheet overflow-hidden">
+      <Tabs.Root
+        value={tab}
+        onValueChange={(value) => setTab(String(value))}
+        className="sheet overflow-hidden"
+      >
         <Tabs.List className="flex flex-wrap gap-1 border-line border-b px-2 pt-1.5" aria-label="Views">
           {[
             ['time', 'Attempts'],
@@ -124,7 +138,17 @@ function One({ saga }: { saga: Saga & { paused?: unknown } }) {
         </Tabs.List>
         {history.isError && <Wrong error={history.error} />}
         <Tabs.Panel value="time">
-          <Waterfall bars={bars} />
+          {attempts.isError && <Wrong error={attempts.error} />}
+          {attempts.data === undefined ? (
+            attempts.isPending && <Loading />
+          ) : (
+            <Attempts
+              saga={saga}
+              attempts={attempts.data}
+              step={chosen}
+              onClear={() => setChosen(undefined)}
+            />
+          )}
         </Tabs.Panel>
         <Tabs.Panel value="context">
           <Context saga={saga} history={entries} />
