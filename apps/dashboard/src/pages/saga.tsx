@@ -1,14 +1,14 @@
-import type { Saga } from '@backstitch/core'
+import type { Direction, Saga } from '@backstitch/core'
 import { Tabs } from '@base-ui/react/tabs'
 import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
-import { useMemo, useState } from 'react'
+import { useCallback, useMemo, useState } from 'react'
 import { useParam } from '../address.ts'
 import { ApiProblem } from '../api.ts'
 import { attemptsQuery, definitionQuery, historyQuery, sagaQuery } from '../data.ts'
 import { Attempts } from '../saga/attempts.tsx'
 import { Context } from '../saga/context.tsx'
-import { stepsOf } from '../saga/course.ts'
+import { type Step, standingOf, stepsOf } from '../saga/course.ts'
 import { FixIt } from '../saga/fix.tsx'
 import { Graph } from '../saga/graph.tsx'
 import { Headline } from '../saga/headline.tsx'
@@ -48,6 +48,14 @@ function One({ saga }: { saga: Saga & { paused?: unknown } }) {
   const attempts = useQuery(attemptsQuery(saga.sagaId, saga.version, saga.next.worker))
   const [tab, setTab] = useState('time')
   const [chosen, setChosen] = useState<string>()
+  const standings = useCallback(
+    (step: Step, direction: Direction) => standingOf(saga, step, direction, entries),
+    [saga, entries],
+  )
+  const choose = useCallback((step: string) => {
+    setChosen(step)
+    setTab('time')
+  }, [])
 
   return (
     <div className="space-y-4">
@@ -105,13 +113,12 @@ function One({ saga }: { saga: Saga & { paused?: unknown } }) {
       <FixIt saga={saga} />
       <section className="sheet overflow-hidden" aria-label="Steps">
         <Graph
+          key={steps.length}
           steps={steps}
-          saga={saga}
-          history={entries}
-          onChoose={(step) => {
-            setChosen(step)
-            setTab('time')
-          }}
+          standings={standings}
+          looksAt={saga.stuck?.step ?? saga.next.attempts?.[0]?.step ?? saga.failedStep}
+          children={saga.children}
+          onChoose={choose}
         />
       </section>
       <Children saga={saga} />

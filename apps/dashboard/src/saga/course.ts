@@ -1,4 +1,5 @@
 import type { DefinitionVersion, Direction, HistoryItem, Saga } from '@backstitch/core'
+import { span } from '../ui/time.tsx'
 
 /** What can be read out of a definition, a saga and its history, for people to look at. Nothing here decides anything. */
 
@@ -45,7 +46,7 @@ function whatItDoes(action: Record<string, unknown>): string | undefined {
     case 'signal':
       return `waits for the signal ${textOf(action.signal)}`
     case 'delay':
-      return `waits ${textOf(action.delayMs)} ms`
+      return `waits ${typeof action.delayMs === 'number' ? span(action.delayMs) : ''}`
     case 'saga':
       return `starts a saga of ${textOf(action.definition)}`
     default:
