@@ -12,7 +12,7 @@ export type Client = {
   begin(together: number): void
   /** No more starts; resolves when every caller has been answered. */
   end(): Promise<void>
-  /** One look at what is stuck, and an act on each of it. `gently`: only tries again. Answers how many there were. */
+  /** One look at what is stuck, and an act on each of it. `gently`: only tries again, and resumes. Answers how many there were. */
   operate(how?: 'gently'): Promise<number>
   get<T>(path: string): Promise<T>
   /** Labels begun so far. */
@@ -27,7 +27,12 @@ export const isLeftAlone = (saga: Saga) => labelOf(saga) % 7 === 0 && saga.paren
 
 type Answer = { status: number; body: Body }
 /** What is looked at, of whatever is answered. */
-type Body = { sagaId?: string; code?: string; sagaStatus?: string; items?: { sagaId: string }[] }
+type Body = {
+  sagaId?: string
+  code?: string
+  sagaStatus?: string
+  items?: { sagaId: string; paused?: boolean }[]
+}
 
 export function createClient(options: {
   seed: number
@@ -128,6 +133,34 @@ export function createClient(options: {
     note({ what: 'signal', askedAt, answeredAt: now(), sagaId })
   }
 
+  async function verb(sagaId: string, path: 'pause' | 'resume' | 'run-now'): Promise<Answer | undefined> {
+    const askedAt = now()
+    const answer = await post(`/v1/sagas/${sagaId}/${path}`, { reason: 'because' })
+    const said = answer === undefined ? 'unknown' : answer.status < 300 ? 'accepted' : 'refused'
+    note({ what: 'verb', askedAt, answeredAt: now(), verb: path, sagaId, answer: said })
+    return answer
+  }
+
+  /** What is refused since the pause has not been read yet is made up for by those who look after all in the end. */
+  async function holdBack(sagaId: string, { afterMs, forMs }: NonNullable<Script['pause']>): Promise<void> {
+    await sleep(afterMs)
+    await verb(sagaId, 'pause')
+    await sleep(forMs)
+    await verb(sagaId, 'resume')
+  }
+
+  async function resumeAll(): Promise<number> {
+    const answer = await ask('/v1/sagas?status=running,compensating,stuck&limit=200')
+    const paused = (answer?.body.items ?? []).filter((one) => one.paused === true)
+    for (const { sagaId } of paused) await verb(sagaId, 'resume')
+    return paused.length
+  }
+
+  async function hurry(sagaId: string, afterMs: number): Promise<void> {
+    await sleep(afterMs)
+    await verb(sagaId, 'run-now')
+  }
+
   async function look(sagaId: string): Promise<Saga | undefined> {
     const askedAt = now()
     const answer = await ask(`/v1/sagas/${sagaId}`)
@@ -146,11 +179,13 @@ export function createClient(options: {
     if (sagaId === undefined) return
     const signals = script.signalsAfterMs.map((afterMs) => signal(sagaId, afterMs))
     const twisted = script.twisted ? start(script, true) : undefined
+    const held = script.pause === undefined ? undefined : holdBack(sagaId, script.pause)
+    const hurried = script.hurryAfterMs === undefined ? undefined : hurry(sagaId, script.hurryAfterMs)
     if (script.cancelAfterMs !== undefined) {
       await sleep(script.cancelAfterMs)
       await cancel(sagaId)
     }
-    await Promise.all([twisted, ...signals])
+    await Promise.all([twisted, held, hurried, ...signals])
     // Nobody waits for ever: the last word is in the history.
     for (let looks = 0; looks < 40 && !over; looks++) {
       const saga = await look(sagaId)
@@ -219,7 +254,7 @@ export function createClient(options: {
 
     async operate(how) {
       const answer = await ask('/v1/sagas?status=stuck&limit=200')
-      let acted = 0
+      let acted = how === 'gently' ? await resumeAll() : 0
       for (const { sagaId } of answer?.body.items ?? []) {
         const saga = await look(sagaId)
         if (saga?.status !== 'stuck' || isLeftAlone(saga)) continue

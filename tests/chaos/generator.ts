@@ -30,6 +30,10 @@ export type Script = {
   deadlineMs: number | undefined
   /** After this long it is cancelled. */
   cancelAfterMs: number | undefined
+  /** After this long it is held back, for so long. */
+  pause: { afterMs: number; forMs: number } | undefined
+  /** After this long what is scheduled for later is brought forward. */
+  hurryAfterMs: number | undefined
   /** After these its signal is sent, where it waits for one: once for each. */
   signalsAfterMs: number[]
 }
@@ -128,6 +132,8 @@ export type Habits = {
   repeats: number
   twists: number
   deadlines: number
+  pauses: number
+  hurries: number
 }
 export const HABITS: Habits = {
   cancels: 0.15,
@@ -135,13 +141,15 @@ export const HABITS: Habits = {
   repeats: 0.15,
   twists: 0.05,
   deadlines: 0.08,
+  pauses: 0.08,
+  hurries: 0.1,
 }
 
 export function scriptOf(
   seed: number,
   label: number,
   definitions: readonly Definition[],
-  { cancels, cancelsWithinMs, repeats, twists, deadlines }: Habits,
+  { cancels, cancelsWithinMs, repeats, twists, deadlines, pauses, hurries }: Habits,
 ): Script {
   const chance = chanceOf(seed, 'start', label)
   const definition = chance.pick(definitions)
@@ -155,6 +163,8 @@ export function scriptOf(
     deadlineMs: chance.happens(deadlines) ? 200 + chance.int(1_500) : undefined,
     signalsAfterMs: signalsOf(definition).map(() => chance.int(1_000)),
     cancelAfterMs: chance.happens(cancels) ? chance.int(cancelsWithinMs) : undefined,
+    pause: chance.happens(pauses) ? { afterMs: chance.int(700), forMs: chance.int(1_500) } : undefined,
+    hurryAfterMs: chance.happens(hurries) ? chance.int(1_000) : undefined,
   }
 }
 

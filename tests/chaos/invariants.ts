@@ -482,7 +482,9 @@ function whenOf({ compensateWhen }: Step, definition: Definition | undefined): s
 function mayReadAgain({ history }: Told): boolean {
   const others = history.some(
     (entry) =>
-      /^(signal|retried|skipped|markedCompensated|verbRefused|lateResult)/.test(entry.kind) ||
+      /^(signal|retried|skipped|markedCompensated|verbRefused|lateResult|paused|resumed|broughtForward)/.test(
+        entry.kind,
+      ) ||
       (entry.kind === 'attemptSucceeded' && entry.by === 'callback') ||
       (entry.kind === 'attemptFailed' && entry.by === 'callback'),
   )

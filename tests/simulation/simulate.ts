@@ -174,11 +174,24 @@ export async function simulate(seed: number): Promise<Run> {
     if (posted.is === 'posted') world.accepted.add(sagaId)
   }
 
+  const by = { actor: 'a', reason: 'r' } as const
+
+  /** Somebody holds a saga back, or hurries it; in the calm nothing stays held back. */
+  function manage(sagaId: string, paused: boolean): void {
+    const ask = (verb: 'pause' | 'resume' | 'runNow') =>
+      virtual.after(between(0, 900), () => void database.post(sagaId, { kind: 'verb', verb, ...by }))
+    if (paused && (!isStorm() || chance(0.4))) ask('resume')
+    if (isStorm() && chance(0.15)) ask('pause')
+    if (chance(0.2)) ask('runNow')
+  }
+
   /** Somebody looks after those that are stuck, more often in the calm. */
   function operate(): void {
-    for (const { sagaId, status, version } of database.rows.values()) {
+    for (const { sagaId, status, version, paused, isEnded } of database.rows.values()) {
+      if (!isEnded) manage(sagaId, paused)
       if (status !== 'stuck' || !(isStorm() ? chance(0.3) : true)) continue
-      const letter = { kind: 'verb', verb: 'retry', actor: 'a', reason: 'r', decidedOn: version } as const
+      const edited = chance(0.3) && { input: 'edited', force: chance(0.8) }
+      const letter = { kind: 'verb', verb: 'retry', ...by, decidedOn: version, ...edited } as const
       if (chance(0.5)) database.post(sagaId, LATE_CALLBACK)
       virtual.after(between(0, 30), () => void database.post(sagaId, letter, { status: 'stuck' }))
     }

@@ -102,11 +102,11 @@ export function createWorld(virtual: Virtual) {
     const places = [after.owner, after.dueAt, after.isEnded || undefined].filter(
       (one) => one !== undefined,
     ).length
-    say(places === 1 || (places === 0 && after.status === 'stuck'), 'is neither due nor held, or both (S15)')
+    const mayRest = after.status === 'stuck' || after.paused
+    say(places === 1 || (places === 0 && mayRest), 'is neither due nor held, or both (S15)')
     say(after.isEnded === isTerminal(after.status), 'has ended without an end')
     say(after.mailSeen <= after.mailSeq, 'has seen mail that has not come')
-    if (after.status === 'stuck' && places === 0)
-      say(after.mailSeen === after.mailSeq, 'rests over unread mail (M1)')
+    if (places === 0) say(after.mailSeen === after.mailSeq, 'rests over unread mail (M1)')
     if (isMoving && after.isEnded) say(false, 'moves after its end')
 
     const history = database?.history(sagaId) ?? []
@@ -144,6 +144,11 @@ export function createWorld(virtual: Virtual) {
     )
     const [was, is]: [SagaState, SagaState] = [JSON.parse(before.state), JSON.parse(after.state)]
     states.set(sagaId, is)
+    say((is.paused !== undefined) === after.paused, 'is paused in its row or in its state alone')
+    if (was.paused !== undefined && is.paused !== undefined) {
+      say(is.pivot === was.pivot || is.pivot !== 'dispatched', 'came to its pivot while it was paused (S30a)')
+      say(!isTerminal(is.status), 'is paused and has ended')
+    }
     say(startsWith(is.completedSteps, was.completedSteps), 'forgot a completed step (S1)')
     say(startsWith(is.compensatedSteps, was.compensatedSteps), 'forgot a compensated step (S10)')
     say(new Set(is.compensatedSteps).size === is.compensatedSteps.length, 'compensated a step twice (S10)')
@@ -220,7 +225,9 @@ export function createWorld(virtual: Virtual) {
     const { sagaId, step, direction, attempt, idempotencyKey } = call
     const say = (holds: boolean, what: string) =>
       mustHold(holds, `saga ${sagaId}, ${direction} of ${step}, attempt ${attempt} on ${host.name}: ${what}`)
-    const which = `${sagaId} ${step} ${direction}`
+    // An edited input has a key of its own (S30a).
+    const generation = Number(idempotencyKey.split(':').at(-1))
+    const which = `${sagaId} ${step} ${direction} ${generation}`
     say(
       (keys.get(which) ?? idempotencyKey) === idempotencyKey && (keys.get(idempotencyKey) ?? which) === which,
       'has another key than before (S2)',
@@ -246,6 +253,10 @@ export function createWorld(virtual: Virtual) {
           state?.attempts[step] === attempt && isForward === (direction === 'action'),
           'was begun before it was committed that it would be (S1)',
         )
+        say(state?.paused === undefined, 'was begun while the saga was paused (S30a)')
+        const edits = state?.inputOverrides?.[step]?.[direction]
+        say((edits?.generation ?? 1) === generation, 'has the key of another input (S30a)')
+        say((call.input === 'edited') === (edits !== undefined), 'has another input than its key (S30a)')
       }
       for (const other of working.get(sagaId) ?? []) {
         if (other.isOver || !other.host.isUp || other.call.signal.aborted) continue

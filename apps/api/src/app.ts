@@ -27,6 +27,7 @@ import { probeRoutes } from './routes/probes.ts'
 import { sagaRoutes } from './routes/sagas.ts'
 import { scheduleRoutes } from './routes/schedules.ts'
 import { signalRoutes } from './routes/signals.ts'
+import { verbPlanRoutes } from './routes/verb-plan.ts'
 import { verbRoutes } from './routes/verbs.ts'
 import { createStarting, type Starting } from './starting.ts'
 import { stopInOrder } from './stopping.ts'
@@ -132,6 +133,7 @@ export async function buildApp(options: {
   callbackRoutes(app, door)
   scheduleRoutes(app, door)
   verbRoutes(app, door)
+  verbPlanRoutes(app, door)
   installationRoutes(app, door)
   probeRoutes(app, door)
   methods.settle()

@@ -6,7 +6,10 @@ import { type Direction, entryOf, isTerminal, type SagaState, type Waiting, with
 
 /** What a saga has under way, and what it waits for: read out of its state. */
 
-/** What a saga waits for, as a value: what the worker does, and what the API says will happen next. */
+/**
+ * What a saga waits for, as a value: what the worker does, and what the API says will happen next. A paused one waits for
+ * whoever resumes it, whatever it has scheduled (S30a).
+ */
 export type Next = { act: 'nothing' } | { act: 'waitForOperator' } | { act: 'attempt'; attempts: Scheduled[] }
 
 /** `waiting`: no worker carries it out; it ends at `dueAt`, or before that by what it waits for. */
@@ -14,7 +17,7 @@ export type Scheduled = AttemptId & { dueAt: string | undefined; waiting: Waitin
 
 export function next(state: SagaState): Next {
   if (isTerminal(state.status)) return { act: 'nothing' }
-  if (state.status === 'stuck') return { act: 'waitForOperator' }
+  if (state.status === 'stuck' || state.paused !== undefined) return { act: 'waitForOperator' }
   const direction = directionOf(state)
   return {
     act: 'attempt',
@@ -78,7 +81,7 @@ export function overdue(state: SagaState, now: number): Event | undefined {
 
 /** A letter whose signal came before its step, and whose step now waits for it (M2). */
 export function keptSignal(state: SagaState): { signal: string; letter: number } | undefined {
-  if (state.status !== 'running') return undefined
+  if (state.status !== 'running' || state.paused !== undefined) return undefined
   for (const waiting of Object.values(state.waiting ?? {})) {
     if (waiting.for !== 'signal') continue
     const [letter] = entryOf(state.signals, waiting.signal) ?? []
@@ -107,13 +110,17 @@ export function isPastDeadline(state: SagaState, now: number): boolean {
   return deadlineActs(state) && Date.parse(state.deadlineAt) <= now
 }
 
-/** A deadline stops what goes forward; it stops no compensation, and nothing once the pivot is under way (S7). */
+/**
+ * A deadline stops what goes forward; it stops no compensation, and nothing once the pivot is under way (S7). Of a paused saga
+ * it acts when that is resumed (S30a).
+ */
 export function deadlineActs(state: SagaState): state is SagaState & { deadlineAt: string } {
   return (
     state.deadlineAt !== undefined &&
     state.status === 'running' &&
     state.cause === undefined &&
-    state.pivot === undefined
+    state.pivot === undefined &&
+    state.paused === undefined
   )
 }
 

@@ -114,6 +114,7 @@ export const SagaSummary = z
     failureReason: z.string().optional(),
     failedStep: z.string().optional(),
     stuck: Stuck.optional(),
+    paused: z.boolean(),
     ...RowFacts,
   })
   .meta({ id: 'SagaSummary' })
@@ -147,6 +148,27 @@ export const OperatorVerb = z
   })
   .meta({ id: 'OperatorVerb' })
 export type OperatorVerb = z.infer<typeof OperatorVerb>
+
+export const RetrySaga = z
+  .strictObject({
+    ...OperatorVerb.shape,
+    input: JsonValue.optional().meta({
+      description:
+        "takes the place of the step's own input, under a new idempotency key: the body of an HTTP step, what a handler gets as `input`, the input of a saga",
+    }),
+    force: z.boolean().optional().meta({
+      description:
+        'edit the input of a step that may have happened, or of a compensation: under its new key it may be done twice',
+    }),
+  })
+  .refine(({ input, force }) => input !== undefined || force === undefined, {
+    path: ['force'],
+    message: 'goes with an input',
+  })
+  .meta({ id: 'RetrySaga' })
+export type RetrySaga = z.infer<typeof RetrySaga>
+
+export const OperatorReason = z.strictObject({ reason }).meta({ id: 'OperatorReason' })
 
 export const Abandon = z.strictObject({ reason }).meta({ id: 'Abandon' })
 

@@ -50,10 +50,11 @@ export function goOn(state: SagaState, ended: string, given: Given, latest?: Lat
 
 /**
  * What follows when the agenda has become `left`: what is running is let end first; what gave up goes to a person; and
- * when a group is done, the next one comes.
+ * when a group is done, the next one comes. Where a person is to act first, or to resume the saga, nothing follows till then:
+ * a pivot that nobody dispatches must not stand in the state as dispatched.
  */
 export function settle(before: SagaState, left: Agenda, given: Given, latest?: Latest): Change {
-  if (before.status === 'stuck' || isRunning(left, given)) return left
+  if (before.status === 'stuck' || before.paused !== undefined || isRunning(left, given)) return left
   const state = change(before, left)
   const [gaveUp] = Object.entries(state.gaveUp ?? {})
   if (gaveUp !== undefined) {
@@ -295,7 +296,7 @@ function running(state: SagaState): Change {
   return state.status === 'running' ? {} : { status: 'running' }
 }
 
-function isChildAction(definition: ResolvedDefinition, step: string): boolean {
+export function isChildAction(definition: ResolvedDefinition, step: string): boolean {
   const action = stepOf(definition, step)?.action
   return action !== undefined && isChild(action)
 }

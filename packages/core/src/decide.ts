@@ -10,10 +10,10 @@ import {
   overdue,
 } from './agenda.ts'
 import { stepOf } from './compensation.ts'
-import { again, crashLooped, cutShort, type Given, giveUp, goOn, onward, settle, turn } from './course.ts'
+import { crashLooped, cutShort, type Given, giveUp, goOn, onward, settle, turn } from './course.ts'
 import { type Act, isAct, isWait, type ResolvedDefinition } from './definition.ts'
 import type { AttemptId, ChildReport, Event } from './event.ts'
-import { type Change, change, type Entry, note } from './history.ts'
+import { type Change, change, type Entry, type Fact, note } from './history.ts'
 import { byteLength, sanitizeText } from './json.ts'
 import {
   INLINE_BYTES,
@@ -25,6 +25,7 @@ import {
 } from './limits.ts'
 import { retryDelayMs } from './retry.ts'
 import { entryOf, isMoving, isTerminal, type SagaState } from './state.ts'
+import { byOperator, pastDeadline, resumed } from './verbs.ts'
 
 /**
  * The rules. `decide` says what one event makes of a saga; it does nothing, knows no clock and draws no random number.
@@ -34,7 +35,7 @@ import { entryOf, isMoving, isTerminal, type SagaState } from './state.ts'
  *  2. what is compensated is the reverse of what completed, with uncertain steps that ask for it in their place (S8, S9)
  *  3. nothing is compensated twice (S10)
  *  4. attempts are bounded (S5, S11, S19)
- *  5. every moving saga has something under way or scheduled (S15)
+ *  5. every moving saga has something under way or scheduled, or is paused (S15)
  *  6. folding the entries gives the state (S35)
  *  7. once the pivot has completed nothing is undone (S14)
  */
@@ -105,7 +106,8 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
     }
 
     case 'nothingRuns': {
-      if (state.gaveUp === undefined || !isMoving(state.status)) return ignored('nothing has given up')
+      if (state.gaveUp === undefined || !isMoving(state.status) || state.paused !== undefined)
+        return ignored('nothing has given up')
       return record({ kind: 'waitedNoLonger', at }, (mid) => settle(mid, agendaWithout(mid, []), given))
     }
 
@@ -180,10 +182,7 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
 
     case 'deadlinePassed': {
       if (!deadlineActs(state)) return ignored('the deadline has nothing left to stop')
-      const failureReason = `the saga's deadline (${state.deadlineAt}) has passed`
-      return record({ kind: 'deadlinePassed', at }, (mid) =>
-        turn(mid, { cause: 'deadline', failureReason }, given),
-      )
+      return record({ kind: 'deadlinePassed', at }, (mid) => pastDeadline(mid, state.deadlineAt, given))
     }
 
     case 'cancelRequested': {
@@ -193,39 +192,16 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
         // A saga that is stuck going forward turns round now, whether or not it was to turn round before (S25).
         const goesForward =
           mid.status === 'running' ? mid.cause === undefined : mid.stuck?.direction === 'action'
-        return goesForward && mid.pivot === undefined
-          ? turn(mid, { cause: 'cancel', failureReason }, given)
-          : {}
+        if (goesForward && mid.pivot === undefined)
+          return turn(mid, { cause: 'cancel', failureReason }, given)
+        // It had nothing to turn round; what was held back by a pause goes on (S30a).
+        return state.paused === undefined ? {} : resumed(mid, given)
       })
     }
 
     case 'verbRequested': {
-      const { verb, actor, reason } = event
-      const why = refusal(state, event, given.version)
-      const step = state.stuck?.step ?? undefined
-      if (why !== undefined || state.stuck === undefined || step === undefined) {
-        return record(
-          { kind: 'verbRefused', at, verb, actor, reason, why: why ?? 'no step is stuck' },
-          () => ({}),
-        )
-      }
-      const { direction } = state.stuck
-      const status = direction === 'action' ? ('running' as const) : ('compensating' as const)
-      /** What is no longer stuck goes the way it went. */
-      const resume = (mid: SagaState, follow: (moving: SagaState) => Change): Change => ({
-        status,
-        ...follow(change(mid, { status })),
-      })
-      if (verb === 'retry') {
-        return record({ kind: 'retried', at, actor, reason, step }, (mid) =>
-          resume(mid, (moving) => again(moving, step, given)),
-        )
-      }
-      const over = (mid: SagaState) => resume(mid, (moving) => goOn(moving, step, given))
-      if (verb === 'markCompensated') {
-        return record({ kind: 'markedCompensated', at, actor, reason, step }, over)
-      }
-      return record({ kind: 'skipped', at, actor, reason, step, direction }, over)
+      const { fact, follow } = byOperator(state, event, given)
+      return record(fact, follow)
     }
   }
 }
@@ -233,42 +209,6 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
 /** What an event tells of is running no more. */
 function isAbout(event: Event, step: string): boolean {
   return 'step' in event && event.step === step
-}
-
-/** Why a verb is not possible, or undefined. */
-export function refusal(
-  state: Pick<SagaState, 'status' | 'stuck' | 'waiting' | 'completedSteps' | 'compensatedSteps'>,
-  {
-    verb,
-    step,
-    decidedOn,
-  }: {
-    verb: 'retry' | 'skip' | 'markCompensated'
-    step?: string | undefined
-    decidedOn?: number | undefined
-  },
-  version: number,
-): string | undefined {
-  const { stuck } = state
-  if (state.status !== 'stuck' || stuck === undefined)
-    return `the saga is ${state.status}; only a stuck saga takes this verb`
-  if (decidedOn !== undefined && decidedOn !== version) {
-    return `decided on version ${decidedOn}, but the saga has moved on to version ${version}; read it again`
-  }
-  if (stuck.step === null) return 'no step is known to be stuck; the saga can only be abandoned'
-  if (step !== undefined && step !== stuck.step)
-    return `the saga is stuck at step "${stuck.step}", not at "${step}"`
-  if (verb === 'markCompensated' && stuck.direction === 'action') {
-    return `step "${stuck.step}" is stuck going forward; there is no compensation to mark as done`
-  }
-  if (verb === 'retry') return undefined
-  // What workers died of while it was waited for may still be ended by others.
-  if (entryOf(state.waiting, stuck.step) !== undefined)
-    return `step "${stuck.step}" is still waited for; it can only be retried, which waits on`
-  const { completedSteps, compensatedSteps } = state
-  if ((stuck.direction === 'action' ? completedSteps : compensatedSteps).includes(stuck.step))
-    return `step "${stuck.step}" has been done meanwhile; it can only be retried, which goes on from there`
-  return undefined
 }
 
 /** S4, M4: the end of a child is the end of its step. That it needs a person only shows why this saga waits. */
@@ -405,8 +345,6 @@ function reasonOf(
 function ignored(why: string): Decision {
   return { is: 'ignored', why }
 }
-
-type Fact = Entry extends infer E ? (E extends { to: Change } ? Omit<E, 'to'> : never) : never
 
 /** Completes a fact with what follows from it, and the state with both. */
 function recorder(state: SagaState, given: Given) {

@@ -1,4 +1,4 @@
-import type { Probed } from './history.ts'
+import type { Probed, Verb } from './history.ts'
 import type { Json } from './json.ts'
 import type { Direction, Status } from './state.ts'
 
@@ -27,8 +27,6 @@ export type ChildReport = {
   result?: Json | undefined
   resultBytes?: number | undefined
 }
-
-export type Verb = 'retry' | 'skip' | 'markCompensated'
 
 export type Event =
   | ({
@@ -68,7 +66,7 @@ export type Event =
   | { type: 'interrupted' }
   | { type: 'deadlinePassed' }
   | { type: 'cancelRequested'; actor: string; reason: string }
-  /** An operator's verb on a stuck saga. `decidedOn` is the version its author was looking at (S30). */
+  /** An operator's verb. `decidedOn` is the version its author was looking at (S30); `input` and `force` go with a retry. */
   | {
       type: 'verbRequested'
       verb: Verb
@@ -76,4 +74,6 @@ export type Event =
       reason: string
       step?: string | undefined
       decidedOn?: number | undefined
+      input?: Json | undefined
+      force?: boolean | undefined
     }

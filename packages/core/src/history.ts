@@ -4,7 +4,9 @@ import {
   Cause,
   Direction,
   entryOf,
+  InputOverrides,
   isTerminal,
+  overrideOf,
   Parent,
   type SagaState,
   Status,
@@ -35,6 +37,19 @@ const Letter = { signal: z.string(), letter: z.int().min(1) }
 const Act = { actor: z.string(), reason: z.string() }
 const by = z.enum(['callback', 'child']).optional()
 
+/** What a person asks of a saga's holder, beside a cancel (S30). */
+export const Verb = z.enum(['retry', 'skip', 'markCompensated', 'pause', 'resume', 'runNow'])
+export type Verb = z.infer<typeof Verb>
+
+/** What a person has put in the place of the step's input, and the generation of its keys from then on (S30a). */
+const Edited = z.object({
+  direction: Direction,
+  input: JsonValue,
+  inputBytes: z.int(),
+  generation: z.int().min(2),
+  forced: z.literal(true).optional(),
+})
+
 /** What a saga that undoes another one begins with: where that one stood when it had completed (M5). */
 const Undo = z.object({
   of: z.string(),
@@ -44,6 +59,8 @@ const Undo = z.object({
   /** By the name of the step. */
   results: z.record(z.string(), JsonValue),
   resultsBytes: z.int(),
+  /** The generations of its keys, where they were raised. */
+  inputOverrides: InputOverrides.optional(),
 })
 
 /** What a fact changed beside itself. `attempts`, `dueAt` and `waiting` replace the schedule as a whole. */
@@ -163,7 +180,14 @@ const facts = [
   z.object({ kind: z.literal('waitedNoLonger'), at: z.string(), to: Change }),
   z.object({ kind: z.literal('deadlinePassed'), at: z.string(), to: Change }),
   z.object({ kind: z.literal('cancelRequested'), at: z.string(), ...Act, to: Change }),
-  z.object({ kind: z.literal('retried'), at: z.string(), ...Act, step: z.string(), to: Change }),
+  z.object({
+    kind: z.literal('retried'),
+    at: z.string(),
+    ...Act,
+    step: z.string(),
+    edited: Edited.optional(),
+    to: Change,
+  }),
   z.object({
     kind: z.literal('skipped'),
     at: z.string(),
@@ -177,8 +201,18 @@ const facts = [
     kind: z.literal('verbRefused'),
     at: z.string(),
     ...Act,
-    verb: z.enum(['retry', 'skip', 'markCompensated']),
+    verb: Verb,
     why: z.string(),
+    to: Change,
+  }),
+  z.object({ kind: z.literal('paused'), at: z.string(), ...Act, to: Change }),
+  z.object({ kind: z.literal('resumed'), at: z.string(), ...Act, to: Change }),
+  /** What was scheduled for later is due now. */
+  z.object({
+    kind: z.literal('broughtForward'),
+    at: z.string(),
+    ...Act,
+    steps: z.array(z.string()),
     to: Change,
   }),
   /** Written by a statement of its own, which reads no state (S30b). */
@@ -191,6 +225,8 @@ const facts = [
 export const Entry = z.discriminatedUnion('kind', facts)
 export type Entry = z.infer<typeof Entry>
 export type Kind = Entry['kind']
+/** An entry before it is known what follows from it. */
+export type Fact = Entry extends infer E ? (E extends { to: Change } ? Omit<E, 'to'> : never) : never
 export type Started = Extract<Entry, { kind: 'sagaStarted' }>
 
 /** The state a saga starts in: what its first entry says. */
@@ -218,6 +254,7 @@ export function begin(entry: Started): SagaState {
   if (undo !== undefined) {
     state.undoOf = undo.of
     if (undo.children !== undefined) state.children = undo.children
+    if (undo.inputOverrides !== undefined) state.inputOverrides = undo.inputOverrides
   }
   if (entry.parent !== undefined) state.parent = entry.parent
   if (entry.deadlineAt !== undefined) state.deadlineAt = entry.deadlineAt
@@ -276,7 +313,7 @@ export function note(before: SagaState, entry: Entry, seq: number): SagaState {
       delete state.leasesLost
       if (entry.direction === 'compensation') return state
       if (entry.outcome === 'uncertain') addUncertain(state, [entry.step])
-      else if (isWithdrawn(entry.probes)) {
+      else if (isWithdrawn(entry.probes) && overrideOf(state, entry)?.forced !== true) {
         state.uncertainSteps = state.uncertainSteps.filter((name) => name !== entry.step)
       }
       return state
@@ -289,6 +326,14 @@ export function note(before: SagaState, entry: Entry, seq: number): SagaState {
       return state
     case 'cancelRequested':
       state.cancel ??= { actor: entry.actor, reason: entry.reason, at: entry.at }
+      // A cancel resumes (S30a).
+      delete state.paused
+      return state
+    case 'paused':
+      state.paused = { actor: entry.actor, reason: entry.reason, at: entry.at }
+      return state
+    case 'resumed':
+      delete state.paused
       return state
     case 'skipped':
       delete state.leasesLost
@@ -305,6 +350,14 @@ export function note(before: SagaState, entry: Entry, seq: number): SagaState {
       return state
     case 'retried':
       delete state.leasesLost
+      if (entry.edited !== undefined) {
+        const { direction, generation, forced } = entry.edited
+        const override = { generation, seq, ...(forced && { forced }) }
+        const ways = { ...entryOf(state.inputOverrides, entry.step), [direction]: override }
+        state.inputOverrides = { ...state.inputOverrides, [entry.step]: ways }
+      }
+      return state
+    case 'broughtForward':
       return state
     case 'signalDropped':
       dropLetter(state, entry.signal, entry.letter)
@@ -358,6 +411,7 @@ export function change(before: SagaState, to: Change): SagaState {
     delete state.dueAt
     delete state.waiting
     delete state.gaveUp
+    delete state.paused
   }
   return state
 }
@@ -389,7 +443,10 @@ function dropLetter(state: SagaState, signal: string, letter: number): void {
   else delete state.signals
 }
 
-/** One promise covers every attempt before it, since all have one key; what this attempt itself left open is its outcome. */
+/**
+ * One promise covers every attempt before it, since all have one key; what this attempt itself left open is its outcome. It
+ * does not cover those under an older key, which a person vouched for (S30a).
+ */
 function isWithdrawn(probes: readonly Probed[] = []): boolean {
   return probes.some(({ of, answer }) => of === 'action' && answer === 'willNotHappen')
 }

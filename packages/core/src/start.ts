@@ -3,7 +3,7 @@ import type { ResolvedDefinition } from './definition.ts'
 import { begin, type Started } from './history.ts'
 import { byteLength, type Json, sanitizeText } from './json.ts'
 import { INLINE_BYTES, MAX_REASON_BYTES } from './limits.ts'
-import type { Parent, SagaState } from './state.ts'
+import type { InputOverrides, Parent, SagaState } from './state.ts'
 
 /** The first entry of a saga's history. `deadlineMs` counts from `now`; the definition's own holds where none is given. */
 export function startedEntry(start: {
@@ -34,6 +34,14 @@ export function startedEntry(start: {
     ...(parent !== undefined && { parent }),
     to: beginning(definition, start.now),
   }
+}
+
+/** What it takes to name the keys of its actions, without what they were given: nothing of that is done again. */
+function generationsOf(overrides: InputOverrides): InputOverrides {
+  const actions = Object.entries(overrides).flatMap(([step, { action }]) =>
+    action === undefined ? [] : [[step, { action: { generation: action.generation } }] as const],
+  )
+  return Object.fromEntries(actions)
 }
 
 /**
@@ -74,6 +82,7 @@ export function undoEntry(start: {
       ...(child.children !== undefined && { children: child.children }),
       results,
       resultsBytes: Math.max(0, total - inputBytes),
+      ...(child.inputOverrides !== undefined && { inputOverrides: generationsOf(child.inputOverrides) }),
     },
     to: {},
   }

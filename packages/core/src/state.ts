@@ -48,6 +48,23 @@ export const Parent = z.object({
 })
 export type Parent = z.infer<typeof Parent>
 
+const Act = z.object({ actor: z.string(), reason: z.string(), at: z.string() })
+
+/** An input that a person has put in the place of a step's own (S30a). The value stands in history entry `seq`. */
+export const InputOverride = z.object({
+  generation: z.int().min(2),
+  /** Absent in a saga that undoes another one: what that one's action was given is not given again. */
+  seq: z.int().optional(),
+  /** An attempt under an older key may have had its effect; a person vouched for it. */
+  forced: z.literal(true).optional(),
+})
+export type InputOverride = z.infer<typeof InputOverride>
+export const InputOverrides = z.record(
+  z.string(),
+  z.object({ action: InputOverride.optional(), compensation: InputOverride.optional() }),
+)
+export type InputOverrides = z.infer<typeof InputOverrides>
+
 const JsonValue = z.custom<Json>((value) => value !== undefined)
 const Steps = z.array(z.string())
 
@@ -112,7 +129,11 @@ export const SagaState = z.object({
   /** The completed saga that this one undoes (M5). */
   undoOf: z.string().optional(),
   deadlineAt: z.string().optional(),
-  cancel: z.object({ actor: z.string(), reason: z.string(), at: z.string() }).optional(),
+  cancel: Act.optional(),
+  /** Nothing new is dispatched until somebody resumes it (S30a). */
+  paused: Act.optional(),
+  /** Step → direction → what a person has put in the place of its input (S30a). */
+  inputOverrides: InputOverrides.optional(),
   stuck: Stuck.optional(),
   /** Leases lost with their worker since the last commit of progress (S19). */
   leasesLost: z.int().min(1).optional(),
@@ -166,11 +187,49 @@ export function valueIn(
   return entryOf(places, name) === undefined ? undefined : spilled.get(name)
 }
 
+type Way = { step: string; direction: Direction }
+
 /**
- * Of a step, in its idempotency keys and callback tokens: raised when an operator changes its input, since the old key would
+ * Of a step, in its idempotency keys and callback tokens: raised when a person changes its input, since the old key would
  * bring the old answer (S30a).
  */
-export const GENERATION = 1
+export function generationOf(state: Pick<SagaState, 'inputOverrides'>, way: Way): number {
+  return overrideOf(state, way)?.generation ?? 1
+}
+
+export function overrideOf(
+  { inputOverrides }: Pick<SagaState, 'inputOverrides'>,
+  { step, direction }: Way,
+): InputOverride | undefined {
+  return entryOf(inputOverrides, step)?.[direction]
+}
+
+/** What a person has put in the place of the input, with the values that `placesOf` leads to. */
+export function editedInput(
+  state: SagaState,
+  values: ReadonlyMap<string, Json>,
+  way: Way,
+): { input: Json } | undefined {
+  if (overrideOf(state, way)?.seq === undefined) return undefined
+  const input = values.get(placeOf(way))
+  return input === undefined ? undefined : { input }
+}
+
+/** All values that stand in history entries: name → the entry's sequence number. */
+export function placesOf({ spilled = {}, inputOverrides = {} }: SagaState): Record<string, number> {
+  const edited = Object.entries(inputOverrides).flatMap(([step, ways]) =>
+    Direction.options.flatMap((direction) => {
+      const seq = ways[direction]?.seq
+      return seq === undefined ? [] : [[placeOf({ step, direction }), seq] as const]
+    }),
+  )
+  return edited.length === 0 ? spilled : { ...spilled, ...Object.fromEntries(edited) }
+}
+
+/** No step has such a name. */
+export function placeOf({ step, direction }: Way): string {
+  return `${step}:${direction}`
+}
 
 /** A map's own entry. Steps may be named `constructor` or `toString`: what an object inherits is not an entry. */
 export function entryOf<T>(map: Readonly<Record<string, T>> | undefined, key: string): T | undefined {

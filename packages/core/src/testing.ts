@@ -2,7 +2,7 @@ import { dueNow, keptSignal, next, overdue, type Scheduled } from './agenda.ts'
 import { type Decision, decide } from './decide.ts'
 import { Definition, type ResolvedDefinition, resolveDefinition } from './definition.ts'
 import type { AttemptId, Event, Outcome } from './event.ts'
-import { apply, begin, type Entry, type Started } from './history.ts'
+import { apply, begin, type Entry, type Started, type Verb } from './history.ts'
 import { byteLength, type Json, parseJson } from './json.ts'
 import { startedEntry } from './start.ts'
 import type { Direction, SagaState, Waiting } from './state.ts'
@@ -200,8 +200,8 @@ export class Play {
   }
 
   operator(
-    verb: 'retry' | 'skip' | 'markCompensated',
-    more: { step?: string; decidedOn?: number } = {},
+    verb: Verb,
+    more: { step?: string; decidedOn?: number; input?: Json; force?: boolean } = {},
   ): Decision {
     return this.tell({ type: 'verbRequested', verb, actor: 'ada', reason: 'looked into it', ...more })
   }

@@ -6,6 +6,7 @@ import {
   type Decision,
   type Entry,
   type Event,
+  editedInput,
   entryOf,
   isChild,
   isTerminal,
@@ -93,10 +94,12 @@ async function startForward(
     version: state.definition.version,
     ...id,
   }
-  const rendered = template === undefined ? undefined : render(template, { input, context, saga })
+  const edited = editedInput(state, holder.spilled, id)
+  const rendered =
+    template === undefined || edited !== undefined ? undefined : render(template, { input, context, saga })
   if (rendered?.ok === false)
     return refused(id, 'EXPRESSION_FAILED', `at ${rendered.pointer}: ${rendered.detail}`)
-  const childInput = rendered?.ok === true ? rendered.value : input
+  const childInput = edited === undefined ? (rendered?.ok === true ? rendered.value : input) : edited.input
   const inputBytes = byteLength(JSON.stringify(childInput))
   if (inputBytes > MAX_VALUE_BYTES) {
     const detail = `its input would have ${inputBytes} bytes as JSON; the most is ${MAX_VALUE_BYTES}`

@@ -13,6 +13,8 @@ import {
   keptSignal,
   next,
   overdue,
+  placeOf,
+  placesOf,
   type SagaState,
   stepOf,
   wakeAt,
@@ -185,7 +187,7 @@ export function createRunner(parts: RunnerParts): Runner {
       endedFirst: [],
       cancelWaits: false,
       state,
-      spilled: await patiently(() => parts.history.values(lease.sagaId, state.spilled ?? {})),
+      spilled: await patiently(() => parts.history.values(lease.sagaId, placesOf(state))),
       underWay: new Map(),
       news: [],
       wake: undefined,
@@ -207,8 +209,9 @@ export function createRunner(parts: RunnerParts): Runner {
       const putOff = dispatch(saga)
       if (saga.underWay.size === 0) {
         // Whoever is to be told need not wait for what is put off.
-        const { gaveUp, status } = saga.state
-        if (gaveUp === undefined || !isMoving(status) || draining) return letGo(saga, putOff)
+        const { gaveUp, status, paused } = saga.state
+        if (gaveUp === undefined || !isMoving(status) || paused !== undefined || draining)
+          return letGo(saga, putOff)
         await transition(saga, { type: 'nothingRuns' })
         continue
       }
@@ -566,6 +569,8 @@ export function createRunner(parts: RunnerParts): Runner {
     counters.transition(entry.kind)
     if ((entry.kind === 'attemptSucceeded' || entry.kind === 'signalReceived') && entry.spilled === true)
       saga.spilled.set(entry.step, entry.result)
+    if (entry.kind === 'retried' && entry.edited !== undefined)
+      saga.spilled.set(placeOf({ ...entry.edited, step: entry.step }), entry.edited.input)
     if (entry.kind === 'attemptSucceeded' || entry.kind === 'attemptFailed') {
       saga.progressed = true
       saga.onProgress?.()

@@ -22,7 +22,15 @@ export type { CallbackError, CallbackOptions, CallbacksClient } from './client/c
 export { type Client, createClient } from './client/client.ts'
 export type { Definable, DefinitionsClient, ListOptions } from './client/definitions.ts'
 export type { Listing } from './client/listing.ts'
-export type { BatchStart, OperatorOptions, SagasClient, StartOptions, VerbOptions } from './client/sagas.ts'
+export type {
+  BatchStart,
+  LiveOptions,
+  OperatorOptions,
+  RetryVerbOptions,
+  SagasClient,
+  StartOptions,
+  VerbOptions,
+} from './client/sagas.ts'
 export type { ChangeOptions, ScheduleDetails, SchedulesClient } from './client/schedules.ts'
 export type { CallOptions, ClientOptions, Fetch } from './client/transport.ts'
 export { BackstitchError } from './errors.ts'

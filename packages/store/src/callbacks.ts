@@ -1,5 +1,5 @@
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
-import { canonicalJson, type Direction, GENERATION } from '@backstitch/core'
+import { canonicalJson, type Direction, generationOf, InputOverrides } from '@backstitch/core'
 import { sql } from 'kysely'
 import { z } from 'zod'
 import type { Database } from './database.ts'
@@ -61,6 +61,7 @@ export function createCallbacks(database: Database): Callbacks {
         'status',
         sql<unknown>`state->'attempts'`.as('attempts'),
         sql`state->'stuck'->>'direction'`.as('stuck'),
+        sql<unknown>`state->'inputOverrides'`.as('overrides'),
       ])
       .where('bucket', '=', bucketOf(sagaId))
       .where('saga_id', '=', sagaId)
@@ -71,8 +72,10 @@ export function createCallbacks(database: Database): Callbacks {
     const back = row.status === 'compensating' || (row.status === 'stuck' && row.stuck === 'compensation')
     const direction = back ? 'compensation' : 'action'
     const tokenOf = await tokens()
+    const inputOverrides = InputOverrides.safeParse(row.overrides).data
     for (const [step, attempt] of Object.entries(attempts.data)) {
-      if (isSame(tokenOf(sagaId, step, direction, GENERATION), token))
+      const generation = generationOf({ inputOverrides }, { step, direction })
+      if (isSame(tokenOf(sagaId, step, direction, generation), token))
         return { step, direction, attempt } as const
     }
     return undefined

@@ -162,6 +162,7 @@ const COLUMNS = [
   to.int4('leases_lost', ({ state }) => state.leasesLost ?? 0),
   to.text('failed_step', ({ state }) => state.failedStep),
   to.bool('past_pivot', ({ state }) => state.pivot !== undefined),
+  to.bool('paused', ({ state }) => state.paused !== undefined),
   to.bool('gated', isGated),
   ...ENTRY,
 ]
@@ -183,6 +184,7 @@ WITH u AS (
     mail_seen = i.mail_seen,
     failed_step = i.failed_step,
     past_pivot = i.past_pivot,
+    paused = i.paused,
     updated_at = i.at,
     ended_at = CASE WHEN i.ends THEN i.at END
   FROM ${rows}
@@ -283,7 +285,7 @@ UPDATE sagas s SET
   owner = NULL,
   epoch = s.epoch + 1,
   mail_seen = greatest(s.mail_seen, i.mail_seen),
-  due_at = CASE WHEN s.status = 'stuck' AND s.mail_seq <= greatest(s.mail_seen, i.mail_seen) THEN NULL
+  due_at = CASE WHEN (s.status = 'stuck' OR s.paused) AND s.mail_seq <= greatest(s.mail_seen, i.mail_seen) THEN NULL
                 WHEN s.mail_seq > greatest(s.mail_seen, i.mail_seen, i.mail_known) THEN now()
                 ELSE now() + i.delay_ms * interval '1 millisecond' END
 FROM ${manyRows(RELEASED)}

@@ -241,6 +241,26 @@ describe.each([
     expect(await worker.claims.claim(['order'], 10)).toMatchObject([{ mailSeq: 3, mailSeen: 1 }])
   })
 
+  test('a paused saga rests when it is given up, unless there is mail for it (S30a)', async () => {
+    const { theatre, definition, sagaId, worker, claim } = await claimed()
+    const by = { actor: 'a', reason: 'r' }
+    const paused: Event = { type: 'verbRequested', verb: 'pause', ...by }
+    await commit(worker, definition, claim, paused, { after: { is: 'keep' } })
+    await worker.commits.release(claim.lease, 0)
+    expect(await theatre.row(sagaId)).toMatchObject({ status: 'running', isHeld: false, isDue: false })
+
+    await worker.mailbox.post(sagaId, { kind: 'verb', verb: 'resume', ...by })
+    const [again] = await worker.claims.claim(['order'], 10)
+    if (again === undefined) throw new Error('nothing was claimed')
+    await theatre.kill(worker)
+    const other = await theatre.worker()
+    expect(await other.session.sweep(10)).toBe(1)
+    expect(await theatre.row(sagaId)).toMatchObject({ isHeld: false, isDue: true })
+    const [last] = await other.claims.claim(['order'], 10)
+    await other.commits.release(last?.lease ?? again.lease, 0, { seen: 1, known: 1 })
+    expect(await theatre.row(sagaId)).toMatchObject({ isHeld: false, isDue: false })
+  })
+
   test('a saga nothing can be decided about goes to a person', async () => {
     const { theatre, sagaId, worker, claim } = await claimed()
     await worker.mailbox.post(sagaId, cancel)

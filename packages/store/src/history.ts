@@ -11,7 +11,7 @@ export type History = {
   /** The same for those who only look: an entry that cannot be read says so in its place (S29). */
   show(sagaId: string, page: Page): Promise<HistoryItem[]>
   /**
-   * Values that stand in history entries instead of in the state (S33): by name, given the entry each stands in. Throws
+   * Values that stand in history entries instead of in the state (S33, S30a): by name, given the entry each stands in. Throws
    * `HistoryDamaged` if one is not there.
    */
   values(sagaId: string, spilled: Readonly<Record<string, number>>): Promise<Map<string, Json>>
@@ -60,6 +60,7 @@ export function createHistory(database: Database): History {
           }
           if (entry?.kind === 'attemptSucceeded' || entry?.kind === 'signalReceived')
             return [name, entry.result]
+          if (entry?.kind === 'retried' && entry.edited !== undefined) return [name, entry.edited.input]
           throw new HistoryDamaged(`history entry ${seq} should hold the value of "${name}" and does not`)
         }),
       )

@@ -1,4 +1,4 @@
-import { Direction, type Json, Status } from '@backstitch/core'
+import { Direction, type Json, Status, Verb } from '@backstitch/core'
 import { sql } from 'kysely'
 import { z } from 'zod'
 import type { Database } from './database.ts'
@@ -12,11 +12,14 @@ export const Letter = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('cancel'), actor: z.string(), reason: z.string() }),
   z.object({
     kind: z.literal('verb'),
-    verb: z.enum(['retry', 'skip', 'markCompensated']),
+    verb: Verb,
     actor: z.string(),
     reason: z.string(),
     step: z.string().optional(),
     decidedOn: z.int().optional(),
+    /** What is to take the place of the step's input (S30a). */
+    input: z.custom<Json>((value) => value !== undefined).optional(),
+    force: z.boolean().optional(),
   }),
   z.object({
     kind: z.literal('signal'),
@@ -151,10 +154,10 @@ export function createMailbox(database: Database): Mailbox {
       const { rows } = await sql<{ version: number; queue: string }>`
         WITH u AS (
           UPDATE sagas s SET
-            version = s.version + 1, epoch = s.epoch + 1, status = 'abandoned', owner = NULL, due_at = NULL,
+            version = s.version + 1, epoch = s.epoch + 1, status = 'abandoned', owner = NULL, due_at = NULL, paused = false,
             mail_seen = s.mail_seq,
             updated_at = date_trunc('milliseconds', now()), ended_at = date_trunc('milliseconds', now()),
-            state = CASE WHEN jsonb_typeof(s.state) = 'object' THEN (s.state - ARRAY['dueAt', 'waiting', 'stuck', 'gaveUp', 'leasesLost']) || jsonb_build_object(
+            state = CASE WHEN jsonb_typeof(s.state) = 'object' THEN (s.state - ARRAY['dueAt', 'waiting', 'stuck', 'gaveUp', 'leasesLost', 'paused']) || jsonb_build_object(
               'status', 'abandoned', 'attempts', '{}'::jsonb,
               'updatedAt', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) ELSE s.state END
           WHERE s.bucket = ${bucketOf(sagaId)} AND s.saga_id = ${sagaId} AND s.ended_at IS NULL

@@ -48,6 +48,7 @@ export type MemoryRow = {
   mailSeq: number
   mailSeen: number
   pastPivot: boolean
+  paused: boolean
   parentSagaId: string | undefined
   startKey: string | undefined
   requestHash: string
@@ -144,6 +145,7 @@ export function createMemoryDatabase(options: {
       mailSeq: 0,
       mailSeen: 0,
       pastPivot: state.pivot !== undefined,
+      paused: false,
       isEnded: false,
       ...rest,
     }
@@ -314,6 +316,7 @@ export function createMemoryDatabase(options: {
           leasesLost: state.leasesLost ?? 0,
           mailSeen,
           pastPivot: state.pivot !== undefined,
+          paused: state.paused !== undefined,
           isEnded,
         })
         for (const { to, letter } of family?.letters ?? [])
@@ -343,7 +346,7 @@ export function createMemoryDatabase(options: {
       const row = leased(lease)
       if (row === undefined || row.dueAt !== undefined || row.isEnded) return
       const mailSeen = Math.max(row.mailSeen, mail.seen)
-      const rests = row.status === 'stuck' && row.mailSeq <= mailSeen
+      const rests = (row.status === 'stuck' || row.paused) && row.mailSeq <= mailSeen
       const isNews = row.mailSeq > Math.max(mailSeen, mail.known)
       const dueAt = rests ? undefined : now() + (isNews ? 0 : Math.round(delayMs))
       change(row, { owner: undefined, epoch: row.epoch + 1, mailSeen, dueAt })
@@ -437,7 +440,7 @@ export function createMemoryDatabase(options: {
         .filter(({ owner }) => owner !== undefined && !isAlive(owner))
         .slice(0, limit)
       for (const row of lost) {
-        const dueAt = row.status === 'stuck' && !hasMail(row) ? undefined : now()
+        const dueAt = (row.status === 'stuck' || row.paused) && !hasMail(row) ? undefined : now()
         const { epoch, leasesLost } = row
         change(row, { owner: undefined, epoch: epoch + 1, leasesLost: leasesLost + 1, dueAt })
       }
@@ -603,6 +606,7 @@ export function openMemoryStore(
               return [name, name === 'input' ? entry.input : (entry.undo?.results[name] ?? null)]
             if (entry?.kind === 'attemptSucceeded' || entry?.kind === 'signalReceived')
               return [name, entry.result]
+            if (entry?.kind === 'retried' && entry.edited !== undefined) return [name, entry.edited.input]
             throw new HistoryDamaged(`history entry ${seq} should hold the value of "${name}" and does not`)
           }),
         )

@@ -426,6 +426,7 @@ function summarise(row: Identity): SagaSummary {
     ...(failureReason !== undefined && { failureReason }),
     ...(failedStep !== undefined && { failedStep }),
     ...(stuck !== undefined && { stuck }),
+    paused: state.paused !== undefined,
     ...factsOf(row),
   }
 }

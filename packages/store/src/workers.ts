@@ -269,7 +269,7 @@ WITH lost AS (
   LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 UPDATE sagas s SET owner = NULL, epoch = s.epoch + 1, leases_lost = s.leases_lost + 1,
-  due_at = CASE WHEN s.status = 'stuck' AND s.mail_seq = s.mail_seen THEN NULL ELSE now() END
+  due_at = CASE WHEN (s.status = 'stuck' OR s.paused) AND s.mail_seq = s.mail_seen THEN NULL ELSE now() END
 FROM lost
 WHERE s.bucket = lost.bucket AND s.saga_id = lost.saga_id AND s.owner IS NOT NULL
 RETURNING s.saga_id`

@@ -69,6 +69,7 @@ describe('the list', () => {
         compensatedSteps: [],
         uncertainSteps: [],
         stuck: expect.objectContaining({ step: 'two', direction: 'compensation' }),
+        paused: false,
         version: 2,
         sagaKey: 'k',
         tags: { a: 'b' },

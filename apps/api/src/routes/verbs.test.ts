@@ -31,7 +31,7 @@ function act(sagaId: string, verb: string, more: { body?: object; headers?: Reco
 }
 
 const STUCK_VERBS = ['retry', 'skip', 'mark-compensated'] as const
-const ALL = ['cancel', ...STUCK_VERBS, 'abandon'] as const
+const ALL = ['cancel', ...STUCK_VERBS, 'pause', 'abandon'] as const
 
 describe('a cancel (S25)', () => {
   test('of a saga on its way is accepted, and a letter waits for its worker', async () => {
@@ -175,6 +175,182 @@ describe('abandoning (S30)', () => {
     expect(await act(sagaId, 'abandon')).toMatchObject({
       status: 409,
       body: { code: 'ALREADY_ENDED', sagaStatus: 'abandoned' },
+    })
+  })
+})
+
+describe('a retry with an edited input (S30a)', () => {
+  const edit = (sagaId: string, more: object) => act(sagaId, 'retry', { body: more })
+
+  test('leaves a letter with it, forced where the definition and the state ask for it', async () => {
+    const sagaId = await start(definition)
+    await stage.stick(sagaId)
+    expect(await edit(sagaId, { input: { a: 1 } })).toMatchObject({
+      status: 409,
+      body: { code: 'VERB_NOT_POSSIBLE', detail: expect.stringContaining('may be had twice; force it') },
+    })
+    expect((await edit(sagaId, { input: null, force: true })).status).toBe(202)
+    expect(await lettersTo(sagaId)).toMatchObject([{ verb: 'retry', input: null, force: true, decidedOn: 2 }])
+  })
+
+  test('needs no force for an action that has definitely not happened, and does for one that may have', async () => {
+    const sagaId = await start(definition)
+    await stage.stick(sagaId, 'action')
+    await query(
+      `UPDATE sagas SET state = jsonb_set(state, '{uncertainSteps}', '["two"]') WHERE saga_id = $1`,
+      [sagaId],
+    )
+    expect((await edit(sagaId, { input: 1 })).body.detail).toContain('"two" is uncertain')
+    await query(`UPDATE sagas SET state = jsonb_set(state, '{uncertainSteps}', '[]') WHERE saga_id = $1`, [
+      sagaId,
+    ])
+    expect((await edit(sagaId, { input: 1 })).status).toBe(202)
+  })
+
+  test('is refused where there is no input, and where it is too large', async () => {
+    const waits = await define('waits', {
+      steps: [
+        { name: 'one', action: { type: 'delay', delayMs: 1 } },
+        { name: 'two', action: { type: 'signal', signal: 'go' }, timeoutMs: 1 },
+      ],
+    })
+    const sagaId = await start(waits)
+    await stage.stick(sagaId, 'action')
+    expect((await edit(sagaId, { input: 1 })).body.detail).toBe('step "two" waits, and takes no input')
+    expect(await edit(sagaId, { input: 'x'.repeat(1024 * 1024) })).toMatchObject({
+      status: 413,
+      body: { code: 'INPUT_TOO_LARGE' },
+    })
+    expect(await edit(sagaId, { force: true })).toMatchObject({
+      status: 422,
+      body: { errors: [{ pointer: '/force' }] },
+    })
+    expect(await lettersTo(sagaId)).toEqual([])
+  })
+})
+
+describe('a verb for a saga on its way (S30)', () => {
+  async function pause(sagaId: string): Promise<void> {
+    await query(
+      `UPDATE sagas SET paused = true, due_at = NULL,
+         state = state || '{"paused": {"actor": "bob", "reason": "r", "at": "2026-01-02T03:04:05.678Z"}}' WHERE saga_id = $1`,
+      [sagaId],
+    )
+  }
+
+  test.each([
+    ['pause', 'pause'],
+    ['run-now', 'runNow'],
+  ])('%s leaves a letter that is bound to no version', async (path, verb) => {
+    const sagaId = await start(definition)
+    expect(await act(sagaId, path, { headers: { 'x-actor': 'ops' } })).toMatchObject({
+      status: 202,
+      body: { status: 'running', version: 1 },
+    })
+    expect(await lettersTo(sagaId)).toEqual([{ kind: 'verb', verb, actor: 'ops', reason: 'because' }])
+  })
+
+  test('says why it is not possible: paused already, not paused, stuck', async () => {
+    const sagaId = await start(definition)
+    expect((await act(sagaId, 'resume')).body.detail).toBe('the saga is not paused')
+    await pause(sagaId)
+    expect(await act(sagaId, 'pause')).toMatchObject({
+      status: 409,
+      body: { code: 'VERB_NOT_POSSIBLE', detail: 'the saga is paused already, by bob' },
+    })
+    expect((await act(sagaId, 'run-now')).body.detail).toBe('the saga is paused; resume it first')
+    expect(await ask('GET', `/v1/sagas/${sagaId}`)).toMatchObject({ body: { paused: { actor: 'bob' } } })
+    expect(await ask('GET', `/v1/sagas?definition=${definition}&limit=1`)).toMatchObject({
+      body: { items: [{ paused: true }] },
+    })
+    expect((await act(sagaId, 'resume')).status).toBe(202)
+  })
+
+  test('pause holds a stuck saga back, too', async () => {
+    const sagaId = await start(definition)
+    await stage.stick(sagaId)
+    expect((await act(sagaId, 'pause')).status).toBe(202)
+    expect((await act(sagaId, 'run-now')).status).toBe(409)
+  })
+})
+
+describe('the plan of the verbs (S30)', () => {
+  const planOf = async (sagaId: string) => {
+    const { status, body } = await ask('GET', `/v1/sagas/${sagaId}/plan`)
+    expect(status).toBe(200)
+    return body
+  }
+
+  test('says of each what it would make of the saga, or why it is not possible', async () => {
+    const sagaId = await start(definition)
+    const plan = await planOf(sagaId)
+    expect(plan).toMatchObject({ sagaId, version: 1, status: 'running' })
+    expect(plan.verbs).toMatchObject([
+      { verb: 'retry', possible: false, why: 'the saga is running; only a stuck saga takes this verb' },
+      { verb: 'skip', possible: false },
+      { verb: 'markCompensated', possible: false },
+      { verb: 'abandon', possible: true, ends: 'abandoned', acts: [] },
+      { verb: 'cancel', possible: true, ends: 'cancelled', acts: [] },
+      { verb: 'pause', possible: true, ends: 'running', acts: [] },
+      { verb: 'resume', possible: false, why: 'the saga is not paused' },
+      { verb: 'runNow', possible: true, ends: 'completed' },
+    ])
+  })
+
+  test('of a stuck saga says at which step, and what follows', async () => {
+    const sagaId = await start(definition)
+    await stage.stick(sagaId)
+    await query(
+      `UPDATE sagas SET state = state || '{"completedSteps": ["one", "two"], "cause": "failure"}' WHERE saga_id = $1`,
+      [sagaId],
+    )
+    const about = { possible: true, step: 'two', direction: 'compensation' }
+    const undo = (step: string, round: number) => ({
+      step,
+      direction: 'compensation',
+      outcome: 'succeeded',
+      round,
+    })
+    expect((await planOf(sagaId)).verbs).toMatchObject([
+      { verb: 'retry', ...about, acts: [undo('two', 1), undo('one', 2)], ends: 'failed' },
+      { verb: 'skip', ...about, acts: [undo('one', 1)], ends: 'abandoned' },
+      { verb: 'markCompensated', ...about, acts: [undo('one', 1)], ends: 'failed' },
+      { verb: 'abandon', notes: ['not undone: "two", "one"'] },
+      { verb: 'cancel', possible: true },
+      { verb: 'pause', possible: true, ends: 'stuck' },
+      { verb: 'resume', possible: false },
+      { verb: 'runNow', possible: false },
+    ])
+  })
+
+  test('says the same as the refusal, of an ended saga, of one past its pivot and of one that cannot be read', async () => {
+    const ended = await start(definition)
+    await stage.end(ended, 'cancelled')
+    const past = await start(definition)
+    await query(
+      `UPDATE sagas SET past_pivot = true, state = state || '{"pivot": "dispatched"}' WHERE saga_id = $1`,
+      [past],
+    )
+    const broken = await start(definition)
+    await query(`UPDATE sagas SET state = '{}' WHERE saga_id = $1`, [broken])
+    for (const [sagaId, path, verb] of [
+      [ended, 'cancel', 'cancel'],
+      [ended, 'pause', 'pause'],
+      [past, 'cancel', 'cancel'],
+      [past, 'resume', 'resume'],
+    ] as const) {
+      const { verbs } = await planOf(sagaId)
+      const { detail } = (await act(sagaId, path)).body
+      expect(verbs).toContainEqual(expect.objectContaining({ verb, possible: false, why: detail }))
+    }
+    const { verbs } = await planOf(broken)
+    expect(verbs).toContainEqual(expect.objectContaining({ verb: 'abandon', possible: true }))
+    expect(verbs).toContainEqual(expect.objectContaining({ verb: 'pause', possible: false }))
+  })
+
+  test('of a saga that is not there is not there', async () => {
+    expect(await ask('GET', '/v1/sagas/00000000-0000-7000-8000-000000000000/plan')).toMatchObject({
+      status: 404,
     })
   })
 })

@@ -1,13 +1,20 @@
 import {
   Abandon,
   Accepted,
+  type Asked,
+  byteLength,
   CancelSaga,
+  hasEnded,
   isTerminal,
+  MAX_VALUE_BYTES,
+  OperatorReason,
   OperatorVerb,
+  PAST_PIVOT,
   Problem,
+  type ResolvedDefinition,
+  RetrySaga,
   refusal,
   type Saga,
-  type Verb,
 } from '@backstitch/core'
 import type { Posted } from '@backstitch/store'
 import type { App, Door } from '../app.ts'
@@ -16,6 +23,7 @@ import { actorOf } from '../plugins/actor.ts'
 import { answers } from '../plugins/openapi.ts'
 
 const BODY_BYTES = 64 * 1024
+const RETRY_BYTES = 2 * 1024 * 1024
 /** How often the saga may move between being read and being written to before the caller has to decide again. */
 const TRIES = 5
 
@@ -47,13 +55,43 @@ export function verbRoutes(app: App, { store }: Door): void {
         if (posted.is === 'refused' && version !== undefined && posted.version !== version)
           throw stale(posted, version)
         if (posted.is === 'refused' && posted.pastPivot) {
-          const detail = 'the saga is past its pivot: it can only be finished, no longer be undone'
-          throw new Problem('PAST_PIVOT', detail, { sagaStatus: posted.status })
+          throw new Problem('PAST_PIVOT', PAST_PIVOT, { sagaStatus: posted.status })
         }
         // Refused for a reason that is gone already.
         if (posted.is === 'refused' && tried < TRIES) continue
         return reply.code(202).send(accepted(sagaId, posted))
       }
+    },
+  )
+
+  app.post(
+    '/v1/sagas/:sagaId/retry',
+    {
+      bodyLimit: RETRY_BYTES,
+      schema: {
+        tags: ['operators'],
+        operationId: 'retrySaga',
+        summary: 'A stuck saga: try the step again, with fresh attempts',
+        description: `${FOR_STUCK} With \`input\` the step gets that instead of its own, under a new idempotency key.`,
+        params: SagaPath,
+        headers: VerbHeaders,
+        body: RetrySaga,
+        response: answers({ 202: Accepted }, ...VERB_PROBLEMS, 'BODY_TOO_LARGE', 'INPUT_TOO_LARGE'),
+      },
+    },
+    async (request, reply) => {
+      const { params, headers, body } = request
+      const inputBytes = body.input === undefined ? 0 : byteLength(JSON.stringify(body.input))
+      if (inputBytes > MAX_VALUE_BYTES) {
+        const detail = `the input has ${inputBytes} bytes as JSON; the most is ${MAX_VALUE_BYTES}`
+        throw new Problem('INPUT_TOO_LARGE', detail)
+      }
+      const asking = {
+        sagaId: sagaIdOf(params),
+        actor: actorOf(request),
+        matched: matchedVersion(headers['if-match']),
+      }
+      return reply.code(202).send(await onStuck('retry', asking, body))
     },
   )
 
@@ -66,8 +104,7 @@ export function verbRoutes(app: App, { store }: Door): void {
           tags: ['operators'],
           operationId: `${verb}Saga`,
           summary,
-          description:
-            'Decided on the version that `If-Match` names, else on the one the saga has now. If it has moved on before its worker reads this, it is not done, and its history says so.',
+          description: FOR_STUCK,
           params: SagaPath,
           headers: VerbHeaders,
           body: OperatorVerb,
@@ -75,15 +112,43 @@ export function verbRoutes(app: App, { store }: Door): void {
         },
       },
       async (request, reply) => {
+        const { params, headers, body } = request
+        const asking = {
+          sagaId: sagaIdOf(params),
+          actor: actorOf(request),
+          matched: matchedVersion(headers['if-match']),
+        }
+        return reply.code(202).send(await onStuck(verb, asking, body))
+      },
+    )
+  }
+
+  for (const [verb, path, summary, description] of LIVE_VERBS) {
+    app.post(
+      `/v1/sagas/:sagaId/${path}`,
+      {
+        bodyLimit: BODY_BYTES,
+        schema: {
+          tags: ['operators'],
+          operationId: `${verb}Saga`,
+          summary,
+          description,
+          params: SagaPath,
+          headers: VerbHeaders,
+          body: OperatorReason,
+          response: answers({ 202: Accepted }, ...VERB_PROBLEMS),
+        },
+      },
+      async (request, reply) => {
         const sagaId = sagaIdOf(request.params)
-        const matched = matchedVersion(request.headers['if-match'])
-        const { step, reason } = request.body
+        const version = matchedVersion(request.headers['if-match'])
+        const letter = { kind: 'verb', verb, actor: actorOf(request), reason: request.body.reason } as const
         for (let tried = 1; ; tried++) {
           const saga = await store().queries.saga(sagaId)
           if (saga === undefined) throw noSuchSaga(sagaId)
-          const decidedOn = possible(saga, { verb, step }, matched)
-          const letter = { kind: 'verb', verb, actor: actorOf(request), reason, step, decidedOn } as const
-          const posted = await store().mailbox.post(sagaId, letter, { status: 'stuck', version: decidedOn })
+          possible(saga, { verb }, version)
+          // It moves while it is looked at: what no longer holds when this is read is refused there.
+          const posted = await store().mailbox.post(sagaId, letter, version === undefined ? {} : { version })
           if (posted.is === 'refused' && tried < TRIES) continue
           return reply.code(202).send(accepted(sagaId, posted))
         }
@@ -117,6 +182,25 @@ export function verbRoutes(app: App, { store }: Door): void {
     },
   )
 
+  async function onStuck(
+    verb: StuckVerb,
+    { sagaId, actor, matched }: Asking,
+    { step, reason, input, force }: RetrySaga,
+  ): Promise<Accepted> {
+    for (let tried = 1; ; tried++) {
+      const saga = await store().queries.saga(sagaId)
+      if (saga === undefined) throw noSuchSaga(sagaId)
+      const { name, version } = saga.definition
+      const definition = input === undefined ? undefined : await store().definitions.get(name, version)
+      const asked = { verb, step, input, force }
+      const decidedOn = possible(saga, asked, matched, definition?.resolved)
+      const letter = { kind: 'verb', ...asked, actor, reason, decidedOn } as const
+      const posted = await store().mailbox.post(sagaId, letter, { status: 'stuck', version: decidedOn })
+      if (posted.is === 'refused' && tried < TRIES) continue
+      return accepted(sagaId, posted)
+    }
+  }
+
   function accepted(sagaId: string, posted: Posted): Accepted {
     switch (posted.is) {
       case 'posted':
@@ -145,27 +229,49 @@ const VERB_PROBLEMS = [
   'INVALID_REQUEST',
 ] as const
 
+const FOR_STUCK =
+  'Decided on the version that `If-Match` names, else on the one the saga has now. If it has moved on before its worker reads this, it is not done, and its history says so.'
+
 const STUCK_VERBS = [
-  ['retry', 'retry', 'A stuck saga: try the step again, with fresh attempts'],
   ['skip', 'skip', 'A stuck saga: go on without the step'],
   ['markCompensated', 'mark-compensated', 'A stuck saga: somebody has undone the step by hand'],
 ] as const
 
+const LIVE_VERBS = [
+  [
+    'pause',
+    'pause',
+    'Dispatch nothing more until it is resumed',
+    'In both directions. Attempts under way end and are recorded. A cancel resumes; the deadline acts when it is resumed. A stuck saga stays stuck.',
+  ],
+  ['resume', 'resume', 'A paused saga: go on', 'If its deadline has passed meanwhile it turns round.'],
+  [
+    'runNow',
+    'run-now',
+    'Bring forward what is scheduled for later',
+    'A back-off, a delay, or a service that had no room is tried again at once; what comes from outside (a signal, a callback, another saga) is waited for as before.',
+  ],
+] as const
+
+type StuckVerb = 'retry' | 'skip' | 'markCompensated'
+type Asking = { sagaId: string; actor: string; matched: number | undefined }
+
 /** The version this can be decided on, by the same rule as the worker will apply. */
 function possible(
   saga: Saga,
-  asked: { verb: Verb; step: string | undefined },
+  asked: Asked,
   matched: number | undefined,
+  definition?: ResolvedDefinition,
 ): number {
   if (isTerminal(saga.status)) throw ended(saga)
   if (matched !== undefined && matched !== saga.version) throw stale(saga, matched)
-  const why = refusal(saga, asked, saga.version)
+  const why = refusal(saga, asked, saga.version, definition)
   if (why !== undefined) throw new Problem('VERB_NOT_POSSIBLE', why, { sagaStatus: saga.status })
   return saga.version
 }
 
 function ended({ status }: Pick<Saga, 'status'>): Problem {
-  return new Problem('ALREADY_ENDED', `the saga has ended: it is ${status}`, { sagaStatus: status })
+  return new Problem('ALREADY_ENDED', hasEnded({ status }), { sagaStatus: status })
 }
 
 function stale({ status, version }: Pick<Saga, 'status' | 'version'>, matched: number): Problem {

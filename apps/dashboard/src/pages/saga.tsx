@@ -40,7 +40,7 @@ export function SagaPage() {
   )
 }
 
-function One({ saga }: { saga: Saga & { paused?: unknown } }) {
+function One({ saga }: { saga: Saga }) {
   const history = useQuery(historyQuery(saga.sagaId, saga.version))
   const definition = useQuery(definitionQuery(saga.definition.name, saga.definition.version))
   const steps = useMemo(() => stepsOf(definition.data?.document), [definition.data])
@@ -72,7 +72,7 @@ function One({ saga }: { saga: Saga & { paused?: unknown } }) {
         </p>
         <h1 className="mt-0.5 flex flex-wrap items-baseline gap-x-3 text-xl font-semibold tracking-tight">
           <bdi className="break-all">{saga.sagaKey ?? saga.sagaId}</bdi>
-          {saga.paused !== undefined && saga.paused !== false && <Paused />}
+          {saga.paused !== undefined && <Paused />}
         </h1>
         <p className="mt-1 flex flex-wrap items-baseline gap-x-4 gap-y-1 text-[12px] text-soft">
           <span>

@@ -5,6 +5,8 @@ export type AttemptRequest = HandlerCall & {
   timeoutMs: number
   /** Where its end may be told later, if it ends by a callback (M3). */
   callback: { token: string; url: string | undefined } | undefined
+  /** What a person has put in the place of the input that the definition sends to a service (S30a). */
+  edited?: { input: Json } | undefined
   /** `own`: an earlier attempt of it may have had its effect. `action`: a compensation's action may have had. */
   doubt?: { own: boolean; action: { idempotencyKey: string } | undefined }
 }

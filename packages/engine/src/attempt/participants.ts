@@ -60,20 +60,26 @@ export function createParticipants({ sagas, services, missing }: ParticipantsPar
   ): Promise<AttemptEnd> {
     const service = services.of(action)
     if (service === undefined) throw new Error(`no service "${action.service}": admit must be asked first`)
-    const rendered = template && renderRequest(template, valuesOf(request))
+    const { edited } = request
+    // An edited body takes the place of one that may be the very thing that could not be written.
+    const sent = edited === undefined || template === undefined ? template : { ...template, body: undefined }
+    const rendered = sent && renderRequest(sent, valuesOf(request))
     if (rendered?.ok === false) {
       // Nothing was sent, and no retry would make it another request.
       const message = `at ${rendered.pointer}: ${rendered.detail}`
       return { outcome: 'rejected', error: { code: 'EXPRESSION_FAILED', message } }
     }
-    const { headers, body, ...target } = { ...action, ...rendered?.value }
+    const { headers, body: written, ...target } = { ...action, ...rendered?.value }
+    // A step that writes no body is sent one that holds the input.
+    const body = edited === undefined || action.body === undefined ? written : edited.input
+    const given = edited === undefined ? request : { ...request, input: edited.input }
     const call = {
       method: action.method,
       url: service.urlOf(target),
       ...(headers !== undefined && { headers }),
       ...(body !== undefined && { body }),
     }
-    const end = await service.caller.call(call, request, { identity: service.identity })
+    const end = await service.caller.call(call, given, { identity: service.identity })
     answered(end)
     return end
   }

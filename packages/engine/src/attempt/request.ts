@@ -3,7 +3,8 @@ import {
   type Act,
   type AttemptId,
   contextOf,
-  GENERATION,
+  editedInput,
+  generationOf,
   type Json,
   type SagaState,
   valueIn,
@@ -29,14 +30,19 @@ export function attemptRequest(
   let context: Readonly<Record<string, Json>> | undefined
   const back = id.direction === 'compensation'
   const sagaId = state.undoOf ?? state.sagaId
+  const edited = editedInput(state, spilled, id)
+  const isHandler = act.call.type === 'handler'
   return {
     sagaId,
     definition: state.definition,
     ...id,
-    idempotencyKey: idempotencyKey(sagaId, id),
+    idempotencyKey: idempotencyKey(state, sagaId, id),
     correlationId: state.correlationId,
     traceparent: traceparent(state),
-    input: deepFreeze(valueIn(state, spilled, 'input') ?? null),
+    input: deepFreeze(
+      isHandler && edited !== undefined ? edited.input : (valueIn(state, spilled, 'input') ?? null),
+    ),
+    ...(!isHandler && edited !== undefined && { edited }),
     /** Put together when it is first asked for: it grows with every step, and many handlers never look at it. */
     get context() {
       context ??= deepFreeze(contextOf(state, spilled).context)
@@ -45,7 +51,8 @@ export function attemptRequest(
     result: back ? deepFreeze(valueIn(state, spilled, id.step)) : undefined,
     failure: back ? { step: state.failedStep, reason: state.failureReason ?? '' } : undefined,
     timeoutMs: act.timeoutMs,
-    callback: act.callbackMs === undefined ? undefined : callbackOf(state.sagaId, id, GENERATION),
+    callback:
+      act.callbackMs === undefined ? undefined : callbackOf(state.sagaId, id, generationOf(state, id)),
     doubt: doubtOf(state, sagaId, id, mayRepeat),
     signal,
   }
@@ -71,13 +78,13 @@ function doubtOf(
 ): NonNullable<AttemptRequest['doubt']> {
   const isUncertain = state.uncertainSteps.includes(id.step)
   if (id.direction === 'action') return { own: isUncertain, action: undefined }
-  const action = { idempotencyKey: idempotencyKey(sagaId, { ...id, direction: 'action' }) }
+  const action = { idempotencyKey: idempotencyKey(state, sagaId, { ...id, direction: 'action' }) }
   return { own: id.attempt > 1 || mayRepeat, action: isUncertain ? action : undefined }
 }
 
-/** S2: the same for every attempt of one step in one direction, over retries, workers and restarts. */
-function idempotencyKey(sagaId: string, { step, direction }: AttemptId): string {
-  return `${sagaId}:${step}:${direction}:${GENERATION}`
+/** S2: the same for every attempt of one step in one direction, over retries, workers and restarts; S30a: of one input. */
+function idempotencyKey(state: SagaState, sagaId: string, id: AttemptId): string {
+  return `${sagaId}:${id.step}:${id.direction}:${generationOf(state, id)}`
 }
 
 /** W3C: the trace is the caller's if the start brought one, else the saga's own id is; every attempt is a span of its own. */

@@ -26,6 +26,7 @@ const summary: SagaSummary = {
   completedSteps: [],
   compensatedSteps: [],
   uncertainSteps: [],
+  paused: false,
   version: 1,
   tags: {},
 }
@@ -197,6 +198,10 @@ describe('sagas', () => {
   test.each([
     ['cancel', 'cancel', {}, { reason: 'r' }],
     ['retry', 'retry', { step: 'charge' }, { reason: 'r', step: 'charge' }],
+    ['retry', 'retry', { input: null, force: true }, { reason: 'r', input: null, force: true }],
+    ['pause', 'pause', {}, { reason: 'r' }],
+    ['resume', 'resume', {}, { reason: 'r' }],
+    ['runNow', 'run-now', {}, { reason: 'r' }],
     ['skip', 'skip', {}, { reason: 'r' }],
     ['markCompensated', 'mark-compensated', {}, { reason: 'r' }],
     ['abandon', 'abandon', {}, { reason: 'r' }],
@@ -207,6 +212,20 @@ describe('sagas', () => {
     expect(asked[0]).toMatchObject({ method: 'POST', path: `/v1/sagas/${sagaId}/${path}` })
     expect(asked[0]?.body).toEqual(body)
     expect(asked[0]?.headers.has('if-match')).toBe(false)
+  })
+
+  test('tell the plan of the verbs', async () => {
+    const plan = { sagaId, version: 4, status: 'stuck' as const, verbs: [] }
+    const { sagas, asked } = clientOf(json(plan))
+    expect(await sagas.plan(sagaId)).toEqual(plan)
+    expect(asked[0]).toMatchObject({ method: 'GET', path: `/v1/sagas/${sagaId}/plan` })
+  })
+
+  test('refuse an edited input that JSON would change', async () => {
+    const { sagas, asked } = clientOf()
+    const retry = sagas.retry(sagaId, { reason: 'r', input: Number.NaN })
+    await expect(retry).rejects.toMatchObject({ code: 'INVALID_INPUT' })
+    expect(asked).toEqual([])
   })
 
   test('refuse a verb that was decided on an older version', async () => {

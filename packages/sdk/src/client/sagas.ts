@@ -5,6 +5,7 @@ import {
   type Json,
   pageOf,
   type SagaFilter,
+  SagaPlan,
   Saga as SagaSnapshot,
   SagaSummary,
   StartBatchAnswer,
@@ -42,6 +43,15 @@ export type OperatorOptions = VerbOptions & {
   decidedOn?: number | undefined
 }
 
+export type LiveOptions = Omit<OperatorOptions, 'step'>
+
+export type RetryVerbOptions = OperatorOptions & {
+  /** Takes the place of the step's own input. */
+  input?: Json | undefined
+  /** Edit the input of a step that may have happened, or of a compensation: it may then be done twice. */
+  force?: boolean | undefined
+}
+
 export type SagasClient = {
   /**
    * Starts a saga: one of ours, which types the input, or by name. Acknowledged means durable. A start that goes out twice
@@ -72,14 +82,21 @@ export type SagasClient = {
   signal(sagaId: string, name: string, payload?: Json, options?: CallOptions): Promise<Accepted>
   /** Undoes what has been done. If it is too late, the error says how the saga ended (`sagaStatus`), or `PAST_PIVOT`. */
   cancel(sagaId: string, options: VerbOptions): Promise<Accepted>
-  /** A stuck saga: tries the step again, with fresh attempts. */
-  retry(sagaId: string, options: OperatorOptions): Promise<Accepted>
+  /** A stuck saga: tries the step again, with fresh attempts; with `input`, under a new key. */
+  retry(sagaId: string, options: RetryVerbOptions): Promise<Accepted>
   /** A stuck saga: goes on without the step. */
   skip(sagaId: string, options: OperatorOptions): Promise<Accepted>
   /** A stuck saga: somebody has undone the step by hand. */
   markCompensated(sagaId: string, options: OperatorOptions): Promise<Accepted>
+  /** Dispatches nothing more until it is resumed. What is under way ends. */
+  pause(sagaId: string, options: LiveOptions): Promise<Accepted>
+  resume(sagaId: string, options: LiveOptions): Promise<Accepted>
+  /** Brings forward what is scheduled for later: a back-off or a delay. */
+  runNow(sagaId: string, options: LiveOptions): Promise<Accepted>
+  /** What each verb would make of the saga as it stands. */
+  plan(sagaId: string, options?: CallOptions): Promise<SagaPlan>
   /** Any saga: ends it as it is, with whatever is still owed. */
-  abandon(sagaId: string, options: Omit<OperatorOptions, 'step'>): Promise<Accepted>
+  abandon(sagaId: string, options: LiveOptions): Promise<Accepted>
 }
 
 const SagaPage = pageOf(SagaSummary)
@@ -103,12 +120,21 @@ const SHORTEST_POLL_MS = 500
 
 export function sagasClient(call: Transport): SagasClient {
   function operate(verb: string) {
-    return async (sagaId: string, { reason, step, decidedOn, ...options }: OperatorOptions) => {
+    return async (
+      sagaId: string,
+      { reason, step, decidedOn, input, force, ...options }: RetryVerbOptions,
+    ): Promise<Accepted> => {
       const headers = { 'if-match': decidedOn === undefined ? undefined : `"${decidedOn}"` }
       const path = ['sagas', sagaId, verb]
       // A second skip would skip the next step: what may have arrived is for the operator to look at.
       return call(
-        { method: 'POST', path, body: { reason, step }, headers, repeatable: false },
+        {
+          method: 'POST',
+          path,
+          body: { reason, step, ...(input !== undefined && { input: checkedInput(input, '/input') }), force },
+          headers,
+          repeatable: false,
+        },
         Accepted,
         options,
       )
@@ -212,6 +238,13 @@ export function sagasClient(call: Transport): SagasClient {
       return call({ method: 'POST', path, body: { reason }, repeatable: true }, Accepted, options)
     },
 
+    async plan(sagaId, options) {
+      return call({ method: 'GET', path: ['sagas', sagaId, 'plan'], repeatable: true }, SagaPlan, options)
+    },
+
+    pause: operate('pause'),
+    resume: operate('resume'),
+    runNow: operate('run-now'),
     retry: operate('retry'),
     skip: operate('skip'),
     markCompensated: operate('mark-compensated'),
