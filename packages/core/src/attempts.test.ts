@@ -4,7 +4,7 @@ import { dueNow, next } from './agenda.ts'
 import { type AttemptView, attemptsOf, createAttemptReader, HIDDEN, LISTED_BYTES } from './attempts.ts'
 import type { HistoryItem } from './contract.ts'
 import type { Outcome } from './event.ts'
-import type { Entry } from './history.ts'
+import type { Entry, Verb } from './history.ts'
 import type { Json } from './json.ts'
 import { define, Play, START, type StepSketch } from './testing.ts'
 
@@ -58,7 +58,7 @@ describe('an attempt', () => {
     saga.settle('failed')
     saga.now += 1_000
     const at = new Date(saga.now).toISOString()
-    saga.write({ kind: 'waitedNoLonger', at, to: { attempts: { charge: 2 } } })
+    saga.tell({ type: 'verbRequested', verb: 'runNow', actor: 'ada', reason: 'now' })
     expect(attemptsIn(saga)).toMatchObject([{ attempt: 1 }, { attempt: 2, scheduledAt: at }])
   })
 
@@ -193,6 +193,32 @@ describe('what was sent', () => {
     expect([reserve?.request?.input, charge?.request?.body]).toEqual([large, large])
   })
 
+  test('is what a person has put in its place, under a key of its own (S30a)', () => {
+    const body = { card: '${{ input.card }}' }
+    const saga = new Play(
+      define([
+        { name: 'pay', pivot: true, compensation: undefined },
+        { name: 'charge', action: http({ body }), retry: { maxAttempts: 1 } },
+        { name: 'ship', action: http({}) },
+      ]),
+      { card: 'old' },
+    )
+    const retry = (input: Json) =>
+      saga.tell({ type: 'verbRequested', verb: 'retry', actor: 'ada', reason: 'typo', input, force: true })
+    saga.settleAll('succeeded', 'rejected')
+    retry({ card: 'newer' })
+    saga.settle('rejected')
+    retry({ card: 'newest' })
+    saga.settle('succeeded')
+    const charges = attemptsIn(saga).filter(({ step }) => step === 'charge')
+    expect(charges.map(({ idempotencyKey, request }) => [idempotencyKey, request?.body])).toEqual([
+      ['saga-1:charge:action:1', { card: 'old' }],
+      ['saga-1:charge:action:2', { card: 'newer' }],
+      ['saga-1:charge:action:3', { card: 'newest' }],
+    ])
+    expect(attemptsIn(saga).at(-1)?.request?.body).toMatchObject({ input: { card: 'old' } })
+  })
+
   test('hides what sounds like a secret', () => {
     const action = http({
       url: 'http://pay/charges?api_key=abc&page=2',
@@ -275,6 +301,9 @@ const moves = fc.array(
         'signal',
         'retry',
         'skip',
+        'pause',
+        'resume',
+        'runNow',
       ),
     ),
     outcome: outcomes,
@@ -306,7 +335,7 @@ function write(kinds: { kind?: string; members?: number }[]): StepSketch[] {
 }
 
 type Move = {
-  does: 'end' | 'pend' | 'crash' | 'interrupt' | 'cancel' | 'late' | 'signal' | 'retry' | 'skip'
+  does: 'end' | 'pend' | 'crash' | 'interrupt' | 'cancel' | 'late' | 'signal' | Verb
   outcome: Outcome
   which: number
   afterMs: number
@@ -318,7 +347,8 @@ function make(saga: Play, { does, outcome, which, afterMs, tookMs }: Move): void
   const due = next(saga.state)
   const scheduled = due.act === 'attempt' ? due.attempts : []
   const one = scheduled[which % Math.max(1, scheduled.length)]
-  if (does === 'retry' || does === 'skip') saga.operator(does)
+  if (does === 'retry' || does === 'skip' || does === 'pause' || does === 'resume' || does === 'runNow')
+    saga.operator(does)
   if (one === undefined) return
   const { step, direction, attempt, waiting } = one
   const id = { step, direction, attempt }

@@ -5,10 +5,19 @@ import { type HistoryItem, JsonValue } from './contract.ts'
 import { isAct, isChild, type ResolvedDefinition } from './definition.ts'
 import type { AttemptId } from './event.ts'
 import type { Values } from './expression.ts'
-import { apply, begin, type Entry, Probed } from './history.ts'
+import { apply, begin, Probed } from './history.ts'
 import { byteLength, type Json } from './json.ts'
 import { renderRequest } from './request.ts'
-import { contextOf, Direction, entryOf, GENERATION, type SagaState, valueIn, Waiting } from './state.ts'
+import {
+  contextOf,
+  Direction,
+  entryOf,
+  generationOf,
+  overrideOf,
+  type SagaState,
+  valueIn,
+  Waiting,
+} from './state.ts'
 import { render } from './template.ts'
 
 /**
@@ -122,7 +131,7 @@ export type AttemptReader = {
 
 export function createAttemptReader(definition: ResolvedDefinition | undefined): AttemptReader {
   let state: SagaState | undefined
-  const values = new Map<string, Json>()
+  const known: Known = { values: new Map(), edits: new Map() }
   const open = new Map<string, Open>()
 
   function take(item: HistoryItem): Attempt[] {
@@ -138,7 +147,7 @@ export function createAttemptReader(definition: ResolvedDefinition | undefined):
       return attemptOf(item, ending, ending.state === 'late' ? undefined : slot)
     })
     if ('step' in item) begun(item, open.get(item.step))
-    keepValues(item, values)
+    keepValues(item, known)
     if (item.kind === 'sagaStarted') state = begin(item)
     else if (before !== undefined) state = apply(before, item, item.seq)
     if (state === undefined) return ended
@@ -181,7 +190,7 @@ export function createAttemptReader(definition: ResolvedDefinition | undefined):
       const most = whole ? Number.POSITIVE_INFINITY : LISTED_BYTES
       let request: AttemptRequest | undefined
       if (then !== undefined && definition !== undefined) {
-        if (then.bytes.total <= most) request = requestOf(definition, then, values, facts)
+        if (then.bytes.total <= most) request = requestOf(definition, then, known, facts)
         else omitted.push('request')
         if (request !== undefined && !whole && byteLength(JSON.stringify(request)) > most) {
           request = undefined
@@ -368,14 +377,17 @@ function calledOff(item: Recorded, slot: Open): Attempt {
   return { ...rest, facts }
 }
 
-/** What the entries hold and the state only refers to (S33). */
-function keepValues(item: Entry & { seq: number }, values: Map<string, Json>): void {
+/** What the entries hold and the state only refers to: results by name (S33), edited inputs by entry (S30a). */
+type Known = { values: Map<string, Json>; edits: Map<number, Json> }
+
+function keepValues(item: Recorded, { values, edits }: Known): void {
   if (item.kind === 'sagaStarted' && item.spilled === true) {
     values.set('input', item.input)
     for (const [name, value] of Object.entries(item.undo?.results ?? {})) values.set(name, value)
   }
   if ((item.kind === 'attemptSucceeded' || item.kind === 'signalReceived') && item.spilled === true)
     values.set(item.step, item.result)
+  if (item.kind === 'retried' && item.edited !== undefined) edits.set(item.seq, item.edited.input)
 }
 
 function slotOf(open: ReadonlyMap<string, Open>, { step, direction, attempt }: AttemptId): Open | undefined {
@@ -390,22 +402,21 @@ function iso(ms: number): string {
 // --- What was sent -------------------------------------------------------------------------------------------------
 
 /** S2, as the worker makes it. */
-function keyOf(
-  { undoOf, sagaId }: SagaState,
-  { step, direction }: Pick<AttemptId, 'step' | 'direction'>,
-): string {
-  return `${undoOf ?? sagaId}:${step}:${direction}:${GENERATION}`
+function keyOf(state: SagaState, { step, direction }: Pick<AttemptId, 'step' | 'direction'>): string {
+  return `${state.undoOf ?? state.sagaId}:${step}:${direction}:${generationOf(state, { step, direction })}`
 }
 
 function requestOf(
   definition: ResolvedDefinition,
   state: SagaState,
-  spilled: ReadonlyMap<string, Json>,
+  { values: spilled, edits }: Known,
   { step, direction, attempt }: AttemptId,
 ): AttemptRequest | undefined {
   const way = stepOf(definition, step)?.[direction]
   if (way === undefined) return undefined
   const { input, context } = contextOf(state, spilled)
+  const seq = overrideOf(state, { step, direction })?.seq
+  const edited = seq === undefined ? undefined : edits.get(seq)
   const sagaId = state.undoOf ?? state.sagaId
   const result = direction === 'compensation' ? valueIn(state, spilled, step) : undefined
   const failure =
@@ -429,16 +440,19 @@ function requestOf(
     }),
   }
   if (isChild(way)) {
-    if (way.input === undefined) return { input }
+    if (edited !== undefined || way.input === undefined) return { input: edited ?? input }
     const rendered = render(way.input, values)
     return rendered.ok ? { input: rendered.value } : undefined
   }
   if (!isAct(way)) return undefined
   const { call } = way
-  if (call.type !== 'http') return { input, ...told }
-  const rendered = way.request && renderRequest(way.request, values)
+  if (call.type !== 'http') return { input: edited ?? input, ...told }
+  // An edited body takes the place of one that may be the very thing that could not be written.
+  const sent = way.request && edited !== undefined ? { ...way.request, body: undefined } : way.request
+  const rendered = sent && renderRequest(sent, values)
   if (rendered?.ok !== true) return undefined
-  const { url, path, headers, body } = rendered.value
+  const { url, path, headers, body: written } = rendered.value
+  const body = call.body === undefined ? undefined : (edited ?? written)
   const to = url ?? path
   return {
     method: call.method,
@@ -448,7 +462,7 @@ function requestOf(
       Object.entries(headers).map(([header, value]) => [header, isSecret(header) ? HIDDEN : value]),
     ),
     ...(call.method !== 'GET' && {
-      body: body ?? { sagaId, step, direction, input, context, ...told },
+      body: body ?? { sagaId, step, direction, input: edited ?? input, context, ...told },
     }),
   }
 }

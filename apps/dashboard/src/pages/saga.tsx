@@ -110,7 +110,7 @@ function One({ saga }: { saga: Saga }) {
         </p>
       </header>
       <Headline saga={saga} steps={steps} />
-      <FixIt saga={saga} />
+      <FixIt saga={saga} steps={steps} history={entries} />
       <section className="sheet overflow-hidden" aria-label="Steps">
         <Graph
           key={steps.length}

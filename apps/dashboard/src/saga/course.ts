@@ -13,6 +13,8 @@ export type Step = {
   pivot: boolean
   when: string | undefined
   does: string | undefined
+  /** Does it say itself what body it sends? Then that is its input (S30a). */
+  writesBody: Record<Direction, boolean>
 }
 
 type Document = DefinitionVersion['document']
@@ -34,6 +36,10 @@ export function stepsOf(document: Document | undefined): Step[] {
         pivot: step.pivot === true,
         when: typeof step.when === 'string' ? step.when : undefined,
         does: whatItDoes(action),
+        writesBody: {
+          action: action.body !== undefined,
+          compensation: isObject(step.compensation) && step.compensation.body !== undefined,
+        },
       }
     })
   })

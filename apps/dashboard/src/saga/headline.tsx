@@ -39,6 +39,17 @@ export function Headline({ saga, steps }: { saga: Saga; steps: readonly Step[] }
           <Text>{saga.cancel.reason}</Text>
         </p>
       )}
+      {saga.paused !== undefined && (
+        <p className="mt-1.5">
+          <span className="font-medium text-compensating">Paused</span>
+          <span className="text-soft">
+            {' '}
+            by <bdi>{saga.paused.actor}</bdi>, <Ago at={saga.paused.at} />: nothing more is begun until
+            somebody resumes it.{' '}
+          </span>
+          <Text>{saga.paused.reason}</Text>
+        </p>
+      )}
       <p className="mt-1.5">
         <span className="text-soft">Next: </span>
         <Next saga={saga} />
