@@ -6,6 +6,21 @@ CREATE DOMAIN document AS jsonb
 CREATE DOMAIN saga_status AS text
   CONSTRAINT saga_status_known CHECK ((VALUE = ANY (ARRAY['running'::text, 'compensating'::text, 'stuck'::text, 'completed'::text, 'failed'::text, 'cancelled'::text, 'abandoned'::text])));
 
+CREATE TABLE audit_log (
+  at timestamp with time zone NOT NULL DEFAULT now(),
+  audit_id uuid NOT NULL DEFAULT gen_random_uuid(),
+  actor text NOT NULL,
+  act text NOT NULL,
+  subject_kind text NOT NULL,
+  subject_id text NOT NULL,
+  reason text,
+  refused text,
+  CONSTRAINT audit_log_pk PRIMARY KEY (at, audit_id),
+  CONSTRAINT audit_log_subject_known CHECK ((subject_kind = ANY (ARRAY['saga'::text, 'definition'::text, 'schedule'::text, 'webhook'::text, 'bulk'::text])))
+);
+CREATE INDEX audit_log_actor_idx ON audit_log USING btree (actor, at DESC);
+CREATE INDEX audit_log_subject_idx ON audit_log USING btree (subject_id, at DESC);
+
 CREATE TABLE definitions (
   name text NOT NULL,
   version integer NOT NULL,
@@ -19,6 +34,25 @@ CREATE TABLE definitions (
   CONSTRAINT definitions_version_positive CHECK ((version >= 1))
 );
 
+CREATE TABLE events (
+  "position" bigint NOT NULL,
+  at timestamp with time zone NOT NULL,
+  type text NOT NULL,
+  definition_name text,
+  saga_id uuid,
+  body json NOT NULL,
+  CONSTRAINT events_pk PRIMARY KEY ("position")
+);
+CREATE INDEX events_saga_idx ON events USING btree (saga_id, "position") WHERE (saga_id IS NOT NULL);
+
+CREATE TABLE feed (
+  single boolean NOT NULL DEFAULT true,
+  "position" bigint NOT NULL DEFAULT 0,
+  tidied_at timestamp with time zone NOT NULL DEFAULT now(),
+  CONSTRAINT feed_pk PRIMARY KEY (single),
+  CONSTRAINT feed_is_one CHECK (single)
+) WITH (fillfactor=50);
+
 CREATE TABLE installation (
   single boolean NOT NULL DEFAULT true,
   callback_key bytea NOT NULL,
@@ -26,6 +60,22 @@ CREATE TABLE installation (
   CONSTRAINT installation_callback_key_is_long CHECK ((length(callback_key) >= 32)),
   CONSTRAINT installation_is_one CHECK (single)
 );
+
+CREATE TABLE outbox (
+  bucket smallint NOT NULL,
+  outbox_id uuid NOT NULL DEFAULT gen_random_uuid(),
+  at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+  events json NOT NULL,
+  CONSTRAINT outbox_pk PRIMARY KEY (bucket, outbox_id)
+) WITH (autovacuum_vacuum_scale_factor=0.05);
+CREATE INDEX outbox_order_idx ON outbox USING btree (at);
+
+CREATE TABLE saga_counts (
+  definition_name text NOT NULL,
+  status saga_status NOT NULL,
+  count bigint NOT NULL,
+  CONSTRAINT saga_counts_pk PRIMARY KEY (definition_name, status)
+) WITH (fillfactor=50);
 
 CREATE TABLE saga_history (
   bucket smallint NOT NULL,
@@ -54,6 +104,14 @@ CREATE TABLE saga_mail (
   CONSTRAINT saga_mail_body_is_object CHECK ((jsonb_typeof(body) = 'object'::text))
 );
 CREATE UNIQUE INDEX saga_mail_once_idx ON saga_mail USING btree (bucket, saga_id, dedup_key) WHERE (dedup_key IS NOT NULL);
+
+CREATE TABLE saga_minutes (
+  minute timestamp with time zone NOT NULL,
+  definition_name text NOT NULL,
+  event text NOT NULL,
+  count bigint NOT NULL,
+  CONSTRAINT saga_minutes_pk PRIMARY KEY (minute, definition_name, event)
+) WITH (fillfactor=50);
 
 CREATE TABLE sagas (
   bucket smallint NOT NULL,
@@ -121,6 +179,46 @@ CREATE TABLE schedules (
   CONSTRAINT schedules_version_positive CHECK ((version >= 1))
 ) WITH (fillfactor=50);
 CREATE INDEX schedules_due_idx ON schedules USING btree (next_at) WHERE (next_at IS NOT NULL);
+
+CREATE TABLE webhook_deliveries (
+  delivery_id uuid NOT NULL DEFAULT gen_random_uuid(),
+  webhook_id uuid NOT NULL,
+  type text NOT NULL,
+  saga_id uuid,
+  event json NOT NULL,
+  created_at timestamp with time zone NOT NULL DEFAULT now(),
+  state text NOT NULL DEFAULT 'pending'::text,
+  attempts integer NOT NULL DEFAULT 0,
+  next_at timestamp with time zone DEFAULT now(),
+  last_at timestamp with time zone,
+  last_status integer,
+  last_error text,
+  CONSTRAINT webhook_deliveries_pk PRIMARY KEY (delivery_id),
+  CONSTRAINT webhook_deliveries_webhook_fk FOREIGN KEY (webhook_id) REFERENCES webhooks(webhook_id) ON DELETE CASCADE,
+  CONSTRAINT webhook_deliveries_due_while_pending CHECK (((state = 'pending'::text) = (next_at IS NOT NULL))),
+  CONSTRAINT webhook_deliveries_state_known CHECK ((state = ANY (ARRAY['pending'::text, 'delivered'::text, 'failed'::text])))
+);
+CREATE INDEX webhook_deliveries_due_idx ON webhook_deliveries USING btree (webhook_id, next_at) WHERE (next_at IS NOT NULL);
+CREATE INDEX webhook_deliveries_list_idx ON webhook_deliveries USING btree (webhook_id, created_at DESC, delivery_id DESC);
+
+CREATE TABLE webhooks (
+  webhook_id uuid NOT NULL,
+  url text NOT NULL,
+  types text[] NOT NULL,
+  definition_name text,
+  description text,
+  enabled boolean NOT NULL DEFAULT true,
+  disabled_reason text,
+  secret text NOT NULL,
+  old_secret text,
+  old_secret_until timestamp with time zone,
+  created_at timestamp with time zone NOT NULL DEFAULT now(),
+  last_delivered_at timestamp with time zone,
+  failing_since timestamp with time zone,
+  CONSTRAINT webhooks_pk PRIMARY KEY (webhook_id),
+  CONSTRAINT webhooks_disabled_with_reason CHECK ((enabled = (disabled_reason IS NULL))),
+  CONSTRAINT webhooks_old_secret_ends CHECK (((old_secret IS NULL) = (old_secret_until IS NULL)))
+);
 
 CREATE TABLE workers (
   worker_id uuid NOT NULL,

@@ -10,6 +10,7 @@ import fastify, {
   type RawServerDefault,
 } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { createEventStreams, type EventStreams } from './event-streams.ts'
 import { servePage } from './plugins/dashboard.ts'
 import { speakJson } from './plugins/json.ts'
 import { refuseOtherMethods } from './plugins/methods.ts'
@@ -22,6 +23,7 @@ import { secureHeaders } from './plugins/security.ts'
 import { attemptRoutes } from './routes/attempts.ts'
 import { callbackRoutes } from './routes/callbacks.ts'
 import { definitionRoutes } from './routes/definitions.ts'
+import { feedRoutes } from './routes/feed.ts'
 import { installationRoutes } from './routes/installation.ts'
 import { probeRoutes } from './routes/probes.ts'
 import { sagaRoutes } from './routes/sagas.ts'
@@ -29,6 +31,7 @@ import { scheduleRoutes } from './routes/schedules.ts'
 import { signalRoutes } from './routes/signals.ts'
 import { verbPlanRoutes } from './routes/verb-plan.ts'
 import { verbRoutes } from './routes/verbs.ts'
+import { webhookRoutes } from './routes/webhooks.ts'
 import { createStarting, type Starting } from './starting.ts'
 import { stopInOrder } from './stopping.ts'
 import { createWaitHub, type WaitHub } from './wait-hub.ts'
@@ -50,6 +53,7 @@ export type Door = {
   hub: WaitHub<Saga>
   metrics: Metrics
   isStopping: () => boolean
+  streams: EventStreams
   basePath: string
 }
 
@@ -99,7 +103,13 @@ export async function buildApp(options: {
   hands?.onRest(hub.tell)
   // What comes beyond that is cut off before it can say anything.
   app.server.maxConnections = limits.maxConnections
-  const isStopping = stopInOrder(app, hub)
+  const streams = createEventStreams({
+    feed: () => store().feed,
+    maxStreams: limits.maxStreams,
+    onRefused: () => metrics.refused('streams'),
+    onFailure: (error) => log.warn({ err: error }, 'events could not be read; trying again'),
+  })
+  const isStopping = stopInOrder(app, [hub, streams])
 
   const schemas = createInputSchemas()
   const metrics = createMetrics(app, {
@@ -113,7 +123,7 @@ export async function buildApp(options: {
     slot: (queue) => hands?.slot(queue),
     maxWaitingStarts: limits.maxWaitingStarts,
   })
-  const door: Door = { store, starting, schemas, hub, metrics, isStopping, basePath }
+  const door: Door = { store, starting, schemas, hub, metrics, isStopping, streams, basePath }
 
   answerProblems(
     app,
@@ -135,6 +145,8 @@ export async function buildApp(options: {
   verbRoutes(app, door)
   verbPlanRoutes(app, door)
   installationRoutes(app, door)
+  feedRoutes(app, door)
+  webhookRoutes(app, door)
   probeRoutes(app, door)
   methods.settle()
   return app

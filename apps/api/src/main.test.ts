@@ -157,7 +157,14 @@ describe('the process', () => {
 describe('the configuration', () => {
   test('has defaults, and an empty variable is an absent one', () => {
     const DATABASE_URL = 'postgres://a/b'
-    const config = { DATABASE_URL, HOST: '127.0.0.1', PORT: 8080, MAX_REQUESTS: 5_000, LOG_LEVEL: 'info' }
+    const config = {
+      DATABASE_URL,
+      HOST: '127.0.0.1',
+      PORT: 8080,
+      MAX_REQUESTS: 5_000,
+      BASE_PATH: '',
+      LOG_LEVEL: 'info',
+    }
     expect(readConfig({ DATABASE_URL })).toEqual({ ok: true, config })
     expect(readConfig({ DATABASE_URL, HOST: '', PORT: '', LOG_LEVEL: '' })).toEqual({ ok: true, config })
     expect(readConfig({ DATABASE_URL, HOST: '0.0.0.0', PORT: '0' })).toMatchObject({

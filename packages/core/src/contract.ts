@@ -349,7 +349,20 @@ const Percentiles = z.object({
 export const Stats = z
   .object({
     sagas: z.array(z.object({ definition: z.string(), status: Status, count: z.int() })),
-    perMinute: z.object({ started: z.int(), ended: z.int() }),
+    perMinute: z.object({ started: z.int(), ended: z.int() }).meta({ description: 'over the last minute' }),
+    minutes: z
+      .array(
+        z.object({
+          at: z.string(),
+          started: z.int(),
+          completed: z.int(),
+          failed: z.int(),
+          cancelled: z.int(),
+          abandoned: z.int(),
+          stuck: z.int(),
+        }),
+      )
+      .meta({ description: 'the last hour, a minute each, the one that goes on last' }),
     durationMs: Percentiles.meta({ description: 'from start to end, over the sagas started last' }),
     stepMs: Percentiles.meta({ description: 'of one step, over the same sagas' }),
     oldestDueAt: z.string().nullable(),

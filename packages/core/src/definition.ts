@@ -541,7 +541,7 @@ function pathProblem(text: string): string | undefined {
 }
 
 /** What is wrong with a participant's URL, or undefined. Written without `URL`, which core does not have. */
-function urlProblem(text: string): string | undefined {
+export function urlProblem(text: string): string | undefined {
   // An expression stands for some text; that it stands where it may, `compileUrl` sees to.
   const written = text.replaceAll(/\$\{\{.*?\}\}/gs, 'x')
   const match = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/([^/?#]*)([^#]*)(#.*)?$/.exec(written)

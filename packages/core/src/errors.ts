@@ -16,6 +16,7 @@ export const ERRORS = {
   SAGA_NOT_FOUND: { status: 404, title: 'There is no such saga' },
   CALLBACK_NOT_AWAITED: { status: 404, title: 'No step waits for this callback' },
   SCHEDULE_NOT_FOUND: { status: 404, title: 'There is no such schedule' },
+  WEBHOOK_NOT_FOUND: { status: 404, title: 'There is no such webhook' },
   METHOD_NOT_ALLOWED: { status: 405, title: 'The method is not allowed here' },
   REQUEST_TIMEOUT: { status: 408, title: 'The request did not arrive in time' },
   START_CONFLICT: { status: 409, title: 'The key belongs to another start' },

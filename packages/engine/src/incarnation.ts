@@ -10,9 +10,11 @@ import { type Complaints, createComplaints } from './complaints.ts'
 import type { Counters } from './counters.ts'
 import { createGroupCommit } from './group-commit.ts'
 import { createHeartbeat } from './heartbeat.ts'
+import { createPublisher } from './publisher.ts'
 import { createRunner, type Runner } from './runner.ts'
 import { createScheduler } from './schedules.ts'
 import type { ServiceSettings } from './service-config.ts'
+import { createWebhookSender } from './webhooks.ts'
 
 /**
  * A worker under one id. It lives until it is stopped, or until it finds that it has been declared dead: then it drops
@@ -136,6 +138,9 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
   })
   claimLoop = createClaimLoop({ claims: store.claims, runner, queues, concurrency, pollMs, log })
   const scheduler = createScheduler({ store, schemas, counters, log })
+  const publisher = createPublisher({ store, complain, log })
+  const webhooks = createWebhookSender({ store, log })
+  store.listeners.onNews = publisher.wake
   heartbeat.start()
   const offering = offerPutOff(
     store,
@@ -144,6 +149,8 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
   )
   claimLoop.start()
   scheduler.start()
+  publisher.start()
+  webhooks.start()
   log.info({ queues, concurrency, leaseMs }, 'worker ready')
 
   function slot(queue: string): Slot | undefined {
@@ -155,7 +162,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     runner.forsake()
     heartbeat.stop()
     offering.stop()
-    const stopped = Promise.all([claimLoop?.stop(), scheduler.stop()])
+    const stopped = Promise.all([claimLoop?.stop(), scheduler.stop(), publisher.stop(), webhooks.stop()])
     await participants.close()
     await store.close()
     await stopped

@@ -395,7 +395,16 @@ export function createRunner(parts: RunnerParts): Runner {
       const mailSeen = isGated({ state, entry }) ? saga.mailSeen : Math.min(mailSettled, saga.mailSeen)
       const after = leaseAfter(saga, state, now, ended)
       const family = familyOf(saga.state, decision, spilled, start)
-      const answer = await commit.submit({ lease, version, mailSeen, state, entry, after, family })
+      const answer = await commit.submit({
+        lease,
+        version,
+        mailSeen,
+        was: saga.state.status,
+        state,
+        entry,
+        after,
+        family,
+      })
       if (answer.is === 'unreadMail') {
         saga.mailSeq = answer.mailSeq
         const { mailSettled: outer, endedFirst, cancelWaits } = saga

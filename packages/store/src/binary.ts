@@ -56,7 +56,7 @@ export function textArray(values: readonly (string | undefined)[]): Buffer {
 }
 
 /** Documents already written as JSON, to be kept as they are written. */
-export function jsonArray(values: readonly string[]): Buffer {
+export function jsonArray(values: readonly (string | undefined)[]): Buffer {
   return strings(JSON_TEXT, values, 0)
 }
 

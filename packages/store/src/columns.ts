@@ -43,7 +43,7 @@ export function columnsOf<Row>() {
     bool: maker<boolean>('bool', TYPES.bool),
     uuid: maker<string | undefined>('uuid', TYPES.uuid),
     text: maker<string | undefined>('text', TYPES.text),
-    json: maker<string>('json', TYPES.json),
+    json: maker<string | undefined>('json', TYPES.json),
     jsonb: maker<string>('jsonb', TYPES.jsonb),
     /** In milliseconds since 1970. */
     timestamptz: (name: string, of: (row: Row) => number | undefined): Column<Row> => ({

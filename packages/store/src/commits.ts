@@ -1,12 +1,20 @@
-import { type Entry, isTerminal, type SagaState, sanitizeText } from '@backstitch/core'
+import {
+  type Entry,
+  isTerminal,
+  type SagaState,
+  type Status,
+  sanitizeText,
+  tellingsOf,
+} from '@backstitch/core'
 import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
-import { arraysOf, columnsOf, manyRows, oneRow, valuesOf } from './columns.ts'
+import { arraysOf, type Column, columnsOf, manyRows, oneRow, valuesOf } from './columns.ts'
 import { bodyOf } from './entry-body.ts'
 import { type Family, familyArrays, relatives, splitByFamily } from './family.ts'
 import { flushWithRecovery } from './flush.ts'
 import { createGatherer, type Settled } from './gather.ts'
 import { createLane, type Lane, type LaneOptions, type Statement } from './lane.ts'
 import { tellParent } from './mailbox.ts'
+import { type Listeners, outsideTelling, tellOutbox } from './outbox.ts'
 
 /** The only writer of state. Every write names epoch and version, and changes nothing if either has moved on (S16, S17a). */
 
@@ -19,6 +27,8 @@ export type Transition = {
   version: number
   /** The last letter that has been read. */
   mailSeen: number
+  /** The status before it; as it is after it, if absent. */
+  was?: Status | undefined
   state: SagaState
   entry: Entry
   /**
@@ -32,6 +42,8 @@ export type Transition = {
 
 /** What a worker knows of a saga's mail: the last letter it has acted on, and the last it has heard of. */
 export type KnownMail = { seen: number; known: number }
+
+type Told = Transition & { events: string | undefined }
 
 type Release = { lease: Lease; delayMs: number; mail: KnownMail }
 
@@ -62,7 +74,7 @@ const MAX_REASON_BYTES = 1024
 const LANES = 2
 
 export function createCommits(
-  options: LaneOptions & { workerId: string; leaseMs: number },
+  options: LaneOptions & { workerId: string; leaseMs: number; listeners: Listeners },
   clock: DatabaseClock,
 ): Commits {
   // So that a second connection can be tried before the lease is over.
@@ -100,7 +112,7 @@ export function createCommits(
         async (some) => {
           const answers = new Map<Transition, Settled<CommitAnswer>>()
           for (const batch of splitByFamily(some)) {
-            const settled = await send(lane, batch, options.workerId, clock)
+            const settled = await send(lane, batch, options, clock)
             batch.forEach((transition, index) => {
               const answer = settled[index]
               if (answer !== undefined) answers.set(transition, answer)
@@ -142,7 +154,7 @@ const RELEASED = [
   released.int8('mail_seen', ({ mail }) => mail.seen),
   released.int8('mail_known', ({ mail }) => mail.known),
 ]
-const to = columnsOf<Transition>()
+const to = columnsOf<Told>()
 const VERSION = to.int8('version', ({ version }) => version)
 /** `at` is the state's `updatedAt` too: one instant, in the row and in its entry. */
 const ENTRY = [
@@ -166,13 +178,14 @@ const COLUMNS = [
   to.bool('gated', isGated),
   ...ENTRY,
 ]
-const WORKER = `$${COLUMNS.length + 1}::uuid`
+const WITH_EVENTS = [...COLUMNS, to.json('events', ({ events }) => events)]
+const workerAfter = (columns: readonly unknown[]) => `$${columns.length + 1}::uuid`
 
 /**
  * What an update decides by looking at the row: mail that came meanwhile makes a saga due at once, whatever it was going to
  * wait for (M1). Everything else was decided before.
  */
-const commitOf = (rows: string) => `
+const commitOf = (columns: readonly Column<Told>[], rowsOf: typeof manyRows) => `
 WITH u AS (
   UPDATE sagas s SET
     version = s.version + 1,
@@ -187,25 +200,31 @@ WITH u AS (
     paused = i.paused,
     updated_at = i.at,
     ended_at = CASE WHEN i.ends THEN i.at END
-  FROM ${rows}
+  FROM ${rowsOf(columns)}
   WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id
     AND s.epoch = i.epoch AND s.version = i.version AND s.ended_at IS NULL
     AND (NOT i.gated OR s.mail_seq = i.mail_seen)
-  RETURNING i.n, s.bucket, s.saga_id, s.version, i.at, i.kind, s.epoch, i.entry, s.mail_seq
+  RETURNING i.n, s.bucket, s.saga_id, s.version, i.at, i.kind, s.epoch, i.entry, s.mail_seq${columns === WITH_EVENTS ? ', i.events' : ''}
 ), h AS (
   INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
-  SELECT bucket, saga_id, version, at, kind, epoch, ${WORKER}, entry FROM u
-)`
+  SELECT bucket, saga_id, version, at, kind, epoch, ${workerAfter(columns)}, entry FROM u
+)${columns === WITH_EVENTS ? `, ${tellOutbox}` : ''}`
 const ANSWER = `SELECT n, mail_seq, ${DATABASE_NOW} FROM u`
 
-export const COMMIT: Statement = { name: 'commit', text: `${commitOf(manyRows(COLUMNS))}\n${ANSWER}` }
+export const COMMIT: Statement = { name: 'commit', text: `${commitOf(WITH_EVENTS, manyRows)}\n${ANSWER}` }
 
-export const COMMIT_ONE: Statement = { name: 'commit_one', text: `${commitOf(oneRow(COLUMNS))}\n${ANSWER}` }
+/** Of one there is nothing to tell, mostly: then there is nothing in the statement about it. */
+export const COMMIT_ONE: Statement = { name: 'commit_one', text: `${commitOf(COLUMNS, oneRow)}\n${ANSWER}` }
+
+export const COMMIT_ONE_TOLD: Statement = {
+  name: 'commit_one_told',
+  text: `${commitOf(WITH_EVENTS, oneRow)}\n${ANSWER}`,
+}
 
 /** The same, with letters to other sagas and the start of new ones, each only if its own transition is carried out. */
 export const COMMIT_WITH_FAMILY: Statement = {
   name: 'commit_with_family',
-  text: `${commitOf(manyRows(COLUMNS))}, ${relatives(COLUMNS.length + 2)}\n${ANSWER}`,
+  text: `${commitOf(WITH_EVENTS, manyRows)}, ${relatives(WITH_EVENTS.length + 2)}\n${ANSWER}`,
 }
 
 /** Where the rows that did not come back stand now, and whether the entry that was to be written is there. */
@@ -221,17 +240,21 @@ LEFT JOIN saga_history h ON h.bucket = i.bucket AND h.saga_id = i.saga_id AND h.
 async function send(
   lane: Lane,
   transitions: Transition[],
-  workerId: string,
+  { workerId, listeners }: { workerId: string; listeners: Listeners },
   clock: DatabaseClock,
 ): Promise<Settled<CommitAnswer>[]> {
   const sentAt = performance.now()
+  const told = transitions.map((one) => ({ ...one, events: eventsOf(one, listeners) }))
+  if (told.some(({ events }) => events !== undefined)) listeners.onNews()
   const linked = transitions.flatMap(({ family }, index) =>
     family === undefined ? [] : [{ n: index + 1, family }],
   )
-  const [only, ...others] = transitions
+  const [only, ...others] = told
   const isOne = only !== undefined && others.length === 0 && linked.length === 0
-  const values = [...(isOne ? valuesOf(COLUMNS, only) : arraysOf(COLUMNS, transitions)), workerId]
-  const statement = isOne ? COMMIT_ONE : COMMIT
+  const one = only?.events === undefined ? COMMIT_ONE : COMMIT_ONE_TOLD
+  const columns = isOne && one === COMMIT_ONE ? COLUMNS : WITH_EVENTS
+  const values = [...(isOne ? valuesOf(columns, only) : arraysOf(columns, told)), workerId]
+  const statement = isOne ? one : COMMIT
   const rows =
     linked.length === 0
       ? await lane.query(statement, values)
@@ -255,7 +278,12 @@ async function explain(
 ): Promise<void> {
   const missing = [...transitions.keys()].filter((index) => answers[index] === undefined)
   const asked = missing.flatMap((index) => transitions[index] ?? [])
-  const rows = await lane.query(WHERE_NOW, [...arraysOf([...LEASE, VERSION, ...ENTRY], asked)])
+  const rows = await lane.query(WHERE_NOW, [
+    ...arraysOf(
+      [...LEASE, VERSION, ...ENTRY],
+      asked.map((one) => ({ ...one, events: undefined })),
+    ),
+  ])
   for (const [n, isAsBefore, mailSeq, isWritten] of rows) {
     const index = missing[Number(n) - 1]
     const transition = index === undefined ? undefined : transitions[index]
@@ -267,6 +295,14 @@ async function explain(
       answers[index] = { is: 'unreadMail', mailSeq: Number(mailSeq) }
     }
   }
+}
+
+function eventsOf(
+  { state, was = state.status, entry, version }: Transition,
+  { steps }: Listeners,
+): string | undefined {
+  const told = tellingsOf({ was, state, entry, seq: version + 1 }, { steps })
+  return told.length === 0 ? undefined : JSON.stringify(told)
 }
 
 /** What must not happen over unread mail: the end of a saga, and the dispatch of its pivot (S25). */
@@ -305,10 +341,11 @@ WITH stuck AS (
     mail_seen = s.mail_seq, updated_at = date_trunc('milliseconds', now()),
     state = CASE WHEN jsonb_typeof(s.state) = 'object' THEN s.state || jsonb_build_object(
       'status', 'stuck', 'updatedAt', stuck.it->'since', 'stuck', stuck.it) ELSE s.state END
-  FROM stuck
+  FROM stuck, (SELECT status FROM sagas WHERE bucket = $1::int2 AND saga_id = $2::uuid FOR UPDATE) AS before
   WHERE s.bucket = $1::int2 AND s.saga_id = $2::uuid AND s.epoch = $3::int8 AND s.ended_at IS NULL
-  RETURNING s.bucket, s.saga_id, s.version, s.updated_at, s.epoch, s.parent_saga_id, stuck.it
-), ${tellParent('stuck')}
+  RETURNING s.bucket, s.saga_id, s.version, s.updated_at, s.epoch, s.parent_saga_id, stuck.it, 1 AS n,
+    ${outsideTelling('stuck', "jsonb_build_object('stuck', stuck.it)")} AS events
+), ${tellParent('stuck')}, ${tellOutbox}
 INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
 SELECT bucket, saga_id, version, updated_at, 'parked', epoch, $4::uuid,
        jsonb_build_object('reason', $5::text, 'to', jsonb_build_object('status', 'stuck', 'stuck', it)) FROM u`,

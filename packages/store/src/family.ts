@@ -1,4 +1,4 @@
-import { begin, isTerminal, type SagaState, type Started } from '@backstitch/core'
+import { begin, isTerminal, type SagaState, type Started, tellingsOf } from '@backstitch/core'
 import { arraysOf, columnsOf, namesOf, unnested } from './columns.ts'
 import { bodyOf } from './entry-body.ts'
 import { bucketOf } from './ids.ts'
@@ -80,6 +80,9 @@ const STARTS = [
   start.uuid('parent_saga_id', ({ parentSagaId }) => parentSagaId),
   start.timestamptz('at', ({ entry }) => Date.parse(entry.at)),
   start.json('entry', ({ entry }) => bodyOf(entry)),
+  start.json('events', ({ entry, state }) =>
+    JSON.stringify(tellingsOf({ was: undefined, state, entry, seq: 1 }, { steps: false })),
+  ),
 ]
 
 /**
@@ -115,6 +118,9 @@ export const relatives = (firstParameter: number) => `l AS (
 ), ch AS (
   INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
   SELECT bucket, saga_id, 1, at, 'sagaStarted', 0, NULL, entry FROM c
+), co AS (
+  INSERT INTO outbox AS o (bucket, events)
+  SELECT min(bucket), json_agg(events) FROM c HAVING count(*) > 0
 )`
 
 export function familyArrays(linked: readonly Linked[]): Buffer[] {

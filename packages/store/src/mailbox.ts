@@ -3,6 +3,7 @@ import { sql } from 'kysely'
 import { z } from 'zod'
 import type { Database } from './database.ts'
 import { bucketOf } from './ids.ts'
+import { outsideTelling, tellOutbox } from './outbox.ts'
 
 /**
  * Notes for the holder of a saga. Whoever is not the holder never writes its state: it leaves a letter here in one small
@@ -97,6 +98,9 @@ export function tellParent(status: Status): string {
   )`
 }
 
+/** Before and after who did it and why. */
+const [TELL = '', TOLD = ''] = outsideTelling('abandoned', "'{}'::jsonb", '?').split('?')
+
 export function createMailbox(database: Database): Mailbox {
   async function whereNow(sagaId: string): Promise<Posted> {
     const row = await database
@@ -160,10 +164,12 @@ export function createMailbox(database: Database): Mailbox {
             state = CASE WHEN jsonb_typeof(s.state) = 'object' THEN (s.state - ARRAY['dueAt', 'waiting', 'stuck', 'gaveUp', 'leasesLost', 'paused']) || jsonb_build_object(
               'status', 'abandoned', 'attempts', '{}'::jsonb,
               'updatedAt', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) ELSE s.state END
+          FROM (SELECT status FROM sagas WHERE bucket = ${bucketOf(sagaId)} AND saga_id = ${sagaId} FOR UPDATE) AS before
           WHERE s.bucket = ${bucketOf(sagaId)} AND s.saga_id = ${sagaId} AND s.ended_at IS NULL
             AND (${when.version ?? null}::int8 IS NULL OR s.version = ${when.version ?? null})
-          RETURNING s.bucket, s.saga_id, s.version, s.updated_at, s.epoch, s.queue, s.parent_saga_id
-        ), ${sql.raw(tellParent('abandoned'))}, h AS (
+          RETURNING s.bucket, s.saga_id, s.version, s.updated_at, s.epoch, s.queue, s.parent_saga_id, 1 AS n,
+            ${sql.raw(TELL)}${JSON.stringify({ verb: 'abandon', actor, reason })}::jsonb${sql.raw(TOLD)} AS events
+        ), ${sql.raw(tellParent('abandoned'))}, ${sql.raw(tellOutbox)}, h AS (
           INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
           SELECT bucket, saga_id, version, updated_at, 'abandoned', epoch, NULL,
                  ${JSON.stringify({ actor, reason, to: { status: 'abandoned', attempts: {} } })}::json FROM u

@@ -535,6 +535,13 @@ export function openMemoryStore(
 
   return {
     clock,
+    // Nobody listens to a simulation.
+    feed: {
+      publish: async () => ({ events: 0, unreadable: 0, more: false, steps: false }),
+      tidy: async () => undefined,
+    },
+    webhooks: { takeDue: async () => [], settle: async () => ({ disabled: false }) },
+    listeners: { steps: false, onNews: () => undefined },
     definitions: {
       register: (document) => ask(() => database.register(document)),
       get: async (name, version) => database.definition(name, version),

@@ -45,22 +45,10 @@ export type Queries = {
   workers(): Promise<Worker[]>
   /** What sagas call, by name: as the live workers tell it, and as the highest versions of the definitions name it. */
   services(): Promise<Service[]>
-  stats(): Promise<Stats>
 }
 
 /** Where in the list a page ended. */
 export type Place = { createdAt: string; sagaId: string }
-
-export type Stats = {
-  sagas: { definition: string; status: Status; count: number }[]
-  perMinute: { started: number; ended: number }
-  /** Over the sagas started last, up to a thousand. */
-  durationMs: Percentiles
-  stepMs: Percentiles
-  oldestDueAt: string | null
-  oldestStuckAt: string | null
-}
-type Percentiles = { p50: number | null; p90: number | null; p99: number | null }
 
 /** What is shown of a saga. */
 const COLUMNS = [
@@ -280,46 +268,6 @@ export function createQueries(database: Database, definitions: Definitions, hist
       }
       return [...services.values()].toSorted((one, other) => (one.service < other.service ? -1 : 1))
     },
-
-    async stats() {
-      const counts = await database
-        .selectFrom('sagas')
-        .select((column) => ['definition_name', 'status', column.fn.countAll<number>().as('count')])
-        .groupBy(['definition_name', 'status'])
-        .orderBy('definition_name')
-        .orderBy('status')
-        .execute()
-      const { rows: found } = await sql<unknown>`
-        WITH recent AS (
-          SELECT bucket, saga_id, created_at, ended_at FROM sagas ORDER BY created_at DESC, saga_id DESC LIMIT 1000
-        ), steps AS (
-          SELECT h.kind, extract(epoch FROM h.at - lag(h.at) OVER (PARTITION BY h.bucket, h.saga_id ORDER BY h.seq)) * 1000 AS ms
-          FROM recent r JOIN saga_history h ON h.bucket = r.bucket AND h.saga_id = r.saga_id
-        )
-        SELECT
-          (SELECT count(*) FROM sagas WHERE created_at > now() - interval '1 minute') AS started,
-          (SELECT count(*) FROM sagas
-            WHERE created_at > now() - interval '1 day' AND ended_at > now() - interval '1 minute') AS ended,
-          (SELECT percentile_cont(ARRAY[0.5, 0.9, 0.99]) WITHIN GROUP (ORDER BY extract(epoch FROM ended_at - created_at) * 1000)
-            FROM recent WHERE ended_at IS NOT NULL) AS durations,
-          (SELECT percentile_cont(ARRAY[0.5, 0.9, 0.99]) WITHIN GROUP (ORDER BY ms)
-            FROM steps WHERE kind = 'attemptSucceeded') AS steps,
-          (SELECT min(due_at) FROM sagas WHERE due_at <= now()) AS oldest_due,
-          (SELECT min(updated_at) FROM sagas WHERE status = 'stuck') AS oldest_stuck`.execute(database)
-      const row = StatsRow.parse(found[0])
-      return {
-        sagas: counts.map(({ definition_name, status, count }) => ({
-          definition: definition_name,
-          status: Status.parse(status),
-          count: Number(count),
-        })),
-        perMinute: { started: row.started, ended: row.ended },
-        durationMs: percentiles(row.durations),
-        stepMs: percentiles(row.steps),
-        oldestDueAt: row.oldest_due?.toISOString() ?? null,
-        oldestStuckAt: row.oldest_stuck?.toISOString() ?? null,
-      }
-    },
   }
 }
 
@@ -339,20 +287,6 @@ function worse(one: BreakerState, other: BreakerState): BreakerState {
 
 const Handlers = z.record(z.string(), z.array(z.string()))
 const Tags = z.record(z.string(), z.string())
-const StatsRow = z.object({
-  started: z.coerce.number(),
-  ended: z.coerce.number(),
-  durations: z.array(z.number()).nullable(),
-  steps: z.array(z.number()).nullable(),
-  oldest_due: z.date().nullable(),
-  oldest_stuck: z.date().nullable(),
-})
-
-function percentiles(values: number[] | null): Percentiles {
-  const [p50 = null, p90 = null, p99 = null] = (values ?? []).map((value) => Math.round(value * 100) / 100)
-  return { p50, p90, p99 }
-}
-
 type Facts = {
   version: number
   saga_key: string | null

@@ -45,6 +45,14 @@ const good: Record<string, Values> = {
   saga_mail: { bucket: 7, saga_id: sagaId, seq: 1, body: '{}', dedup_key: 'd' },
   installation: { single: true, callback_key: Buffer.alloc(32) },
   schedules: { name: 'nightly', schedule_id: sagaId, spec: '{}', input: 'null' },
+  outbox: { bucket: 7, outbox_id: sagaId, events: '[]' },
+  feed: { single: true },
+  events: { position: 1, at, type: 'saga.started', body: '{}' },
+  saga_counts: { definition_name: 'order', status: 'running', count: 1 },
+  saga_minutes: { minute: at, definition_name: 'order', event: 'started', count: 1 },
+  audit_log: { at, audit_id: sagaId, actor: 'a', act: 'retry', subject_kind: 'saga', subject_id: 's' },
+  webhooks: { webhook_id: sagaId, url: 'http://x/', types: ['*'], secret: 's' },
+  webhook_deliveries: { delivery_id: sagaId, webhook_id: sagaId, type: 'saga.stuck', event: '{}' },
 }
 const ended = { status: 'failed', state: '{"status":"failed"}', ended_at: at, due_at: null }
 const resting = { status: 'stuck', state: '{"status":"stuck"}', due_at: null }
@@ -138,6 +146,37 @@ const bad: [constraint: string, sqlState: string, changes: Values[]][] = [
   ['saga_mail_saga_fk', '23503', [{ saga_id: newSagaId(0, 7) }]],
   ['saga_mail_body_is_object', '23514', ['[]', 'null', '"{}"'].map((body) => ({ body, seq: 2 }))],
 
+  ['outbox_pk', '23505', [{}]],
+  ['feed_pk', '23505', [{}]],
+  ['feed_is_one', '23514', [{ single: false }]],
+  ['events_pk', '23505', [{}]],
+  ['saga_counts_pk', '23505', [{}]],
+  ['saga_minutes_pk', '23505', [{}]],
+  ['audit_log_pk', '23505', [{}]],
+  ['audit_log_subject_known', '23514', [{ audit_id: newSagaId(0), subject_kind: 'weather' }]],
+  ['webhooks_pk', '23505', [{}]],
+  [
+    'webhooks_old_secret_ends',
+    '23514',
+    [{ old_secret: 's' }, { old_secret_until: at }].map((change) => ({
+      webhook_id: newSagaId(0),
+      ...change,
+    })),
+  ],
+  [
+    'webhooks_disabled_with_reason',
+    '23514',
+    [{ enabled: false }, { disabled_reason: 'r' }].map((change) => ({ webhook_id: newSagaId(0), ...change })),
+  ],
+  ['webhook_deliveries_pk', '23505', [{}]],
+  ['webhook_deliveries_webhook_fk', '23503', [{ delivery_id: newSagaId(0), webhook_id: newSagaId(0) }]],
+  ['webhook_deliveries_state_known', '23514', [{ delivery_id: newSagaId(0), state: 'lost', next_at: null }]],
+  [
+    'webhook_deliveries_due_while_pending',
+    '23514',
+    [{ next_at: null }, { state: 'failed' }].map((change) => ({ delivery_id: newSagaId(0), ...change })),
+  ],
+
   ['installation_pk', '23505', [{}]],
   ['installation_is_one', '23514', [{ single: false }]],
   ['installation_callback_key_is_long', '23514', [{ callback_key: Buffer.alloc(31) }]],
@@ -153,8 +192,10 @@ async function insert(table: string, values: Values): Promise<void> {
 }
 
 beforeAll(async () => {
-  // The migrations themselves have made the installation's row.
-  for (const [table, values] of Object.entries(good).filter(([name]) => name !== 'installation')) {
+  // The migrations themselves have made the rows of these.
+  for (const [table, values] of Object.entries(good).filter(
+    ([name]) => name !== 'installation' && name !== 'feed',
+  )) {
     await insert(table, table === 'sagas' ? { ...values, start_key: 'k', saga_key: 'k' } : values)
   }
 })

@@ -1,4 +1,4 @@
-import { begin, type Json, type SagaState, startedEntry } from '@backstitch/core'
+import { begin, type Json, type SagaState, type Started, startedEntry, tellingsOf } from '@backstitch/core'
 import * as binary from './binary.ts'
 import type { Claimed } from './claims.ts'
 import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
@@ -10,6 +10,7 @@ import { flushWithRecovery } from './flush.ts'
 import { createGatherer, type Settled } from './gather.ts'
 import { bucketOf, bucketOfKey, newSagaId } from './ids.ts'
 import { createLane, type Lane, type LaneOptions, type Statement } from './lane.ts'
+import { tellOutboxOf } from './outbox.ts'
 
 /** A start that has been checked: what is left is to make it durable. */
 export type StartRequest = {
@@ -73,6 +74,7 @@ type NewRow = {
   request: StartRequest
   state: SagaState
   stateJson: string
+  entry: Started
   entryJson: string
   at: number
   workerId: string | undefined
@@ -175,6 +177,7 @@ function newRow(request: StartRequest, now: number, workerId: string | undefined
     request,
     state,
     stateJson: JSON.stringify(state),
+    entry,
     entryJson: bodyOf(entry),
     at: now,
     workerId,
@@ -214,6 +217,9 @@ const COLUMNS = [
   of.timestamptz('at', ({ at }) => at),
   of.json('entry', ({ entryJson }) => entryJson),
   of.uuid('worker', ({ workerId }) => workerId),
+  of.json('events', ({ state, entry }) =>
+    JSON.stringify(tellingsOf({ was: undefined, state, entry, seq: 1 }, { steps: false })),
+  ),
 ]
 
 /** Leased to a worker only if nobody has declared it dead, just as a claim (S17). */
@@ -234,7 +240,7 @@ WITH i AS (
   INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
   SELECT i.bucket, i.saga_id, 1, i.at, 'sagaStarted', 0, NULL, i.entry
   FROM i JOIN s ON s.bucket = i.bucket AND s.saga_id = i.saga_id
-)
+), ${tellOutboxOf('i JOIN s USING (bucket, saga_id)')}
 SELECT s.saga_id, ${DATABASE_NOW}, s.epoch FROM s`
 
 export const INSERT: Statement = { name: 'start', text: startOf(manyRows(COLUMNS)) }

@@ -51,7 +51,7 @@ test('behind a transaction-mode pooler everything works that works without (F35)
       alive: true,
     })
     expect((await worker.claims.takeAgain([first.lease])).length).toBe(1)
-    expect((await api.queries.stats()).sagas.map(({ status, count }) => `${count} ${status}`)).toEqual([
+    expect((await api.stats()).sagas.map(({ status, count }) => `${count} ${status}`)).toEqual([
       '1 failed',
       '2 running',
       '1 stuck',

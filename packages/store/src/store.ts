@@ -1,20 +1,25 @@
-import type { SagaState } from '@backstitch/core'
+import type { SagaState, Stats } from '@backstitch/core'
 import { sql } from 'kysely'
+import { type Audit, createAudit } from './audit.ts'
 import { type Callbacks, createCallbacks, type TokenMaker } from './callbacks.ts'
 import { type Claims, createClaims, decodeState } from './claims.ts'
 import { createDatabaseClock, type DatabaseClock } from './clock.ts'
 import { type Commits, createCommits } from './commits.ts'
 import { type Database, openDatabase } from './database.ts'
 import { createDefinitions, type Definitions } from './definitions.ts'
+import { createFeed, type Feed } from './feed.ts'
 import { createHistory, type History } from './history.ts'
 import { bucketOf } from './ids.ts'
 import { createLane, type Lane } from './lane.ts'
 import { createMailbox, type Mailbox } from './mailbox.ts'
 import { missingMigrations } from './migrate.ts'
+import type { Listeners } from './outbox.ts'
 import { createQueries, type Queries } from './queries.ts'
 import { createSchedules, type Schedules } from './schedules.ts'
 import { createStarts, type Starts } from './starts.ts'
+import { statsOf } from './stats.ts'
 import { createWakeups, type Wakeups } from './wakeups.ts'
+import { createWebhooks, type Webhooks } from './webhooks.ts'
 import { createSession, type Session } from './workers.ts'
 
 /** What the door needs: starts, letters and answers. It claims nothing and writes no state. */
@@ -26,6 +31,10 @@ export type ApiStore = {
   history: History
   queries: Queries
   schedules: Schedules
+  feed: Feed
+  stats(): Promise<Stats>
+  webhooks: Webhooks
+  audit: Audit
   wakeups: Wakeups
   /** Throws if the database does not answer; names the migrations it lacks. */
   check(): Promise<{ missingMigrations: string[] }>
@@ -44,6 +53,10 @@ export type WorkerStore = {
   /** What makes callback tokens. */
   callbackTokens(): Promise<TokenMaker>
   schedules: Pick<Schedules, 'takeDue' | 'nextDueMs'>
+  feed: Pick<Feed, 'publish' | 'tidy'>
+  webhooks: Pick<Webhooks, 'takeDue' | 'settle'>
+  /** Who listens to what is committed here. */
+  listeners: Listeners
   starts: Starts
   wakeups: Wakeups
   session: Session
@@ -66,6 +79,7 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
   const versions = createLane(lane)
   const definitions = createDefinitions(database, versions)
   const history = createHistory(database)
+  const feed = createFeed(database)
   const starts = createStarts(lane, clock)
   const wakeups = createWakeups(lane)
   return {
@@ -76,6 +90,10 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
     history,
     queries: createQueries(database, definitions, history),
     schedules: createSchedules(database),
+    feed,
+    stats: () => statsOf(database, feed),
+    webhooks: createWebhooks(database),
+    audit: createAudit(database),
     wakeups,
     check: checkOn(versions),
     async close() {
@@ -100,7 +118,8 @@ export async function openWorkerStore(
     options.poolSize ?? 4,
   )
   const claims = createClaims({ ...lane, workerId }, clock)
-  const commits = createCommits({ ...lane, workerId, leaseMs }, clock)
+  const listeners: Listeners = { steps: false, onNews: () => undefined }
+  const commits = createCommits({ ...lane, workerId, leaseMs, listeners }, clock)
   const session = createSession(lane, clock, options.onDue)
   // These connect when they are first used: where there are no schedules, never.
   const starts = createStarts(lane, clock)
@@ -115,6 +134,9 @@ export async function openWorkerStore(
     sagaState: (sagaId) => readState(database, sagaId),
     callbackTokens: createCallbacks(database).tokens,
     schedules: createSchedules(database),
+    feed: createFeed(database),
+    webhooks: createWebhooks(database),
+    listeners,
     starts,
     wakeups,
     session,

@@ -1,4 +1,6 @@
 import type { ColumnType, Generated } from 'kysely'
+import type { AuditSubject } from './audit.ts'
+import type { Delivery } from './webhooks.ts'
 
 /** The tables as kysely sees them. What a jsonb column holds is `unknown` until it has been decoded. */
 
@@ -77,6 +79,57 @@ export type Tables = {
     at: Timestamp
     body: Document
     dedup_key: string | null
+  }
+  outbox: { bucket: number; outbox_id: Generated<string>; at: Timestamp; events: Document }
+  feed: { single: Generated<boolean>; position: Generated<number>; tidied_at: Timestamp }
+  events: {
+    position: number
+    at: Timestamp
+    type: string
+    definition_name: string | null
+    saga_id: string | null
+    body: Document
+  }
+  saga_counts: { definition_name: string; status: string; count: number }
+  saga_minutes: { minute: Timestamp; definition_name: string; event: string; count: number }
+  audit_log: {
+    at: Timestamp
+    audit_id: Generated<string>
+    actor: string
+    act: string
+    subject_kind: AuditSubject
+    subject_id: string
+    reason: string | null
+    refused: Generated<string | null>
+  }
+  webhooks: {
+    webhook_id: string
+    url: string
+    types: string[]
+    definition_name: string | null
+    description: string | null
+    enabled: Generated<boolean>
+    disabled_reason: string | null
+    secret: string
+    old_secret: Generated<string | null>
+    old_secret_until: Timestamp | null
+    created_at: Timestamp
+    last_delivered_at: Timestamp | null
+    failing_since: Timestamp | null
+  }
+  webhook_deliveries: {
+    delivery_id: Generated<string>
+    webhook_id: string
+    type: string
+    saga_id: string | null
+    event: Document
+    created_at: Timestamp
+    state: Generated<Delivery['state']>
+    attempts: Generated<number>
+    next_at: Timestamp | null
+    last_at: Timestamp | null
+    last_status: number | null
+    last_error: string | null
   }
   installation: { single: Generated<boolean>; callback_key: Buffer }
   schedules: {

@@ -108,7 +108,10 @@ export async function createStage({ own = false }: { own?: boolean } = {}): Prom
     for (const close of closers.toReversed()) await close()
   })
   if (!own) {
-    const tables = ['schedules', 'saga_mail', 'saga_history', 'sagas', 'workers', 'definitions']
+    const tables = [
+      ...['schedules', 'saga_mail', 'saga_history', 'sagas', 'workers', 'definitions', 'outbox', 'events'],
+      ...['saga_counts', 'saga_minutes', 'audit_log', 'webhooks'],
+    ]
     await client.query(tables.map((table) => `DELETE FROM ${table}`).join('; '))
   }
   let taken = 0
@@ -222,7 +225,7 @@ export function transitionOf(
   const { now = Date.now(), ...rest } = more
   const decision = decide(state, event, { definition, now, random: 0.5, version })
   if (decision.is === 'ignored') throw new Error(decision.why)
-  return { lease, version, mailSeen, ...after(decision), ...rest }
+  return { lease, version, mailSeen, was: state.status, ...after(decision), ...rest }
 }
 
 export function after(

@@ -18,6 +18,8 @@ export type Limits = {
   maxWaitingStarts: number
   /** Requests that wait for a saga to end. */
   maxWaiters: number
+  /** Streams of events. */
+  maxStreams: number
 }
 
 export const DEFAULT_LIMITS: Limits = {
@@ -27,6 +29,7 @@ export const DEFAULT_LIMITS: Limits = {
   maxBodyBytes: 256 * 1024 * 1024,
   maxWaitingStarts: 10_000,
   maxWaiters: 10_000,
+  maxStreams: 500,
 }
 
 /** What one request takes up: until it has been answered or its caller has gone, and what it began has ended. */
@@ -50,6 +53,7 @@ const REFUSALS = {
   requests: 'too many requests are being answered; try again soon',
   bodies: 'too many large bodies are being worked on; try again soon',
   starts: 'too many starts are waiting to be committed; try again soon',
+  streams: 'too many streams of events are open; try again soon',
   waiters: 'too many requests are waiting for a saga to end; ask again later',
 }
 export type Refusal = keyof typeof REFUSALS

@@ -60,10 +60,10 @@ describe('a problem has one form (RFC 9457), whoever finds it', () => {
 
 describe('what is not expected', () => {
   test('is 500, told in the log with its stack, and to the caller by its id alone', async () => {
-    const { stats } = store.queries
-    store.queries.stats = () => Promise.reject(new TypeError('secret of ours'))
+    const { stats } = store
+    store.stats = () => Promise.reject(new TypeError('secret of ours'))
     const answer = await ask('GET', '/v1/stats')
-    store.queries.stats = stats
+    store.stats = stats
     expectProblem(answer, 'INTERNAL')
     expect(answer.text).not.toContain('secret')
     const line = lines.find(({ requestId, err }) => requestId === answer.body.requestId && err !== undefined)

@@ -11,7 +11,7 @@ const STATS_MS = 3_000
 const SERVICES_MS = 3_000
 
 export function installationRoutes(app: App, { store }: Door): void {
-  const stats = shared(() => store().queries.stats(), STATS_MS)
+  const stats = shared(() => store().stats(), STATS_MS)
 
   app.get(
     '/v1/stats',

@@ -361,6 +361,7 @@ test('an installation has numbers and workers', async () => {
   const stats: Stats = {
     sagas: [{ definition: 'order', status: 'completed', count: 3 }],
     perMinute: { started: 1, ended: 2 },
+    minutes: [],
     durationMs: { p50: 1.5, p90: 2, p99: 3 },
     stepMs: { p50: null, p90: null, p99: null },
     oldestDueAt: null,
