@@ -23,6 +23,8 @@ const Plot = z.looseObject({
   gives: JsonValue.optional(),
 })
 
+export type Plot = z.infer<typeof Plot>
+
 const both = { action: { type: 'handler' }, compensation: { type: 'handler' } }
 
 /** `payments`: where the HTTP participant below listens. */

@@ -109,8 +109,18 @@ export async function createStage({ own = false }: { own?: boolean } = {}): Prom
   })
   if (!own) {
     const tables = [
-      ...['schedules', 'saga_mail', 'saga_history', 'sagas', 'workers', 'definitions', 'outbox', 'events'],
-      ...['saga_counts', 'saga_minutes', 'audit_log', 'webhooks'],
+      'schedules',
+      'saga_mail',
+      'saga_history',
+      'sagas',
+      'workers',
+      'definitions',
+      'outbox',
+      'events',
+      'saga_counts',
+      'saga_minutes',
+      'audit_log',
+      'webhooks',
     ]
     await client.query(tables.map((table) => `DELETE FROM ${table}`).join('; '))
   }

@@ -1,4 +1,4 @@
-import { isObject } from '../saga/course.ts'
+import { isObject, textOf } from '../saga/course.ts'
 
 /** A form out of a JSON Schema, where that is an object of simple values. What it does not say, it does not ask. */
 
@@ -51,7 +51,7 @@ function fieldOf(name: string, of: unknown, isRequired: boolean): Field | undefi
     options,
     title: text(of.title),
     description: text(of.description),
-    initial: of.default === undefined || isObject(of.default) ? fallback : String(of.default),
+    initial: of.default === undefined ? fallback : textOf(of.default),
     minimum: number(of.minimum),
     maximum: number(of.maximum),
     minLength: number(of.minLength),

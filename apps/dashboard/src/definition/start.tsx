@@ -2,7 +2,6 @@ import type { Saga } from '@backstitch/core'
 import { useNavigate } from '@tanstack/react-router'
 import { useId, useState } from 'react'
 import { ask } from '../api.ts'
-import { isObject } from '../saga/course.ts'
 import { Button } from '../ui/button.tsx'
 import { Wrong } from '../ui/told.tsx'
 import { type Field, fieldsOf, inputOf, sampleOf, textsOf } from './form.ts'
@@ -17,20 +16,20 @@ export function Start({ name, version, schema }: { name: string; version: number
   const [key, setKey] = useState('')
   const [error, setError] = useState<unknown>()
   const [isSent, setIsSent] = useState(false)
-  const parsed = parse(json)
+  const problem = problemOf(json)
   const id = useId()
 
   async function send(): Promise<void> {
     setError(undefined)
     setIsSent(true)
     try {
-      const input = asJson || fields === undefined ? JSON.parse(json) : inputOf(fields, texts)
+      const input = asJson || fields === undefined ? valueOf(json) : inputOf(fields, texts)
       const sagaKey = key.trim()
       const body = { definition: name, version, input, ...(sagaKey !== '' && { sagaKey }) }
       const { sagaId } = await ask<Saga>('POST', 'v1/sagas', { body })
       await navigate({ to: '/sagas/$sagaId', params: { sagaId } })
-    } catch (problem) {
-      setError(problem)
+    } catch (refused) {
+      setError(refused)
     } finally {
       setIsSent(false)
     }
@@ -67,11 +66,11 @@ export function Start({ name, version, schema }: { name: string; version: number
               spellCheck={false}
               value={json}
               onChange={({ target }) => setJson(target.value)}
-              aria-invalid={parsed !== undefined}
+              aria-invalid={problem !== undefined}
               aria-describedby={`${id}-json`}
             />
             <span id={`${id}-json`} className="text-stuck">
-              {parsed}
+              {problem}
             </span>
           </label>
         ) : (
@@ -100,7 +99,7 @@ export function Start({ name, version, schema }: { name: string; version: number
             <Wrong error={error} />
           </div>
         )}
-        <Button kind="strong" type="submit" disabled={isSent || (asJson && parsed !== undefined)}>
+        <Button kind="strong" type="submit" disabled={isSent || (asJson && problem !== undefined)}>
           {isSent ? 'Starting …' : `Start version ${version}`}
         </Button>
       </form>
@@ -162,10 +161,15 @@ function Input({
   )
 }
 
-function parse(text: string): string | undefined {
+function valueOf(json: string): unknown {
+  return JSON.parse(json)
+}
+
+/** Why it is no JSON, or undefined. */
+function problemOf(json: string): string | undefined {
   try {
-    const value: unknown = JSON.parse(text)
-    return isObject(value) || value !== undefined ? undefined : 'is no JSON'
+    valueOf(json)
+    return undefined
   } catch (error) {
     return error instanceof Error ? error.message : String(error)
   }

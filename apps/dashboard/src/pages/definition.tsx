@@ -1,7 +1,8 @@
 import type { DefinitionPlan, DefinitionSummary, DefinitionVersion, Direction, Page } from '@backstitch/core'
 import { useQuery } from '@tanstack/react-query'
-import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router'
+import { Link, useNavigate } from '@tanstack/react-router'
 import { useCallback, useMemo, useState } from 'react'
+import { useParam, useTexts } from '../address.ts'
 import { ApiProblem, get, withQuery } from '../api.ts'
 import { definitionQuery, fetchSagas, fetchStats } from '../data.ts'
 import { Failing } from '../definition/failing.tsx'
@@ -16,8 +17,8 @@ import { Empty, Loading, Title, Wrong } from '../ui/told.tsx'
 
 /** One definition: its versions, what it does, what happens when a step fails, and a start by hand. */
 export function DefinitionPage() {
-  const { name = '' } = useParams({ strict: false })
-  const search: Record<string, string> = useSearch({ strict: false })
+  const name = useParam('name')
+  const search = useTexts()
   const navigate = useNavigate()
   const versions = useQuery({
     queryKey: ['versions', name],

@@ -269,7 +269,6 @@ function Row({
     <button
       type="button"
       aria-expanded={isOpen}
-      aria-label={label}
       title={label}
       className="flex w-full items-center gap-3 px-3 py-1 text-left hover:bg-sunk"
       onClick={onOpen}
@@ -278,8 +277,13 @@ function Row({
         <span aria-hidden="true" className={isUndo ? 'text-compensating' : 'text-faint'}>
           {isUndo ? '↶' : '▸'}
         </span>
+        {isUndo && <span className="sr-only">undo of </span>}
         <bdi className="truncate">{view.step}</bdi>
-        {view.attempt > 1 && <span className="text-[11px] text-faint">×{view.attempt}</span>}
+        <span className={view.attempt > 1 ? 'text-[11px] text-faint' : 'sr-only'}>
+          <span aria-hidden="true">×</span>
+          <span className="sr-only">attempt </span>
+          {view.attempt}
+        </span>
         {view.by !== undefined && <span className="text-[11px] text-faint max-sm:hidden">{view.by}</span>}
       </span>
       <span className="relative h-4 flex-1 overflow-hidden">
@@ -307,7 +311,14 @@ function Row({
         )}
       </span>
       <span className="w-24 shrink-0 truncate text-right text-[12px] text-soft max-sm:w-16">
-        {view.state === 'succeeded' ? span(took) : word}
+        {view.state === 'succeeded' ? (
+          <>
+            <span className="sr-only">{word} after </span>
+            {span(took)}
+          </>
+        ) : (
+          word
+        )}
       </span>
     </button>
   )

@@ -60,8 +60,10 @@ function whatItDoes(action: Record<string, unknown>): string | undefined {
   }
 }
 
-function textOf(value: unknown): string {
-  return typeof value === 'string' || typeof value === 'number' ? String(value) : ''
+export function textOf(value: unknown): string {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
+    ? String(value)
+    : ''
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {

@@ -125,14 +125,19 @@ function StepBox({ data }: NodeProps<StepNode>) {
       <Handle type="target" position={undo ? Position.Right : Position.Left} className="!opacity-0" />
       <button
         type="button"
-        aria-label={label}
         disabled={onChoose === undefined}
         onClick={() => onChoose?.(name)}
         className="flex size-full flex-col justify-center px-2.5 text-left disabled:cursor-default"
       >
         <span className="flex w-full items-center justify-between gap-1">
           <bdi className={`truncate font-medium ${data.standing === 'ahead' ? 'text-soft' : ''}`}>
-            {undo ? `↶ ${name}` : name}
+            {undo && (
+              <>
+                <span aria-hidden="true">↶ </span>
+                <span className="sr-only">undo of </span>
+              </>
+            )}
+            {name}
           </bdi>
           {pivot && (
             <span className="rounded bg-sunk px-1 text-[10px] text-soft" title="After it nothing is undone">
@@ -142,6 +147,7 @@ function StepBox({ data }: NodeProps<StepNode>) {
         </span>
         <span className={`w-full truncate text-[11px] text-soft ${child === undefined ? '' : 'pr-10'}`}>
           {word || under || ' '}
+          {word === '' && <span className="sr-only">{undo ? 'not needed so far' : 'still ahead'}</span>}
         </span>
       </button>
       {child !== undefined && (
