@@ -21,6 +21,46 @@ CREATE TABLE audit_log (
 CREATE INDEX audit_log_actor_idx ON audit_log USING btree (actor, at DESC);
 CREATE INDEX audit_log_subject_idx ON audit_log USING btree (subject_id, at DESC);
 
+CREATE TABLE bulk_items (
+  bulk_id uuid NOT NULL,
+  n integer NOT NULL,
+  saga_id uuid NOT NULL,
+  state text NOT NULL DEFAULT 'pending'::text,
+  detail text,
+  CONSTRAINT bulk_items_pk PRIMARY KEY (bulk_id, n),
+  CONSTRAINT bulk_items_operation_fk FOREIGN KEY (bulk_id) REFERENCES bulk_operations(bulk_id) ON DELETE CASCADE,
+  CONSTRAINT bulk_items_state_known CHECK ((state = ANY (ARRAY['pending'::text, 'accepted'::text, 'refused'::text, 'failed'::text])))
+) WITH (fillfactor=70);
+CREATE INDEX bulk_items_state_idx ON bulk_items USING btree (bulk_id, state, n);
+
+CREATE TABLE bulk_operations (
+  bulk_id uuid NOT NULL,
+  verb text NOT NULL,
+  step text,
+  reason text NOT NULL,
+  actor text NOT NULL,
+  filter jsonb,
+  per_second integer NOT NULL,
+  total integer NOT NULL DEFAULT 0,
+  cut boolean NOT NULL DEFAULT false,
+  state text NOT NULL DEFAULT 'running'::text,
+  accepted integer NOT NULL DEFAULT 0,
+  refused integer NOT NULL DEFAULT 0,
+  failed integer NOT NULL DEFAULT 0,
+  next_at timestamp with time zone DEFAULT now(),
+  idempotency_key text,
+  request_hash text NOT NULL,
+  created_at timestamp with time zone NOT NULL DEFAULT date_trunc('milliseconds'::text, now()),
+  ended_at timestamp with time zone,
+  CONSTRAINT bulk_operations_pk PRIMARY KEY (bulk_id),
+  CONSTRAINT bulk_operations_ended CHECK ((((state = 'running'::text) = (ended_at IS NULL)) AND ((ended_at IS NULL) = (next_at IS NOT NULL)))),
+  CONSTRAINT bulk_operations_pace CHECK ((per_second >= 1)),
+  CONSTRAINT bulk_operations_state_known CHECK ((state = ANY (ARRAY['running'::text, 'done'::text, 'aborted'::text])))
+) WITH (fillfactor=50);
+CREATE INDEX bulk_operations_created_idx ON bulk_operations USING btree (created_at, bulk_id);
+CREATE INDEX bulk_operations_due_idx ON bulk_operations USING btree (next_at) WHERE (next_at IS NOT NULL);
+CREATE UNIQUE INDEX bulk_operations_once ON bulk_operations USING btree (idempotency_key) WHERE (idempotency_key IS NOT NULL);
+
 CREATE TABLE definitions (
   name text NOT NULL,
   version integer NOT NULL,
@@ -141,6 +181,8 @@ CREATE TABLE sagas (
   created_at timestamp with time zone NOT NULL,
   updated_at timestamp with time zone NOT NULL,
   ended_at timestamp with time zone,
+  clean boolean,
+  failure_words tsvector,
   CONSTRAINT sagas_pk PRIMARY KEY (bucket, saga_id),
   CONSTRAINT sagas_due_or_leased CHECK (((num_nonnulls(due_at, owner, ended_at) = 1) OR ((num_nonnulls(due_at, owner, ended_at) = 0) AND (paused OR ((status)::text = 'stuck'::text))))),
   CONSTRAINT sagas_ended_when_terminal CHECK (((ended_at IS NULL) = ((status)::text = ANY ('{running,compensating,stuck}'::text[])))),
@@ -148,14 +190,19 @@ CREATE TABLE sagas (
   CONSTRAINT sagas_numbers_in_range CHECK ((LEAST((version - 1), epoch, (leases_lost)::bigint, mail_seen, (mail_seq - mail_seen)) >= 0)),
   CONSTRAINT sagas_state_agrees CHECK (((state ->> 'status'::text) = (status)::text))
 ) WITH (autovacuum_analyze_scale_factor=0.05, autovacuum_vacuum_cost_limit=2000, autovacuum_vacuum_scale_factor=0.02, fillfactor=50);
-CREATE INDEX sagas_attention_idx ON sagas USING btree (status, created_at DESC, saga_id DESC) WHERE ((status)::text = ANY (ARRAY['compensating'::text, 'stuck'::text, 'failed'::text, 'cancelled'::text, 'abandoned'::text]));
-CREATE INDEX sagas_created_idx ON sagas USING btree (created_at DESC, saga_id DESC);
-CREATE INDEX sagas_key_idx ON sagas USING btree (saga_key) WHERE (saga_key IS NOT NULL);
+CREATE INDEX sagas_correlation_idx ON sagas USING btree (correlation_id text_pattern_ops) WHERE (correlation_id IS NOT NULL);
+CREATE INDEX sagas_definition_idx ON sagas USING btree (definition_name, status COLLATE "C", created_at, saga_id);
+CREATE INDEX sagas_failed_step_idx ON sagas USING btree (failed_step, created_at, saga_id) WHERE (failed_step IS NOT NULL);
+CREATE INDEX sagas_failure_idx ON sagas USING gin (failure_words) WHERE (failure_words IS NOT NULL);
+CREATE INDEX sagas_key_idx ON sagas USING btree (saga_key text_pattern_ops) WHERE (saga_key IS NOT NULL);
 CREATE INDEX sagas_owner_idx ON sagas USING btree (owner) WHERE (owner IS NOT NULL);
+CREATE INDEX sagas_paused_idx ON sagas USING btree (created_at, saga_id) WHERE paused;
 CREATE INDEX sagas_ready_idx ON sagas USING btree (queue, definition_name, due_at) WHERE (due_at IS NOT NULL);
 CREATE UNIQUE INDEX sagas_start_key_once ON sagas USING btree (bucket, start_key) WHERE (start_key IS NOT NULL);
+CREATE INDEX sagas_status_idx ON sagas USING btree (status, created_at, saga_id);
 CREATE INDEX sagas_suspect_idx ON sagas USING btree (due_at) WHERE ((leases_lost >= 2) AND (due_at IS NOT NULL));
-CREATE INDEX sagas_tags_idx ON sagas USING gin (tags jsonb_path_ops) WHERE ((tags)::jsonb <> '{}'::jsonb);
+CREATE INDEX sagas_tags_idx ON sagas USING gin (tags) WHERE ((tags)::jsonb <> '{}'::jsonb);
+CREATE INDEX sagas_unclean_idx ON sagas USING btree (created_at, saga_id) WHERE (NOT clean);
 CREATE INDEX sagas_unread_idx ON sagas USING btree (due_at, owner) WHERE (mail_seq > mail_seen);
 
 CREATE TABLE schedules (

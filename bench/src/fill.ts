@@ -81,21 +81,25 @@ SELECT indexrelid::regclass::text AS name, pg_get_indexdef(indexrelid) AS text F
 WHERE indrelid = 'sagas'::regclass AND NOT indisprimary`
 
 /**
- * Of a thousand: five have failed, two were cancelled, one abandoned; of those that have not ended, one is being undone and
- * one in ten thousand is stuck. A tenth is of another definition, and one in 100,000 of a third. Half of them have a key, a
- * quarter have tags: one of a thousand shops and one of five regions.
+ * Of a thousand: five have failed, one of them unclean, two were cancelled, one abandoned; of those that have not ended, one is
+ * being undone and one in ten thousand is stuck. A tenth is of another definition, and one in 100,000 of a third. Half of them
+ * have a key, a third a correlation id, a quarter have tags: one of a thousand shops and one of five regions.
  */
 const COPY = `
 INSERT INTO sagas (bucket, saga_id, definition_name, definition_version, queue, status, state, version, epoch, request_hash,
-                   created_at, updated_at, ended_at, due_at, failed_step, start_key, saga_key, tags)
+                   created_at, updated_at, ended_at, due_at, failed_step, start_key, saga_key, correlation_id, tags, clean, failure_words)
 SELECT get_byte(uuid_send(id), 15), id, name, CASE WHEN n * 2 < $3::int8 THEN 1 ELSE 2 END, 'order', sketch.status,
-       CASE WHEN n <= $3::int8 THEN $1::jsonb ELSE $2::jsonb END || jsonb_build_object('status', sketch.status),
+       CASE WHEN n <= $3::int8 THEN $1::jsonb ELSE $2::jsonb END || jsonb_build_object('status', sketch.status)
+         || CASE WHEN sketch.why IS NULL THEN '{}' ELSE jsonb_build_object('failureReason', sketch.why) END
+         || CASE WHEN sketch.clean THEN '{}' ELSE '{"uncertainSteps": ["step2"]}'::jsonb END,
        CASE WHEN n <= $3::int8 THEN 4 ELSE 1 END, CASE WHEN n <= $3::int8 THEN 1 ELSE 0 END, md5(n::text) || md5(id::text),
        at, at + interval '20 ms', CASE WHEN n <= $3::int8 THEN at + interval '20 ms' END,
        CASE WHEN n > $3::int8 AND sketch.status <> 'stuck' THEN at END,
        CASE WHEN sketch.status = 'failed' THEN 'step' || 1 + n / 1000 % 3 END,
        CASE WHEN n % 2 = 0 THEN 'saga:' || name || ':key-' || n END, CASE WHEN n % 2 = 0 THEN 'key-' || n END,
-       CASE WHEN n % 4 = 0 THEN jsonb_build_object('shop', 's' || n / 4 % 1000, 'region', 'r' || n / 4 % 5) ELSE '{}' END
+       CASE WHEN n % 3 = 0 THEN 'request-' || md5(n::text) END,
+       CASE WHEN n % 4 = 0 THEN jsonb_build_object('shop', 's' || n / 4 % 1000, 'region', 'r' || n / 4 % 5) ELSE '{}' END,
+       CASE WHEN sketch.status IN ('failed', 'cancelled') THEN sketch.clean END, strip(to_tsvector('simple', sketch.why))
 FROM (
   SELECT n, now() - CASE WHEN n > $3::int8 THEN interval '1 hour' * (1 - (n - $3::int8) / $4::float8)
                          ELSE interval '1 hour' + interval '100 days' * (1 - n / $3::float8) END AS at
@@ -107,7 +111,9 @@ CROSS JOIN LATERAL (
          CASE WHEN n % 100000 = 1 THEN 'rare' WHEN n % 10 = 3 THEN 'payment' ELSE 'order' END AS name,
          CASE WHEN n <= $3::int8 THEN CASE WHEN n % 1000 < 5 THEN 'failed' WHEN n % 1000 < 7 THEN 'cancelled'
                                            WHEN n % 1000 = 7 THEN 'abandoned' ELSE 'completed' END
-              WHEN n % 10000 = 8 THEN 'stuck' WHEN n % 1000 = 9 THEN 'compensating' ELSE 'running' END AS status
+              WHEN n % 10000 = 8 THEN 'stuck' WHEN n % 1000 = 9 THEN 'compensating' ELSE 'running' END AS status,
+         n > $3::int8 OR n % 1000 > 0 AS clean,
+         CASE WHEN n <= $3::int8 AND n % 1000 < 5 THEN 'step' || 1 + n / 1000 % 3 || ' was declined: card ' || n % 5000 || ' has no funds' END AS why
 ) AS sketch`
 
 /** Of the newest, about whom the statistics ask. */

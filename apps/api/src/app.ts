@@ -10,6 +10,7 @@ import fastify, {
   type RawServerDefault,
 } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { type BulkRunner, createBulkRunner } from './bulk-runner.ts'
 import { createEventStreams, type EventStreams } from './event-streams.ts'
 import { servePage } from './plugins/dashboard.ts'
 import { speakJson } from './plugins/json.ts'
@@ -21,6 +22,7 @@ import { answerBrokenHttp, answerProblems, answerWithoutRoute } from './plugins/
 import { logRequests, requestIdOf } from './plugins/requests.ts'
 import { secureHeaders } from './plugins/security.ts'
 import { attemptRoutes } from './routes/attempts.ts'
+import { bulkRoutes } from './routes/bulk.ts'
 import { callbackRoutes } from './routes/callbacks.ts'
 import { definitionRoutes } from './routes/definitions.ts'
 import { feedRoutes } from './routes/feed.ts'
@@ -52,6 +54,7 @@ export type Door = {
   schemas: InputSchemas
   hub: WaitHub<Saga>
   metrics: Metrics
+  bulkRunner: Pick<BulkRunner, 'wake'>
   isStopping: () => boolean
   streams: EventStreams
   basePath: string
@@ -123,7 +126,10 @@ export async function buildApp(options: {
     slot: (queue) => hands?.slot(queue),
     maxWaitingStarts: limits.maxWaitingStarts,
   })
-  const door: Door = { store, starting, schemas, hub, metrics, isStopping, streams, basePath }
+  const bulkRunner = createBulkRunner({ store, log })
+  app.addHook('onReady', async () => bulkRunner.start())
+  app.addHook('preClose', () => bulkRunner.stop())
+  const door: Door = { store, starting, schemas, hub, metrics, bulkRunner, isStopping, streams, basePath }
 
   answerProblems(
     app,
@@ -143,6 +149,7 @@ export async function buildApp(options: {
   callbackRoutes(app, door)
   scheduleRoutes(app, door)
   verbRoutes(app, door)
+  bulkRoutes(app, door)
   verbPlanRoutes(app, door)
   installationRoutes(app, door)
   feedRoutes(app, door)

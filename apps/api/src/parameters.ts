@@ -55,8 +55,17 @@ const Statuses = z
     items: { type: 'string', enum: Status.options },
   })
 
+const Flag = z
+  .enum(['true', 'false'])
+  .transform((text) => text === 'true')
+  .meta({ type: 'boolean', enum: undefined })
+
 const PAGED_FILTER = z.object({
   ...Paging,
+  q: CallerKey.optional().meta({
+    description:
+      "beginning of a saga's id (8 digits or more), of its sagaKey or its correlationId; value of a tag; name of the definition or of the failed step; words of the failure's reason",
+  }),
   status: Statuses.optional(),
   definition: Name.optional(),
   version: Version.optional(),
@@ -65,6 +74,10 @@ const PAGED_FILTER = z.object({
   createdAfter: When.optional(),
   createdBefore: When.optional(),
   updatedBefore: When.optional(),
+  clean: Flag.optional().meta({
+    description: 'failed or cancelled: with no effect left uncertain, or with one',
+  }),
+  paused: Flag.optional(),
 })
 
 /** Tags come as `tag.<name>=<value>`; any other parameter that is not known would silently list too much. */

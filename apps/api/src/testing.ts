@@ -22,6 +22,8 @@ export type Stage = {
   /** There is no worker: what one would have done is written by hand. */
   end(sagaId: string, status: Terminal): Promise<void>
   stick(sagaId: string, direction?: Direction): Promise<void>
+  /** Another process of the API on the same database. */
+  beside(): Promise<Pick<Stage, 'app' | 'ask'>>
   close(): Promise<void>
 }
 type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | 'HEAD' | 'OPTIONS'
@@ -61,6 +63,7 @@ export async function openStage(
   })
   const ask: Stage['ask'] = (method, path, given) => askApp(app, method, path, given)
   let names = 0
+  const others: (() => Promise<unknown>)[] = []
 
   return {
     app,
@@ -95,7 +98,14 @@ export async function openStage(
         [sagaId, JSON.stringify(stuck)],
       )
     },
+    async beside() {
+      const other = await openApiStore({ databaseUrl: database.url })
+      const neighbour = await buildApp({ store: () => other, log: options.log ?? quiet, limits: PATIENT })
+      others.push(() => neighbour.close().then(() => other.close()))
+      return { app: neighbour, ask: (method, path, given) => askApp(neighbour, method, path, given) }
+    },
     async close() {
+      for (const close of others) await close()
       await app.close()
       await store.close()
       await database.drop()

@@ -3,6 +3,7 @@ import { backlog } from './backlog.ts'
 import { compensation } from './compensation.ts'
 import { growth } from './growth.ts'
 import { latency } from './latency.ts'
+import { lists } from './lists.ts'
 import { memory } from './memory.ts'
 import { participants } from './participants.ts'
 import { processes } from './processes.ts'
@@ -24,6 +25,7 @@ export const scenarios: readonly Scenario[] = [
   participants,
   processes,
   backlog,
+  lists,
   recovery,
   memory,
   soak,

@@ -111,10 +111,14 @@ export const SagaSummary = z
     completedSteps: z.array(z.string()),
     compensatedSteps: z.array(z.string()),
     uncertainSteps: z.array(z.string()),
+    currentSteps: z.array(z.string()).meta({ description: 'under way, or waited for' }),
+    dueAt: z.string().optional().meta({ description: 'when the first of them that is put off is due' }),
+    paused: z.boolean(),
+    clean: z.boolean().optional().meta({ description: 'for failed and cancelled: no effect is uncertain' }),
+    correlationId: z.string().optional(),
     failureReason: z.string().optional(),
     failedStep: z.string().optional(),
     stuck: Stuck.optional(),
-    paused: z.boolean(),
     ...RowFacts,
   })
   .meta({ id: 'SagaSummary' })
@@ -382,4 +386,12 @@ export type SagaFilter = {
   createdAfter?: string | undefined
   createdBefore?: string | undefined
   updatedBefore?: string | undefined
+  /** Failed or cancelled: with no effect left uncertain, or with one. */
+  clean?: boolean | undefined
+  paused?: boolean | undefined
+  /**
+   * Beginning of a saga's id (8 digits or more), of its sagaKey or its correlationId; value of a tag; name of the definition or of
+   * the failed step; words of the failure's reason.
+   */
+  q?: string | undefined
 }

@@ -1,5 +1,6 @@
 export * from './agenda.ts'
 export * from './attempts.ts'
+export * from './bulk.ts'
 export * from './compensation.ts'
 export * from './contract.ts'
 export * from './course.ts'

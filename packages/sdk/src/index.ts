@@ -18,6 +18,7 @@ export { delay, signal, type WaitCall } from './wait.ts'
 
 // Starting sagas, and looking after them.
 
+export type { BulkClient, BulkRequest } from './client/bulk.ts'
 export type { CallbackError, CallbackOptions, CallbacksClient } from './client/callbacks.ts'
 export { type Client, createClient } from './client/client.ts'
 export type { Definable, DefinitionsClient, ListOptions } from './client/definitions.ts'
@@ -39,6 +40,10 @@ export { BackstitchError } from './errors.ts'
 
 export type {
   Accepted,
+  Bulk,
+  BulkFilter,
+  BulkItem,
+  BulkPreview,
   CompensateWhen,
   Definition,
   DefinitionPlan,

@@ -13,6 +13,7 @@ import { type Family, familyArrays, relatives, splitByFamily } from './family.ts
 import { flushWithRecovery } from './flush.ts'
 import { createGatherer, type Settled } from './gather.ts'
 import { createLane, type Lane, type LaneOptions, type Statement } from './lane.ts'
+import { wordsOf } from './lists.ts'
 import { tellParent } from './mailbox.ts'
 import { type Listeners, outsideTelling, tellOutbox } from './outbox.ts'
 
@@ -199,7 +200,10 @@ WITH u AS (
     past_pivot = i.past_pivot,
     paused = i.paused,
     updated_at = i.at,
-    ended_at = CASE WHEN i.ends THEN i.at END
+    ended_at = CASE WHEN i.ends THEN i.at END,
+    clean = CASE WHEN i.status IN ('failed', 'cancelled') THEN i.state->'uncertainSteps' = '[]' END,
+    failure_words = CASE WHEN i.status <> s.status AND i.state ? 'failureReason' THEN ${wordsOf('i.state')}
+                         ELSE s.failure_words END
   FROM ${rowsOf(columns)}
   WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id
     AND s.epoch = i.epoch AND s.version = i.version AND s.ended_at IS NULL

@@ -2,6 +2,7 @@ import { begin, isTerminal, type SagaState, type Started, tellingsOf } from '@ba
 import { arraysOf, columnsOf, namesOf, unnested } from './columns.ts'
 import { bodyOf } from './entry-body.ts'
 import { bucketOf } from './ids.ts'
+import { wordsOf } from './lists.ts'
 import type { Letter } from './mailbox.ts'
 
 /**
@@ -112,9 +113,9 @@ export const relatives = (firstParameter: number) => `l AS (
   JOIN u ON u.n = c.n
 ), cs AS (
   INSERT INTO sagas AS s (bucket, saga_id, definition_name, definition_version, queue, status, state, start_key, request_hash,
-                          correlation_id, past_pivot, parent_saga_id, created_at, updated_at, due_at)
+                          correlation_id, past_pivot, parent_saga_id, created_at, updated_at, due_at, failure_words)
   SELECT bucket, saga_id, definition_name, definition_version, queue, status, state, start_key, '',
-         correlation_id, past_pivot, parent_saga_id, at, at, now() FROM c
+         correlation_id, past_pivot, parent_saga_id, at, at, now(), ${wordsOf('state')} FROM c
 ), ch AS (
   INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
   SELECT bucket, saga_id, 1, at, 'sagaStarted', 0, NULL, entry FROM c

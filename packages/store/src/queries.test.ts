@@ -1,7 +1,7 @@
 import type { SagaFilter } from '@backstitch/core'
 import { describe, expect, test } from 'vitest'
 import { newSagaId } from './ids.ts'
-import type { Place } from './queries.ts'
+import type { Place } from './lists.ts'
 import { createStage, failure, heldAs, order, type Stage, success, transitionOf } from './testing.ts'
 
 async function idsOf(stage: Stage, filter: SagaFilter): Promise<string[]> {

@@ -25,16 +25,22 @@ import type { Database } from './database.ts'
 import type { Definitions } from './definitions.ts'
 import { type History, HistoryDamaged } from './history.ts'
 import { bucketOf } from './ids.ts'
+import { createLists, type Place } from './lists.ts'
 
 /** What the API reads. Nothing here changes anything. */
 export type Queries = {
   /** With every value in place, also of a saga whose state cannot be read (S29). */
   saga(sagaId: string): Promise<Saga | undefined>
-  /** Newest first. `before` is the place the page before ended at; without a `last` there is no further page. */
+  /**
+   * Newest first. `before` is the place the page before ended at; without a `last` there is no further page. A page may be short,
+   * or empty, and have a `last` all the same: what was passed over was enough for one question.
+   */
   sagas(
     filter: SagaFilter,
     page: { before?: Place | undefined; limit: number },
   ): Promise<{ items: SagaSummary[]; last?: Place }>
+  /** These as the list shows them, newest first. */
+  summaries(sagaIds: readonly string[]): Promise<SagaSummary[]>
   /**
    * Those of these that have ended, or need a person, by id: a waiter need wait for them no longer. A stuck saga with an
    * unread letter is about to move.
@@ -46,9 +52,6 @@ export type Queries = {
   /** What sagas call, by name: as the live workers tell it, and as the highest versions of the definitions name it. */
   services(): Promise<Service[]>
 }
-
-/** Where in the list a page ended. */
-export type Place = { createdAt: string; sagaId: string }
 
 /** What is shown of a saga. */
 const COLUMNS = [
@@ -62,13 +65,17 @@ const COLUMNS = [
   'owner',
   'due_at',
   'saga_key',
+  'correlation_id',
   'tags',
+  'paused',
   'created_at',
   'updated_at',
   'ended_at',
 ] as const
 
 export function createQueries(database: Database, definitions: Definitions, history: History): Queries {
+  const lists = createLists<Identity>(database, COLUMNS)
+
   function rows() {
     return database.selectFrom('sagas').select([...COLUMNS, sql<Date>`now()`.as('now')])
   }
@@ -129,14 +136,13 @@ export function createQueries(database: Database, definitions: Definitions, hist
     const unreadable = 'unreadable' in decoded ? decoded : {}
     const { values, ...missing } = await valuesOf(row.saga_id, spilled)
     const { context } = contextOf(state, values)
-    const clean = row.status === 'failed' || row.status === 'cancelled' ? { clean: isClean(state) } : {}
     const next = await whatNext(row, state)
     return {
       ...shown,
       sagaId: row.saga_id,
       context,
       ...factsOf(row),
-      ...clean,
+      ...cleanOf(state),
       ...unreadable,
       ...missing,
       next,
@@ -162,39 +168,18 @@ export function createQueries(database: Database, definitions: Definitions, hist
       return row && present(row)
     },
 
-    async sagas(filter, { before, limit }) {
-      let query = rows()
-      if (filter.status !== undefined) query = query.where('status', 'in', filter.status)
-      if (filter.definition !== undefined) query = query.where('definition_name', '=', filter.definition)
-      if (filter.version !== undefined) query = query.where('definition_version', '=', filter.version)
-      if (filter.sagaKey !== undefined) query = query.where('saga_key', '=', filter.sagaKey)
-      if (filter.failedStep !== undefined) query = query.where('failed_step', '=', filter.failedStep)
-      if (filter.tags !== undefined) {
-        query = query.where(sql<boolean>`tags @> ${JSON.stringify(filter.tags)}::jsonb AND tags <> '{}'`)
-      }
-      if (filter.createdAfter !== undefined)
-        query = query.where('created_at', '>', new Date(filter.createdAfter))
-      if (filter.createdBefore !== undefined)
-        query = query.where('created_at', '<', new Date(filter.createdBefore))
-      if (filter.updatedBefore !== undefined)
-        query = query.where('updated_at', '<', new Date(filter.updatedBefore))
-      if (before !== undefined) {
-        query = query.where(
-          sql<boolean>`(created_at, saga_id) < (${before.createdAt}::timestamptz, ${before.sagaId}::uuid)`,
-        )
-      }
-      // One more than asked for: it tells whether there is another page.
-      const found = await query
-        .orderBy('created_at', 'desc')
-        .orderBy('saga_id', 'desc')
-        .limit(limit + 1)
-        .execute()
-      const page = found.slice(0, limit)
-      const last = found.length > limit ? page.at(-1) : undefined
-      return {
-        items: page.map(summarise),
-        ...(last && { last: { createdAt: last.created_at.toISOString(), sagaId: last.saga_id } }),
-      }
+    async sagas(filter, page) {
+      const { rows, ...end } = await lists(filter, page)
+      return { items: rows.map(summarise), ...end }
+    },
+
+    async summaries(sagaIds) {
+      const { rows: found } = await sql<Identity>`
+        SELECT s.* FROM unnest(${sagaIds.map(bucketOf)}::int2[], ${[...sagaIds]}::uuid[]) AS i(bucket, saga_id)
+        CROSS JOIN LATERAL (
+          SELECT ${sql.join(COLUMNS.map((column) => sql.ref(column)))} FROM sagas WHERE bucket = i.bucket AND saga_id = i.saga_id
+        ) s ORDER BY s.created_at DESC, s.saga_id DESC`.execute(database)
+      return found.map(summarise)
     },
 
     async resting(sagaIds) {
@@ -304,6 +289,8 @@ function factsOf({ version, saga_key, tags, ended_at }: Facts) {
 }
 
 type Identity = Facts & {
+  correlation_id: string | null
+  paused: boolean
   saga_id: string
   definition_name: string
   definition_version: number
@@ -344,10 +331,17 @@ function substitute(row: Identity, message: string): SagaState {
   }
 }
 
+/** Of those ends that can be either (S9). */
+function cleanOf(state: SagaState): { clean?: boolean } {
+  return state.status === 'failed' || state.status === 'cancelled' ? { clean: isClean(state) } : {}
+}
+
 function summarise(row: Identity): SagaSummary {
   const decoded = decodeState(row.state)
   const state = 'unreadable' in decoded ? substitute(row, decoded.unreadable) : decoded
   const { failureReason, failedStep, stuck } = state
+  const due = nextAct(state).attempts?.flatMap(({ dueAt }) => dueAt ?? []) ?? []
+  const [dueAt] = due.toSorted((one, other) => Date.parse(one) - Date.parse(other))
   return {
     sagaId: row.saga_id,
     definition: state.definition,
@@ -357,10 +351,14 @@ function summarise(row: Identity): SagaSummary {
     completedSteps: state.completedSteps,
     compensatedSteps: state.compensatedSteps,
     uncertainSteps: state.uncertainSteps,
+    currentSteps: isTerminal(state.status) ? [] : Object.keys(state.attempts).toSorted(),
+    paused: row.paused,
+    ...(dueAt !== undefined && { dueAt }),
+    ...cleanOf(state),
+    ...(row.correlation_id !== null && { correlationId: row.correlation_id }),
     ...(failureReason !== undefined && { failureReason }),
     ...(failedStep !== undefined && { failedStep }),
     ...(stuck !== undefined && { stuck }),
-    paused: state.paused !== undefined,
     ...factsOf(row),
   }
 }

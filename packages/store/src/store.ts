@@ -1,6 +1,7 @@
 import type { SagaState, Stats } from '@backstitch/core'
 import { sql } from 'kysely'
 import { type Audit, createAudit } from './audit.ts'
+import { type Bulks, createBulks } from './bulks.ts'
 import { type Callbacks, createCallbacks, type TokenMaker } from './callbacks.ts'
 import { type Claims, createClaims, decodeState } from './claims.ts'
 import { createDatabaseClock, type DatabaseClock } from './clock.ts'
@@ -35,6 +36,7 @@ export type ApiStore = {
   stats(): Promise<Stats>
   webhooks: Webhooks
   audit: Audit
+  bulks: Bulks
   wakeups: Wakeups
   /** Throws if the database does not answer; names the migrations it lacks. */
   check(): Promise<{ missingMigrations: string[] }>
@@ -94,6 +96,7 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
     stats: () => statsOf(database, feed),
     webhooks: createWebhooks(database),
     audit: createAudit(database),
+    bulks: createBulks(database),
     wakeups,
     check: checkOn(versions),
     async close() {

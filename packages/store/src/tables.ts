@@ -61,6 +61,8 @@ export type Tables = {
     created_at: Timestamp
     updated_at: Timestamp
     ended_at: Timestamp | null
+    clean: boolean | null
+    failure_words: string | null
   }
   saga_history: {
     bucket: number
@@ -146,5 +148,32 @@ export type Tables = {
     changes: Document
     created_at: Timestamp
     updated_at: Timestamp
+  }
+  bulk_operations: {
+    bulk_id: string
+    verb: string
+    step: string | null
+    reason: string
+    actor: string
+    filter: Document | null
+    per_second: number
+    total: Generated<number>
+    cut: Generated<boolean>
+    state: Generated<string>
+    accepted: Generated<number>
+    refused: Generated<number>
+    failed: Generated<number>
+    next_at: Timestamp | null
+    idempotency_key: string | null
+    request_hash: string
+    created_at: Timestamp
+    ended_at: Timestamp | null
+  }
+  bulk_items: {
+    bulk_id: string
+    n: number
+    saga_id: string
+    state: Generated<string>
+    detail: string | null
   }
 }

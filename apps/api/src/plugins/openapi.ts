@@ -75,6 +75,7 @@ export async function describeApi(app: App, basePath: string): Promise<void> {
       tags: [
         { name: 'definitions', description: 'what sagas are made of' },
         { name: 'sagas', description: 'starting, watching and ending them' },
+        { name: 'bulk', description: 'one verb for many sagas' },
         { name: 'schedules', description: 'starting them by the calendar' },
         { name: 'operators', description: 'what a person does about a saga' },
         { name: 'installation', description: 'how it is doing' },

@@ -68,8 +68,9 @@ describe('the list', () => {
         completedSteps: [],
         compensatedSteps: [],
         uncertainSteps: [],
-        stuck: expect.objectContaining({ step: 'two', direction: 'compensation' }),
+        currentSteps: ['two'],
         paused: false,
+        stuck: expect.objectContaining({ step: 'two', direction: 'compensation' }),
         version: 2,
         sagaKey: 'k',
         tags: { a: 'b' },
@@ -105,6 +106,13 @@ describe('the list', () => {
     expect(await found(`&createdBefore=${at}`)).toEqual([plain])
     expect(await found(`&createdBefore=${encodeURIComponent('2999-01-01T00:00:00+02:00')}`)).toHaveLength(3)
     expect(await found(`&updatedBefore=${at}`)).toEqual([plain])
+    expect(await found('&clean=true')).toEqual([])
+    expect(await found('&paused=false')).toEqual([failed, stuck, plain])
+    expect(await found('&paused=true')).toEqual([])
+    expect(await found('&q=f')).toEqual([failed])
+    expect(await found(`&q=${encodeURIComponent('b&c=d')}`)).toEqual([stuck])
+    expect(await found(`&q=${plain}`)).toEqual([plain])
+    expect(await found(`&q=${encodeURIComponent("'; DROP TABLE sagas; --")}`)).toEqual([])
   })
 
   test.each([
@@ -133,7 +141,11 @@ describe('the list', () => {
     'tag.a=1&tag.a=2',
     `tag.a=${'x'.repeat(256)}`,
     'staus=stuck',
-    'q=order',
+    'q=',
+    'q=%00',
+    `q=${'x'.repeat(256)}`,
+    'clean=yes',
+    'paused=',
     'constructor=1',
     'toString=1',
   ])('is not made from ?%s', async (filter) => {

@@ -167,7 +167,8 @@ export function sagaRoutes(app: App, { store, starting, hub, basePath }: Door): 
         tags: ['sagas'],
         operationId: 'listSagas',
         summary: 'List sagas, newest first',
-        description: 'Also by tag: `tag.<name>=<value>`, as often as you like; all must agree.',
+        description:
+          'Also by tag: `tag.<name>=<value>`, as often as you like; all must agree. What one question may look through is bounded: a page may be short, or empty, and have a `nextCursor` all the same.',
         querystring: SagaQuery,
         response: answers({ 200: pageOf(SagaSummary) }, 'BAD_REQUEST', 'INVALID_CURSOR'),
       },
@@ -292,6 +293,7 @@ function forItem(caller: Caller, index: number): Caller {
 function filterOf(query: SagaQuery): SagaFilter {
   const { status, definition, version, sagaKey, failedStep, createdAfter, createdBefore, updatedBefore } =
     query
+  const { clean, paused, q } = query
   const tags = Object.entries(Tags.parse(tagsOf(query))).sort(([one], [other]) => (one < other ? -1 : 1))
   return {
     status: status && [...new Set(status)].sort(),
@@ -303,6 +305,9 @@ function filterOf(query: SagaQuery): SagaFilter {
     createdAfter,
     createdBefore,
     updatedBefore,
+    clean,
+    paused,
+    q,
   }
 }
 

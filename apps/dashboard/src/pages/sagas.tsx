@@ -17,9 +17,6 @@ const PAGE = 100
 const ROW_PX = 58
 const COLUMNS = 'grid-cols-[28px_minmax(9rem,1.2fr)_7.5rem_minmax(10rem,2fr)_6.5rem_6.5rem]'
 
-/** Of later releases, or of this one once it knows them. */
-type Row = SagaSummary & { clean?: boolean; paused?: boolean; currentSteps?: string[] }
-
 /** The list: what it shows stands in its address, under the API's own names. New ones wait to be let in; no row ever jumps. */
 export function SagasPage() {
   const filter = useTexts()
@@ -34,7 +31,7 @@ export function SagasPage() {
     refetchOnWindowFocus: false,
     staleTime: Number.POSITIVE_INFINITY,
   })
-  const rows: Row[] = list.data?.pages.flatMap(({ items }) => items) ?? []
+  const rows: SagaSummary[] = list.data?.pages.flatMap(({ items }) => items) ?? []
   const shown = new Set(rows.map(({ sagaId }) => sagaId))
   const newest = useQuery({
     queryKey: ['sagas', 'newest', filter],
@@ -73,7 +70,7 @@ export function SagasPage() {
     if (!next.delete(sagaId)) next.add(sagaId)
     setChosen(next)
   }
-  const open = (row: Row | undefined) => {
+  const open = (row: SagaSummary | undefined) => {
     if (row !== undefined) void navigate({ to: '/sagas/$sagaId', params: { sagaId: row.sagaId } })
   }
   useKeys({
@@ -136,7 +133,7 @@ export function SagasPage() {
               {items.map(({ index, start }) => {
                 const listed = rows[index]
                 if (listed === undefined) return null
-                const row: Row = current.get(listed.sagaId) ?? listed
+                const row: SagaSummary = current.get(listed.sagaId) ?? listed
                 return (
                   <div
                     key={row.sagaId}
@@ -195,7 +192,7 @@ export function SagasPage() {
   )
 }
 
-function isUnclean({ status, uncertainSteps }: Row): boolean {
+function isUnclean({ status, uncertainSteps }: SagaSummary): boolean {
   return (status === 'failed' || status === 'cancelled') && uncertainSteps.length > 0
 }
 
@@ -206,7 +203,7 @@ function standing({
   completedSteps,
   compensatedSteps,
   currentSteps,
-}: Row): string {
+}: SagaSummary): string {
   if (status === 'stuck' && stuck !== undefined) return stuck.message
   if (failureReason !== undefined) return failureReason
   if (status === 'compensating') return `${compensatedSteps.length} of ${completedSteps.length} steps undone`

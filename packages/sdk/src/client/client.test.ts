@@ -26,6 +26,7 @@ const summary: SagaSummary = {
   completedSteps: [],
   compensatedSteps: [],
   uncertainSteps: [],
+  currentSteps: [],
   paused: false,
   version: 1,
   tags: {},

@@ -1,5 +1,6 @@
 import { type Page, pageOf, Service, Stats, Worker } from '@backstitch/core'
 import type { z } from 'zod'
+import { type BulkClient, bulkClient } from './bulk.ts'
 import { type CallbacksClient, callbacksClient } from './callbacks.ts'
 import { type DefinitionsClient, definitionsClient, type ListOptions } from './definitions.ts'
 import { type Listing, listing } from './listing.ts'
@@ -13,6 +14,8 @@ export type Client = {
   /** How asynchronous steps have ended. */
   callbacks: CallbacksClient
   schedules: SchedulesClient
+  /** One verb for many sagas. */
+  bulk: BulkClient
   stats(options?: CallOptions): Promise<Stats>
   /** Who is alive, what they can run, how many sagas they hold. */
   workers(options?: ListOptions): Listing<Worker>
@@ -37,6 +40,7 @@ export function createClient(options: ClientOptions): Client {
     sagas: sagasClient(call),
     callbacks: callbacksClient(call),
     schedules: schedulesClient(call),
+    bulk: bulkClient(call),
 
     async stats(callOptions) {
       return call({ method: 'GET', path: ['stats'], repeatable: true }, Stats, callOptions)

@@ -39,7 +39,7 @@ export type CallOptions = {
   headers?: Record<string, string> | undefined
 }
 
-export type Query = Readonly<Record<string, string | number | readonly string[] | undefined>>
+export type Query = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>
 
 export type ApiRequest = {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE'
