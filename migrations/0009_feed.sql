@@ -49,7 +49,7 @@ CREATE TABLE saga_minutes (
 ) WITH (fillfactor = 50);
 
 CREATE TABLE audit_log (
-  at timestamptz NOT NULL DEFAULT now(),
+  at timestamptz NOT NULL DEFAULT date_trunc('milliseconds', now()),
   audit_id uuid NOT NULL DEFAULT gen_random_uuid(),
   actor text NOT NULL,
   act text NOT NULL,
@@ -88,7 +88,7 @@ CREATE TABLE webhook_deliveries (
   type text NOT NULL,
   saga_id uuid,
   event json NOT NULL,
-  created_at timestamptz NOT NULL DEFAULT now(),
+  created_at timestamptz NOT NULL DEFAULT date_trunc('milliseconds', now()),
   state text NOT NULL DEFAULT 'pending',
   attempts integer NOT NULL DEFAULT 0,
   next_at timestamptz DEFAULT now(),

@@ -7,7 +7,7 @@ CREATE DOMAIN saga_status AS text
   CONSTRAINT saga_status_known CHECK ((VALUE = ANY (ARRAY['running'::text, 'compensating'::text, 'stuck'::text, 'completed'::text, 'failed'::text, 'cancelled'::text, 'abandoned'::text])));
 
 CREATE TABLE audit_log (
-  at timestamp with time zone NOT NULL DEFAULT now(),
+  at timestamp with time zone NOT NULL DEFAULT date_trunc('milliseconds'::text, now()),
   audit_id uuid NOT NULL DEFAULT gen_random_uuid(),
   actor text NOT NULL,
   act text NOT NULL,
@@ -233,7 +233,7 @@ CREATE TABLE webhook_deliveries (
   type text NOT NULL,
   saga_id uuid,
   event json NOT NULL,
-  created_at timestamp with time zone NOT NULL DEFAULT now(),
+  created_at timestamp with time zone NOT NULL DEFAULT date_trunc('milliseconds'::text, now()),
   state text NOT NULL DEFAULT 'pending'::text,
   attempts integer NOT NULL DEFAULT 0,
   next_at timestamp with time zone DEFAULT now(),

@@ -57,6 +57,7 @@ export function createEventStreams(options: {
   }
 
   async function look(): Promise<void> {
+    let behind = false
     try {
       await feed().publish()
       const live = [...streams].filter(({ isLive }) => isLive)
@@ -69,6 +70,7 @@ export function createEventStreams(options: {
             if (event.position > stream.after && stream.wants(event)) write(stream, text)
         }
         for (const stream of live) stream.after = Math.max(stream.after, last)
+        behind = items.length === PAGE
       }
     } catch (error) {
       onFailure(error)
@@ -79,7 +81,7 @@ export function createEventStreams(options: {
       stream.raw.write(': still here\n\n')
       stream.saidAt = now
     }
-    timer = streams.size === 0 || closed ? undefined : setTimeout(() => void look(), LOOK_MS)
+    timer = streams.size === 0 || closed ? undefined : setTimeout(() => void look(), behind ? 0 : LOOK_MS)
   }
 
   /** Page by page, as fast as it reads. */

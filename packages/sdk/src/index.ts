@@ -22,6 +22,7 @@ export type { BulkClient, BulkRequest } from './client/bulk.ts'
 export type { CallbackError, CallbackOptions, CallbacksClient } from './client/callbacks.ts'
 export { type Client, createClient } from './client/client.ts'
 export type { Definable, DefinitionsClient, ListOptions } from './client/definitions.ts'
+export type { EventOptions, EventsClient, FollowOptions } from './client/events.ts'
 export type { Listing } from './client/listing.ts'
 export type {
   BatchStart,
@@ -34,6 +35,7 @@ export type {
 } from './client/sagas.ts'
 export type { ChangeOptions, ScheduleDetails, SchedulesClient } from './client/schedules.ts'
 export type { CallOptions, ClientOptions, Fetch } from './client/transport.ts'
+export type { WebhooksClient } from './client/webhooks.ts'
 export { BackstitchError } from './errors.ts'
 
 // The words both use: what the API answers.
@@ -44,15 +46,21 @@ export type {
   BulkFilter,
   BulkItem,
   BulkPreview,
+  ChangeWebhook,
   CompensateWhen,
+  CreateWebhook,
   Definition,
   DefinitionPlan,
   DefinitionSummary,
   DefinitionVersion,
   Direction,
+  EventType,
+  FeedEvent,
+  FeedPage,
   HistoryItem,
   Json,
   JsonProblem,
+  NewWebhook,
   Page,
   RegisteredDefinition,
   Saga as SagaSnapshot,
@@ -68,5 +76,7 @@ export type {
   StartBatchAnswer,
   Stats,
   Status,
+  Webhook,
+  WebhookDelivery,
   Worker,
 } from '@backstitch/core'

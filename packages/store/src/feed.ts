@@ -48,6 +48,8 @@ export type PlacedEvent = Telling & { position: number }
 const KEPT_DAYS = 7
 const TIDY_EVERY_MS = 60_000
 const TIDY_ROWS = 5_000
+/** Whoever publishes and is silent for so long is frozen: the database takes the feed away from it. */
+const HOLD_MS = 10_000
 
 /** One list for each transition that had something to tell. */
 const Told = z.array(z.array(z.unknown()))
@@ -70,6 +72,9 @@ export function createFeed(database: Database): Feed {
   return {
     publish: (limit = 500) =>
       database.transaction().execute(async (trx) => {
+        await sql`SELECT set_config('idle_in_transaction_session_timeout', ${String(HOLD_MS)}, true)`.execute(
+          trx,
+        )
         const { rows: lock } = await sql<{ position: number; tidied_at: Date; now: Date; steps: boolean }>`
           SELECT position, tidied_at, now() AS now,
             EXISTS (SELECT 1 FROM webhooks WHERE enabled AND EXISTS (SELECT 1 FROM unnest(types) t WHERE t LIKE 'step.%')) AS steps
@@ -111,9 +116,11 @@ export function createFeed(database: Database): Feed {
     last,
 
     async recount() {
-      // One snapshot of both: what has left with a commit and has not been counted yet will be.
-      await sql`
-        WITH f AS (SELECT 1 FROM feed FOR UPDATE), waiting AS (
+      await database.transaction().execute(async (trx) => {
+        await sql`SELECT 1 FROM feed FOR UPDATE`.execute(trx)
+        // Another statement, so that its snapshot is from after the wait: what has been published meanwhile is in it.
+        await sql`
+        WITH waiting AS (
           SELECT e->'definition'->>'name' AS definition_name, d.status, sum(d.n) AS n
           FROM outbox CROSS JOIN LATERAL json_array_elements(events) l CROSS JOIN LATERAL json_array_elements(l) e
           CROSS JOIN LATERAL (VALUES (e->>'status', 1), (e->>'was', -1)) AS d(status, n)
@@ -129,8 +136,9 @@ export function createFeed(database: Database): Feed {
             SELECT 1 FROM right_ones r WHERE r.definition_name = k.definition_name AND r.status = k.status::text)
         )
         INSERT INTO saga_counts AS k (definition_name, status, count)
-        SELECT definition_name, status, n FROM right_ones, f
-        ON CONFLICT (definition_name, status) DO UPDATE SET count = excluded.count`.execute(database)
+        SELECT definition_name, status, n FROM right_ones
+        ON CONFLICT (definition_name, status) DO UPDATE SET count = excluded.count`.execute(trx)
+      })
     },
 
     async tidy() {
@@ -173,7 +181,8 @@ async function place(trx: Connection, events: readonly PlacedEvent[]): Promise<v
       ${events.map(({ sagaId }) => sagaId)}::uuid[], ${events.map(bodyOf)}::json[])`.execute(trx)
 }
 
-function bodyOf({ position: _, ...event }: PlacedEvent): string {
+function bodyOf(placed: PlacedEvent): string {
+  const { position: _, ...event } = placed
   return JSON.stringify(event)
 }
 
@@ -219,20 +228,14 @@ async function count(trx: Connection, events: readonly PlacedEvent[]): Promise<v
 async function noteActs(trx: Connection, events: readonly PlacedEvent[]): Promise<void> {
   const acts = events.filter(({ type }) => type === 'saga.acted')
   if (acts.length === 0) return
-  await trx
-    .insertInto('audit_log')
-    .values(
-      acts.map(({ at, sagaId, data }) => ({
-        at,
-        actor: data.actor ?? '',
-        act: data.verb ?? '',
-        subject_kind: 'saga',
-        subject_id: sagaId,
-        reason: data.reason ?? null,
-        refused: data.refused ?? null,
-      })),
-    )
-    .execute()
+  // One parameter for each column: there may be more acts than a statement may have parameters.
+  await sql`
+    INSERT INTO audit_log (at, actor, act, subject_kind, subject_id, reason, refused)
+    SELECT at, actor, act, 'saga', saga_id, reason, refused FROM unnest(
+      ${acts.map(({ at }) => at)}::timestamptz[], ${acts.map(({ data }) => data.actor ?? '')}::text[],
+      ${acts.map(({ data }) => data.verb ?? '')}::text[], ${acts.map(({ sagaId }) => sagaId)}::text[],
+      ${acts.map(({ data }) => data.reason ?? null)}::text[], ${acts.map(({ data }) => data.refused ?? null)}::text[]
+    ) AS a(at, actor, act, saga_id, reason, refused)`.execute(trx)
 }
 
 /** `saga.*` and `step.*` stand for all of their kind, `*` for everything. */

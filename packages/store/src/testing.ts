@@ -108,7 +108,21 @@ export async function createStage({ own = false }: { own?: boolean } = {}): Prom
     for (const close of closers.toReversed()) await close()
   })
   if (!own) {
-    const tables = ['schedules', 'saga_mail', 'saga_history', 'sagas', 'workers', 'definitions', 'outbox', 'events', 'saga_counts', 'saga_minutes', 'audit_log', 'webhooks', 'bulk_operations']
+    const tables = [
+      'schedules',
+      'saga_mail',
+      'saga_history',
+      'sagas',
+      'workers',
+      'definitions',
+      'outbox',
+      'events',
+      'saga_counts',
+      'saga_minutes',
+      'audit_log',
+      'webhooks',
+      'bulk_operations',
+    ]
     await client.query(tables.map((table) => `DELETE FROM ${table}`).join('; '))
   }
   let taken = 0

@@ -60,6 +60,8 @@ export function feedRoutes(app: App, { store, streams }: Door): void {
   app.get(
     '/v1/events/stream',
     {
+      // It would never be answered: what is streamed has no end.
+      exposeHeadRoute: false,
       schema: {
         tags: ['installation'],
         operationId: 'streamEvents',

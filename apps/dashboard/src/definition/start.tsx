@@ -23,7 +23,7 @@ export function Start({ name, version, schema }: { name: string; version: number
     setError(undefined)
     setIsSent(true)
     try {
-      const input = asJson || fields === undefined ? valueOf(json) : inputOf(fields, texts)
+      const input = asJson || fields === undefined ? readJson(json) : inputOf(fields, texts)
       const sagaKey = key.trim()
       const body = { definition: name, version, input, ...(sagaKey !== '' && { sagaKey }) }
       const { sagaId } = await ask<Saga>('POST', 'v1/sagas', { body })
@@ -161,14 +161,14 @@ function Input({
   )
 }
 
-function valueOf(json: string): unknown {
+function readJson(json: string): unknown {
   return JSON.parse(json)
 }
 
 /** Why it is no JSON, or undefined. */
 function problemOf(json: string): string | undefined {
   try {
-    valueOf(json)
+    readJson(json)
     return undefined
   } catch (error) {
     return error instanceof Error ? error.message : String(error)

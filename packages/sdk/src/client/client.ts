@@ -3,10 +3,12 @@ import type { z } from 'zod'
 import { type BulkClient, bulkClient } from './bulk.ts'
 import { type CallbacksClient, callbacksClient } from './callbacks.ts'
 import { type DefinitionsClient, definitionsClient, type ListOptions } from './definitions.ts'
+import { type EventsClient, eventsClient } from './events.ts'
 import { type Listing, listing } from './listing.ts'
 import { type SagasClient, sagasClient } from './sagas.ts'
 import { type SchedulesClient, schedulesClient } from './schedules.ts'
 import { type CallOptions, type ClientOptions, createTransport } from './transport.ts'
+import { type WebhooksClient, webhooksClient } from './webhooks.ts'
 
 export type Client = {
   definitions: DefinitionsClient
@@ -14,6 +16,9 @@ export type Client = {
   /** How asynchronous steps have ended. */
   callbacks: CallbacksClient
   schedules: SchedulesClient
+  /** What happens in the whole installation, in order. */
+  events: EventsClient
+  webhooks: WebhooksClient
   /** One verb for many sagas. */
   bulk: BulkClient
   stats(options?: CallOptions): Promise<Stats>
@@ -40,6 +45,8 @@ export function createClient(options: ClientOptions): Client {
     sagas: sagasClient(call),
     callbacks: callbacksClient(call),
     schedules: schedulesClient(call),
+    events: eventsClient(call),
+    webhooks: webhooksClient(call),
     bulk: bulkClient(call),
 
     async stats(callOptions) {

@@ -42,7 +42,7 @@ export type CallOptions = {
 export type Query = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>
 
 export type ApiRequest = {
-  method: 'GET' | 'POST' | 'PUT' | 'DELETE'
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   /** Segments below `/v1`, not yet encoded. */
   path: readonly string[]
   query?: Query | undefined

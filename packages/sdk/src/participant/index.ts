@@ -22,3 +22,4 @@ export {
   verifySignature,
 } from './signature.ts'
 export type { Queryable } from './table.ts'
+export { verifyWebhook, type WebhookOptions, type WebhookRequest, type WebhookVerdict } from './webhook.ts'
