@@ -1,11 +1,11 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Saga } from '@backstitch/core'
 import { createWorker } from '@backstitch/engine'
 import { createTestDatabase } from '@backstitch/local-postgres/testing'
+import axe from 'axe-core'
 import { pino } from 'pino'
 import { type BrowserContext, chromium, type Page } from 'playwright-core'
 import { spawnApi } from '../e2e/processes.ts'
@@ -129,12 +129,9 @@ export async function openStage(): Promise<Stage> {
   }
 }
 
-const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js')
-
 /** What is serious for those who see, hear or point otherwise (WCAG AA). */
 export async function barriers(page: Page): Promise<string[]> {
-  const { readFileSync } = await import('node:fs')
-  await page.evaluate(readFileSync(axe, 'utf8'))
+  await page.evaluate(axe.source)
   return await page.evaluate<string[]>(
     `axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'] }).then(({ violations }) => violations
        .filter(({ impact }) => impact === 'serious' || impact === 'critical')

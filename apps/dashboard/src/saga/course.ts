@@ -91,13 +91,13 @@ export function standingOf(
   direction: Direction,
   history: readonly HistoryItem[],
 ): Standing {
-  const under = saga.next.attempts?.find((one) => one.step === step.name && one.direction === direction)
-  const isStuck =
-    saga.status === 'stuck' && saga.stuck?.step === step.name && saga.stuck.direction === direction
-  if (isStuck) return 'stuck'
-  if (under !== undefined) {
-    if (under.waiting !== undefined) return 'waiting'
-    return under.dueAt !== undefined && saga.next.worker === undefined ? 'scheduled' : 'running'
+  const { stuck, status } = saga
+  if (status === 'stuck' && stuck?.step === step.name && stuck.direction === direction) return 'stuck'
+  // A paused saga and a stuck one keep what is scheduled, and what they wait for (S12a).
+  if (directionOf(saga) === direction && Object.hasOwn(saga.attempts, step.name)) {
+    if (saga.waiting !== undefined && Object.hasOwn(saga.waiting, step.name)) return 'waiting'
+    const isDue = saga.dueAt === undefined || !Object.hasOwn(saga.dueAt, step.name)
+    return saga.next.worker !== undefined && isDue ? 'running' : 'scheduled'
   }
   if (direction === 'compensation') {
     if (saga.compensatedSteps.includes(step.name)) {
@@ -113,6 +113,11 @@ export function standingOf(
   if (saga.skippedSteps.includes(step.name)) return 'skipped'
   if (saga.uncertainSteps.includes(step.name)) return 'uncertain'
   return saga.failedStep === step.name ? 'failed' : 'ahead'
+}
+
+function directionOf({ status, stuck }: Saga): Direction {
+  if (status === 'stuck') return stuck?.direction ?? 'action'
+  return status === 'compensating' ? 'compensation' : 'action'
 }
 
 export function isPastPivot(saga: Saga): boolean {

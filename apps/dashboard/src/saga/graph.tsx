@@ -25,7 +25,7 @@ const LOOKS: Record<Standing, { word: string; looks: string }> = {
   done: { word: 'done', looks: 'border-completed' },
   byHand: { word: 'undone by hand', looks: 'border-completed border-dashed' },
   running: { word: 'under way', looks: 'border-running border-2' },
-  scheduled: { word: 'tried again soon', looks: 'border-running border-dashed' },
+  scheduled: { word: 'scheduled', looks: 'border-running border-dashed' },
   waiting: { word: 'waiting', looks: 'border-running border-dotted border-2' },
   failed: { word: 'failed', looks: 'border-failed border-2' },
   stuck: { word: 'stuck', looks: 'border-stuck border-2 bg-stuck-sheet' },
