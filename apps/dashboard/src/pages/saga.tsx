@@ -13,6 +13,7 @@ import { FixIt } from '../saga/fix.tsx'
 import { Graph } from '../saga/graph.tsx'
 import { Headline } from '../saga/headline.tsx'
 import { History } from '../saga/history.tsx'
+import { Trace } from '../saga/trace.tsx'
 import { Copy, Json } from '../ui/json.tsx'
 import { Paused } from '../ui/status.tsx'
 import { Ago } from '../ui/time.tsx'
@@ -72,13 +73,16 @@ function One({ saga }: { saga: Saga }) {
         </p>
         <h1 className="mt-0.5 flex flex-wrap items-baseline gap-x-3 text-xl font-semibold tracking-tight">
           <bdi className="break-all">{saga.sagaKey ?? saga.sagaId}</bdi>
+          {saga.sagaKey === undefined && <Copy text={saga.sagaId} what="the saga’s id" />}
           {saga.paused !== undefined && <Paused />}
         </h1>
         <p className="mt-1 flex flex-wrap items-baseline gap-x-4 gap-y-1 text-[12px] text-soft">
-          <span>
-            <span className="font-mono break-all">{saga.sagaId}</span>{' '}
-            <Copy text={saga.sagaId} what="the saga’s id" />
-          </span>
+          {saga.sagaKey !== undefined && (
+            <span>
+              <span className="font-mono break-all">{saga.sagaId}</span>{' '}
+              <Copy text={saga.sagaId} what="the saga’s id" />
+            </span>
+          )}
           <span>
             started <Ago at={saga.startedAt} />
           </span>
@@ -95,6 +99,7 @@ function One({ saga }: { saga: Saga }) {
               correlation <bdi className="font-mono break-all">{saga.correlationId}</bdi>
             </span>
           )}
+          <Trace saga={saga} history={entries} />
           {Object.entries(saga.tags).map(([name, value]) => (
             <Link
               key={name}

@@ -208,7 +208,7 @@ function Ruler({
         {[0, 0.25, 0.5, 0.75, 1].map((part) => (
           <span
             key={part}
-            className={`absolute bottom-0 border-line-strong pb-0.5 ${part === 1 ? 'border-r pr-1' : 'border-l pl-1'} ${part === 0.25 || part === 0.75 ? 'max-sm:hidden' : ''}`}
+            className={`absolute bottom-0 border-line-strong pb-0.5 ${part === 1 ? 'border-r pr-1' : 'border-l pl-1'} ${part > 0 && part < 1 ? 'max-sm:hidden' : ''}`}
             style={part === 1 ? { right: 0 } : { left: `${part * 100}%` }}
           >
             {span(from - origin + width * part)}

@@ -96,7 +96,9 @@ export function standingOf(
   // A paused saga and a stuck one keep what is scheduled, and what they wait for (S12a).
   if (directionOf(saga) === direction && Object.hasOwn(saga.attempts, step.name)) {
     if (saga.waiting !== undefined && Object.hasOwn(saga.waiting, step.name)) return 'waiting'
-    const isDue = saga.dueAt === undefined || !Object.hasOwn(saga.dueAt, step.name)
+    const dueAt =
+      saga.dueAt !== undefined && Object.hasOwn(saga.dueAt, step.name) ? saga.dueAt[step.name] : undefined
+    const isDue = dueAt === undefined || Date.parse(dueAt) <= Date.now()
     return saga.next.worker !== undefined && isDue ? 'running' : 'scheduled'
   }
   if (direction === 'compensation') {

@@ -105,7 +105,7 @@ export function Graph({
         proOptions={{ hideAttribution: true }}
       >
         <Background gap={18} color="var(--line)" />
-        <Controls showInteractive={false} />
+        <Controls showInteractive={false} orientation="horizontal" position="bottom-right" />
       </ReactFlow>
     </div>
   )

@@ -116,9 +116,10 @@ function inAWord(saga: Saga): string {
         : `${step} did not succeed${isPastPivot(saga) ? ', and after the pivot nothing can be undone' : ''}. Nothing more happens until a person acts.`
     }
     case 'running':
-      return saga.cause === undefined
-        ? 'It is under way.'
-        : 'It has turned round, and waits for what is still running.'
+      if (saga.cause !== undefined) return 'It has turned round, and waits for what is still running.'
+      return Object.keys(saga.attempts).every((step) => Object.hasOwn(saga.waiting ?? {}, step))
+        ? 'It waits.'
+        : 'It is under way.'
   }
 }
 
