@@ -1,5 +1,6 @@
 import type {
   AttemptView,
+  Bulk,
   DefinitionSummary,
   DefinitionVersion,
   Direction,
@@ -10,6 +11,7 @@ import type {
   ScheduleSummary,
   Service,
   Stats,
+  Webhook,
   Worker,
 } from '@backstitch/core'
 import { queryOptions } from '@tanstack/react-query'
@@ -26,6 +28,21 @@ export const fetchDefinitions = ({ signal }: { signal: AbortSignal }) =>
 
 export const fetchSchedules = ({ signal }: { signal: AbortSignal }) =>
   everyPage<ScheduleSummary>('v1/schedules', signal)
+
+export const fetchWebhooks = ({ signal }: { signal: AbortSignal }) =>
+  everyPage<Webhook>('v1/webhooks', signal)
+
+/** The newest; older ones are found in the audit log. */
+export const fetchBulks = async ({ signal }: { signal: AbortSignal }) =>
+  (await get<Page<Bulk>>('v1/bulk?limit=100', signal)).items
+
+export const bulkQuery = (bulkId: string) =>
+  queryOptions({
+    queryKey: ['bulk', bulkId],
+    queryFn: ({ signal }) => get<Bulk>(`v1/bulk/${encodeURIComponent(bulkId)}`, signal),
+    refetchInterval: ({ state }) =>
+      state.data?.state === 'running' || state.data === undefined ? 500 : false,
+  })
 
 export const sagaQuery = (sagaId: string) =>
   queryOptions({

@@ -1,5 +1,7 @@
 import { createRootRoute, createRoute, createRouter } from '@tanstack/react-router'
 import { textsOf } from './address.ts'
+import { AuditPage } from './pages/audit.tsx'
+import { BulkPage } from './pages/bulk.tsx'
 import { DefinitionPage } from './pages/definition.tsx'
 import { DefinitionsPage } from './pages/definitions.tsx'
 import { OverviewPage } from './pages/overview.tsx'
@@ -7,6 +9,7 @@ import { SagaPage } from './pages/saga.tsx'
 import { SagasPage } from './pages/sagas.tsx'
 import { SchedulesPage } from './pages/schedules.tsx'
 import { ServicesPage } from './pages/services.tsx'
+import { WebhooksPage } from './pages/webhooks.tsx'
 import { WorkersPage } from './pages/workers.tsx'
 import { Shell } from './shell.tsx'
 import { Empty } from './ui/told.tsx'
@@ -30,6 +33,9 @@ const tree = root.addChildren([
   at('/workers', WorkersPage),
   at('/services', ServicesPage),
   at('/schedules', SchedulesPage),
+  at('/webhooks', WebhooksPage),
+  at('/bulk', BulkPage),
+  at('/audit', AuditPage),
 ])
 
 export function createPages() {

@@ -43,9 +43,9 @@ export function Palette({ onClose }: { onClose: () => void }) {
       ? []
       : [
           {
-            name: `sagas with the key “${wanted}”`,
+            name: `sagas with “${wanted}”`,
             what: 'list',
-            go: () => void navigate({ to: '/sagas', search: { sagaKey: wanted } }),
+            go: () => void navigate({ to: '/sagas', search: { q: wanted } }),
           },
         ]),
   ]

@@ -6,4 +6,7 @@ export const PAGES = [
   { to: '/workers', name: 'Workers', key: 'w' },
   { to: '/services', name: 'Services', key: 'v' },
   { to: '/schedules', name: 'Schedules', key: 'c' },
+  { to: '/webhooks', name: 'Webhooks', key: 'h' },
+  { to: '/bulk', name: 'Bulk', key: 'b' },
+  { to: '/audit', name: 'Audit log', key: 'a' },
 ] as const

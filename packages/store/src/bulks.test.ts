@@ -83,7 +83,7 @@ describe('a bulk operation (S30)', () => {
       return cancel(sagaId, tools)
     })
     await eventually('it is under way', () => began || undefined)
-    const aborting = bulks.abort(bulkId)
+    const aborting = bulks.abort(bulkId, 'bob')
     await eventually('the abort waits', async () => {
       const waiting =
         "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -94,6 +94,12 @@ describe('a bulk operation (S30)', () => {
     expect(await aborting).toMatchObject({ state: 'aborted', total: 2, done: 1, accepted: 1 })
     expect(await bulks.carryOut(bulkId, cancel)).toBe(false)
     expect(await lettersOf(stage)).toBe(1)
+    await bulks.abort(bulkId, 'eve')
+    const acts = await stage.api.audit.list({ subject: bulkId }, { limit: 5 })
+    expect(acts.map(({ act, actor, subject }) => [act, actor, subject.kind])).toEqual([
+      ['bulkAborted', 'bob', 'bulk'],
+      ['cancel', 'ann', 'bulk'],
+    ])
   })
 
   test('keeps its pace, however many carry it out', async () => {

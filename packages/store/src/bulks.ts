@@ -14,6 +14,7 @@ import {
   Status,
 } from '@backstitch/core'
 import { type Selectable, sql } from 'kysely'
+import { createAudit } from './audit.ts'
 import { decodeState } from './claims.ts'
 import type { Database } from './database.ts'
 import { isUniqueViolation } from './failure.ts'
@@ -40,7 +41,7 @@ export type Bulks = {
     page: { state?: BulkItemState | undefined; after?: number | undefined; limit: number },
   ): Promise<(BulkItem & { n: number })[]>
   /** Answers when nothing more of it will be done. Undefined if it is not there; one that has ended stays as it is. */
-  abort(bulkId: string): Promise<Bulk | undefined>
+  abort(bulkId: string, actor: string): Promise<Bulk | undefined>
   /** Leave to act on some sagas of one operation, as its pace allows; undefined while there is nothing to do. */
   take(): Promise<Turn | undefined>
   /** Milliseconds until there is something to do; undefined if there is no operation under way. */
@@ -135,6 +136,8 @@ export function createBulks(database: Database, most = MAX_BULK): Bulks {
       await sql`
         INSERT INTO bulk_items (bulk_id, n, saga_id)
         SELECT ${bulk_id}::uuid, n, saga_id FROM (${meant}) m WHERE n <= ${most + 1}`.execute(tx)
+      const { verb, actor, reason } = wanted
+      await createAudit(tx).record({ actor, act: verb, kind: 'bulk', id: bulk_id, reason })
       const { numDeletedRows: cut } = await tx
         .deleteFrom('bulk_items')
         .where('bulk_id', '=', bulk_id)
@@ -165,11 +168,13 @@ export function createBulks(database: Database, most = MAX_BULK): Bulks {
     return present({ ...row, ...rows[0] })
   }
 
-  async function end(tx: Database, bulkId: string, state: 'done' | 'aborted'): Promise<void> {
-    await sql`
+  /** True if it had not ended before. */
+  async function end(tx: Database, bulkId: string, state: 'done' | 'aborted'): Promise<boolean> {
+    const { numAffectedRows } = await sql`
       UPDATE bulk_operations b SET state = ${state}, next_at = NULL, ended_at = date_trunc('milliseconds', now()),
         accepted = c.accepted, refused = c.refused, failed = c.failed
       FROM (${countsOf(bulkId)}) c WHERE b.bulk_id = ${bulkId} AND b.state = 'running'`.execute(tx)
+    return numAffectedRows === 1n
   }
 
   async function judgedOf(which: Which): Promise<SagaRow[]> {
@@ -260,11 +265,12 @@ export function createBulks(database: Database, most = MAX_BULK): Bulks {
       }))
     },
 
-    abort: (bulkId) =>
+    abort: (bulkId, actor) =>
       database.transaction().execute(async (tx) => {
         // Waits for the items that are under way: they hold its key.
         await sql`SELECT 1 FROM bulk_operations WHERE bulk_id = ${bulkId} FOR UPDATE`.execute(tx)
-        await end(tx, bulkId, 'aborted')
+        if (await end(tx, bulkId, 'aborted'))
+          await createAudit(tx).record({ actor, act: 'bulkAborted', kind: 'bulk', id: bulkId })
         const row = await rowOf(tx, bulkId)
         return row && present(row)
       }),

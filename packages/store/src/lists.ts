@@ -37,8 +37,8 @@ const SETTINGS = sql`SELECT
 
 type Condition = RawBuilder<unknown>
 
-/** What finds few sagas, in no order. `atOnce`: its index tells nothing before it has told all. */
-type Key = { is: Condition; atOnce: boolean }
+/** What finds few sagas, in no order; `orMany`: or many, so that the newest are worth a look first. */
+type Key = { is: Condition; orMany: boolean }
 
 /** A filter, in parts that are used differently. */
 type Parts = {
@@ -82,7 +82,7 @@ export function createLists<Row extends Placed>(
   async function pageOf(tx: Database, parts: Parts, limit: number): Promise<Page<Row>> {
     const { key } = parts
     if (key === undefined) return scanned(tx, parts, limit)
-    if (key.atOnce) {
+    if (key.orMany) {
       const page = await scanned(tx, parts, limit, most.firstScanned)
       if (page.rows.length === limit || page.last === undefined) return page
     }
@@ -147,6 +147,16 @@ export function createLists<Row extends Placed>(
     const last = rows.at(-1)
     return page.last === undefined && last?.n === end ? { rows: page.rows, last: placeOf(last) } : page
   }
+}
+
+/** The newest of all sagas. */
+export function newest(columns: readonly string[], limit: number): RawBuilder<unknown> {
+  const shown = sql.join(columns.map((column) => sql.ref(column)))
+  const order = sql`ORDER BY created_at DESC, saga_id DESC LIMIT ${limit}`
+  const scans = Status.options.map(
+    (status) => sql`(SELECT ${shown} FROM sagas WHERE status = ${sql.lit(status)} ${order})`,
+  )
+  return sql`SELECT ${shown} FROM (${sql.join(scans, sql` UNION ALL `)}) r ${order}`
 }
 
 /** What a filter says, as one condition for each row: for statements that gather all of it, and take their time. */
@@ -253,11 +263,11 @@ function partsOf(filter: SagaFilter, search: Search, before: Place | undefined):
   const statuses = possible.filter((status) => filter.status?.includes(status) !== false)
   if (statuses.length === 0) return undefined
   const keys: Key[] = [
-    ...equal('saga_key', filter.sagaKey).map((is) => ({ is, atOnce: false })),
+    ...equal('saga_key', filter.sagaKey).map((is) => ({ is, orMany: false })),
     ...(search.key === undefined ? [] : [search.key]),
     ...(filter.tags === undefined
       ? []
-      : [{ is: sql`(tags @> ${JSON.stringify(filter.tags)}::jsonb AND tags <> '{}')`, atOnce: true }]),
+      : [{ is: sql`(tags @> ${JSON.stringify(filter.tags)}::jsonb AND tags <> '{}')`, orMany: true }]),
   ]
   return {
     statuses,
@@ -312,17 +322,17 @@ function searchesOf(q: string): Search[] {
   const isName = Name.safeParse(q).success
   return [
     ...byId(q.toLowerCase()),
-    { key: { is: sql`saga_key LIKE ${beginning}`, atOnce: false } },
-    { key: { is: sql`correlation_id LIKE ${beginning}`, atOnce: false } },
-    { key: { is: sql`(tags @@ ${`$.* == ${JSON.stringify(q)}`}::jsonpath AND tags <> '{}')`, atOnce: true } },
-    { key: { is: sql`failure_words @@ plainto_tsquery('simple', ${q})`, atOnce: false } },
+    { key: { is: sql`saga_key LIKE ${beginning}`, orMany: true } },
+    { key: { is: sql`correlation_id LIKE ${beginning}`, orMany: true } },
+    { key: { is: sql`(tags @@ ${`$.* == ${JSON.stringify(q)}`}::jsonpath AND tags <> '{}')`, orMany: true } },
+    { key: { is: sql`failure_words @@ plainto_tsquery('simple', ${q})`, orMany: false } },
     ...(isName ? [{ definition: q }, { failedStep: q }] : []),
   ]
 }
 
 /** An id begins with the time of its creation, in milliseconds: the beginning of an id is a stretch of the list. */
 function byId(q: string): Search[] {
-  if (isSagaId(q)) return [{ key: { is: sql`(bucket = ${bucketOf(q)} AND saga_id = ${q})`, atOnce: false } }]
+  if (isSagaId(q)) return [{ key: { is: sql`(bucket = ${bucketOf(q)} AND saga_id = ${q})`, orMany: false } }]
   const digits = q.replaceAll('-', '')
   const [first, last] = ['0', 'f'].map((rest) => dashed(digits.padEnd(32, rest)))
   if (digits.length < LEAST_DIGITS || !/^[0-9a-f]{8,31}$/.test(digits) || first?.startsWith(q) !== true)

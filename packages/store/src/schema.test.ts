@@ -43,6 +43,16 @@ const good: Record<string, Values> = {
   },
   saga_history: { bucket: 7, saga_id: sagaId, seq: 1, at, kind: 'sagaStarted', epoch: 0, body: '{}' },
   saga_mail: { bucket: 7, saga_id: sagaId, seq: 1, body: '{}', dedup_key: 'd' },
+  bulk_operations: {
+    bulk_id: sagaId,
+    verb: 'cancel',
+    reason: 'r',
+    actor: 'a',
+    per_second: 1,
+    idempotency_key: 'k',
+    request_hash: 'h',
+  },
+  bulk_items: { bulk_id: sagaId, n: 1, saga_id: newSagaId(0, 7) },
   installation: { single: true, callback_key: Buffer.alloc(32) },
   schedules: { name: 'nightly', schedule_id: sagaId, spec: '{}', input: 'null' },
   outbox: { bucket: 7, outbox_id: sagaId, events: '[]' },
@@ -58,6 +68,7 @@ const ended = { status: 'failed', state: '{"status":"failed"}', ended_at: at, du
 const resting = { status: 'stuck', state: '{"status":"stuck"}', due_at: null }
 const owner = sagaId
 
+const anotherBulk = { bulk_id: newSagaId(0), idempotency_key: null }
 const bad: [constraint: string, sqlState: string, changes: Values[]][] = [
   ['definitions_pk', '23505', [{ hash: 'other' }]],
   ['definitions_content_once', '23505', [{ version: 2 }]],
@@ -176,6 +187,24 @@ const bad: [constraint: string, sqlState: string, changes: Values[]][] = [
     '23514',
     [{ next_at: null }, { state: 'failed' }].map((change) => ({ delivery_id: newSagaId(0), ...change })),
   ],
+
+  ['bulk_operations_pk', '23505', [{ idempotency_key: null }]],
+  ['bulk_operations_once', '23505', [{ bulk_id: newSagaId(0) }]],
+  ['bulk_operations_state_known', '23514', [{ ...anotherBulk, state: 'lost', ended_at: at, next_at: null }]],
+  [
+    'bulk_operations_ended',
+    '23514',
+    [{ state: 'done' }, { ended_at: at }, { next_at: null }, { state: 'aborted', ended_at: at }].map(
+      (change) => ({
+        ...anotherBulk,
+        ...change,
+      }),
+    ),
+  ],
+  ['bulk_operations_pace', '23514', [{ ...anotherBulk, per_second: 0 }]],
+  ['bulk_items_pk', '23505', [{}]],
+  ['bulk_items_operation_fk', '23503', [{ bulk_id: newSagaId(0) }]],
+  ['bulk_items_state_known', '23514', [{ n: 2, state: 'lost' }]],
 
   ['installation_pk', '23505', [{}]],
   ['installation_is_one', '23514', [{ single: false }]],

@@ -3,6 +3,7 @@ import { sql } from 'kysely'
 import { z } from 'zod'
 import type { Database } from './database.ts'
 import type { Feed } from './feed.ts'
+import { newest } from './lists.ts'
 
 /**
  * How it stands, from what is counted as it happens (feed.ts), and a sample of the newest: nothing here grows with the number of
@@ -32,7 +33,7 @@ export async function statsOf(database: Database, feed: Pick<Feed, 'publish'>): 
           WHERE s.due_at IS NOT NULL AND (s.queue, s.definition_name) > (n.queue, n.definition_name)
           ORDER BY s.queue, s.definition_name, s.due_at LIMIT 1) f
       ), recent AS (
-        SELECT bucket, saga_id, created_at, ended_at FROM sagas ORDER BY created_at DESC, saga_id DESC LIMIT 1000
+        ${newest(['bucket', 'saga_id', 'created_at', 'ended_at'], 1_000)}
       ), steps AS (
         SELECT h.kind, extract(epoch FROM h.at - lag(h.at) OVER (PARTITION BY h.bucket, h.saga_id ORDER BY h.seq)) * 1000 AS ms
         FROM recent r JOIN saga_history h ON h.bucket = r.bucket AND h.saga_id = r.saga_id

@@ -170,12 +170,13 @@ export function bulkRoutes(app: App, { store, bulkRunner, basePath }: Door): voi
         summary: 'Stop it: when this is answered, nothing more is done',
         description: 'What has been done stays done. One that has ended is answered as it is.',
         params: BulkPath,
+        headers: BulkHeaders.pick({ 'x-actor': true }),
         response: answers({ 200: Bulk }, 'BULK_NOT_FOUND'),
       },
     },
-    async ({ params }) => {
-      const { bulkId } = await read(params)
-      const bulk = await store().bulks.abort(bulkId)
+    async (request) => {
+      const { bulkId } = await read(request.params)
+      const bulk = await store().bulks.abort(bulkId, actorOf(request))
       if (bulk === undefined) throw noSuchBulk(bulkId)
       return bulk
     },

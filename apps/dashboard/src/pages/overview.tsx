@@ -2,7 +2,7 @@ import type { SagaSummary, Stats } from '@backstitch/core'
 import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { fetchSagas, fetchServices, fetchStats, fetchWorkers } from '../data.ts'
-import { type Minute, Minutes } from '../ui/minutes.tsx'
+import { Minutes } from '../ui/minutes.tsx'
 import { STATUSES, StatusMark } from '../ui/status.tsx'
 import { Ago, span } from '../ui/time.tsx'
 import { Command, Empty, Loading, Text, Title, Wrong } from '../ui/told.tsx'
@@ -13,6 +13,10 @@ export function OverviewPage() {
   const stuck = useQuery({
     queryKey: ['sagas', 'stuck'],
     queryFn: ({ signal }) => fetchSagas({ status: 'stuck' }, { limit: 200 }, signal),
+  })
+  const unclean = useQuery({
+    queryKey: ['sagas', 'unclean'],
+    queryFn: ({ signal }) => fetchSagas({ clean: 'false' }, { limit: 200 }, signal),
   })
   const services = useQuery({ queryKey: ['services'], queryFn: fetchServices })
   const workers = useQuery({ queryKey: ['workers'], queryFn: fetchWorkers })
@@ -41,6 +45,17 @@ export function OverviewPage() {
               </span>
             </Matter>
           ))}
+        {unclean.data !== undefined && unclean.data.items.length > 0 && (
+          <Matter>
+            <Link to="/sagas" search={{ clean: 'false' }} className="text-link font-medium text-abandoned">
+              {unclean.data.items.length}
+              {unclean.data.nextCursor === undefined ? '' : ' or more'} ended unclean
+            </Link>
+            <span className="text-soft">
+              undone, but an effect may be left that nobody could learn the truth about
+            </span>
+          </Matter>
+        )}
         {workers.data?.length === 0 && (
           <Matter>
             <span className="font-medium text-compensating">No worker is alive</span>
@@ -155,7 +170,7 @@ function Matter({ children }: { children: React.ReactNode }) {
   )
 }
 
-function Figures({ stats, workers }: { stats: Stats & { minutes?: Minute[] }; workers: number | undefined }) {
+function Figures({ stats, workers }: { stats: Stats; workers: number | undefined }) {
   const byStatus = Map.groupBy(stats.sagas, ({ status }) => status)
   return (
     <>
@@ -177,7 +192,7 @@ function Figures({ stats, workers }: { stats: Stats & { minutes?: Minute[] }; wo
           )
         })}
       </section>
-      {stats.minutes !== undefined && <Minutes minutes={stats.minutes} />}
+      <Minutes minutes={stats.minutes} />
       <section aria-label="Pace" className="mt-6 grid gap-4 sm:grid-cols-2 xl:grid-cols-4">
         <Figure name="In the last minute" value={`${stats.perMinute.started.toLocaleString()} started`}>
           {stats.perMinute.ended.toLocaleString()} ended

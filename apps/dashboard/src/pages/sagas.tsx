@@ -163,8 +163,8 @@ export function SagasPage() {
                     </Link>
                     <span className="flex flex-wrap items-center gap-1">
                       <StatusMark status={row.status} />
-                      {row.paused === true && <Paused />}
-                      {isUnclean(row) && <Unclean />}
+                      {row.paused && <Paused />}
+                      {row.clean === false && <Unclean />}
                     </span>
                     <span className="min-w-0 text-soft max-lg:hidden">
                       <Text>{standing(row)}</Text>
@@ -192,10 +192,6 @@ export function SagasPage() {
   )
 }
 
-function isUnclean({ status, uncertainSteps }: SagaSummary): boolean {
-  return (status === 'failed' || status === 'cancelled') && uncertainSteps.length > 0
-}
-
 function standing({
   status,
   stuck,
@@ -207,7 +203,7 @@ function standing({
   if (status === 'stuck' && stuck !== undefined) return stuck.message
   if (failureReason !== undefined) return failureReason
   if (status === 'compensating') return `${compensatedSteps.length} of ${completedSteps.length} steps undone`
-  if (currentSteps !== undefined && currentSteps.length > 0) return `at ${currentSteps.join(', ')}`
+  if (currentSteps.length > 0) return `at ${currentSteps.join(', ')}`
   return completedSteps.length === 0
     ? 'no step done yet'
     : `${completedSteps.length} done: ${completedSteps.slice(-3).join(', ')}`

@@ -15,6 +15,8 @@ export type Step = {
   does: string | undefined
   /** Does it say itself what body it sends? Then that is its input (S30a). */
   writesBody: Record<Direction, boolean>
+  /** Can a person put another input in the place of its own (S30a)? */
+  takesInput: Record<Direction, boolean>
 }
 
 type Document = DefinitionVersion['document']
@@ -36,6 +38,7 @@ export function stepsOf(document: Document | undefined): Step[] {
         pivot: step.pivot === true,
         when: typeof step.when === 'string' ? step.when : undefined,
         does: whatItDoes(action),
+        takesInput: { action: takesInput(action), compensation: takesInput(step.compensation) },
         writesBody: {
           action: action.body !== undefined,
           compensation: isObject(step.compensation) && step.compensation.body !== undefined,
@@ -43,6 +46,12 @@ export function stepsOf(document: Document | undefined): Step[] {
       }
     })
   })
+}
+
+/** What waits is given nothing, nor what is asked for. */
+function takesInput(act: unknown): boolean {
+  if (!isObject(act)) return false
+  return act.type === 'handler' || act.type === 'saga' || (act.type === 'http' && act.method !== 'GET')
 }
 
 function whatItDoes(action: Record<string, unknown>): string | undefined {

@@ -161,6 +161,8 @@ function Act({
   const [version, setVersion] = useState(saga.version)
   const { name, path, does, danger, isForStuck } = VERBS[plan.verb]
   const read = draft === undefined ? undefined : readDraft(draft)
+  const step = steps.find((one) => one.name === plan.step)
+  const direction = plan.direction ?? 'action'
   const hasMoved = saga.version !== version
   const isStale = state?.is === 'refused' && state.error instanceof ApiProblem && isConflict(state.error)
   const isLost = hasMoved && (isStale || isForStuck === true)
@@ -205,7 +207,7 @@ function Act({
           }}
         >
           <Foreseen plan={plan} />
-          {plan.verb === 'retry' && (
+          {plan.verb === 'retry' && (step === undefined || step.takesInput[direction]) && (
             <label className="mb-3 flex items-center gap-2">
               <input
                 type="checkbox"
@@ -218,13 +220,7 @@ function Act({
             </label>
           )}
           {draft !== undefined && (
-            <EditInput
-              saga={saga}
-              step={steps.find((step) => step.name === plan.step)}
-              direction={plan.direction ?? 'action'}
-              draft={draft}
-              onChange={setDraft}
-            />
+            <EditInput saga={saga} step={step} direction={direction} draft={draft} onChange={setDraft} />
           )}
           <label className="mb-3 block">
             <span className="mb-1 block text-soft">

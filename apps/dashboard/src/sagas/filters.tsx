@@ -15,6 +15,8 @@ const FIELDS: readonly Field[] = [
   { name: 'version', label: 'version', hint: 'of the definition', kind: 'text' },
   { name: 'sagaKey', label: 'saga key', hint: 'as its caller named it', kind: 'text' },
   { name: 'failedStep', label: 'failed step', hint: 'that turned it round', kind: 'text' },
+  { name: 'clean', label: 'clean', hint: 'true or false', kind: 'text' },
+  { name: 'paused', label: 'paused', hint: 'true or false', kind: 'text' },
   { name: 'createdAfter', label: 'started after', hint: '', kind: 'time' },
   { name: 'createdBefore', label: 'started before', hint: '', kind: 'time' },
   { name: 'updatedBefore', label: 'not moved since', hint: '', kind: 'time' },
@@ -30,6 +32,7 @@ const BUILT_IN: readonly View[] = [
   { name: 'Needs a person', filter: { status: 'stuck' } },
   { name: 'Being undone', filter: { status: 'compensating' } },
   { name: 'Under way', filter: { status: 'running' } },
+  { name: 'Ended unclean', filter: { clean: 'false' } },
   { name: 'Undone or closed', filter: { status: 'failed,cancelled,abandoned' } },
 ]
 
