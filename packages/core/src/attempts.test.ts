@@ -106,6 +106,21 @@ describe('an attempt', () => {
     expect(attemptsIn(saga)).toMatchObject([{ state: 'calledOff', tookMs: 1_000 }])
   })
 
+  test('that is called off while it backs off has not begun, however long the one took that ended it', () => {
+    const member = (name: string) => ({ name, action: http({}), retry: { initialDelayMs: 60_000 } })
+    const saga = new Play(define([{ parallel: [member('a'), member('b')] }]))
+    saga.random = 0.9
+    saga.end('a', 'failed', ['b'])
+    saga.now += 1_000
+    const id = { step: 'b', direction: 'action', attempt: 1 } as const
+    const error = { code: 'NO', message: 'no' }
+    saga.tell({ type: 'attemptFailed', ...id, outcome: 'rejected', error, tookMs: 900 })
+    const [, , calledOff] = attemptsIn(saga)
+    expect(calledOff).toMatchObject({ step: 'a', attempt: 2, state: 'calledOff' })
+    expect(calledOff).not.toHaveProperty('startedAt')
+    expect(calledOff).not.toHaveProperty('tookMs')
+  })
+
   test('of which the clocks disagree took no negative time', () => {
     const saga = new Play(define(['charge']))
     const id = { step: 'charge', direction: 'action', attempt: 1 } as const

@@ -146,7 +146,7 @@ export function createAttemptReader(definition: ResolvedDefinition | undefined):
       if (ending.state !== 'late') open.delete(ending.id.step)
       return attemptOf(item, ending, ending.state === 'late' ? undefined : slot)
     })
-    if ('step' in item) begun(item, open.get(item.step))
+    if (item.kind === 'attemptPending' || item.kind === 'childStarted') begun(item, slotOf(open, item))
     keepValues(item, known)
     if (item.kind === 'sagaStarted') state = begin(item)
     else if (before !== undefined) state = apply(before, item, item.seq)
@@ -155,7 +155,7 @@ export function createAttemptReader(definition: ResolvedDefinition | undefined):
     for (const { facts } of ended) {
       const again = entryOf(after.attempts, facts.step) === facts.attempt + 1
       const nextAt = again ? entryOf(after.dueAt, facts.step) : undefined
-      if (nextAt !== undefined && facts.endedAt !== undefined) facts.nextAt = nextAt
+      if (nextAt !== undefined) facts.nextAt = nextAt
     }
     return [...ended, ...follow(open, after, item).map((slot) => calledOff(item, slot))]
   }
@@ -273,7 +273,7 @@ function endings(item: Recorded, open: ReadonlyMap<string, Open>, before: SagaSt
 }
 
 function attemptOf(item: Recorded, { id, state, more, result }: Ending, slot: Open | undefined): Attempt {
-  const times = timesOf(item, slot)
+  const times = timesOf(item.at, 'tookMs' in item ? item.tookMs : undefined, slot)
   const { child, waiting, probes = [] } = slot ?? {}
   const asked = [...probes, ...(more.probes ?? [])]
   return {
@@ -298,9 +298,8 @@ function attemptOf(item: Recorded, { id, state, more, result }: Ending, slot: Op
  * `at` is the database's time and `tookMs` the worker's: what does not fit is cut, never negative. A wait begins when it is
  * come to; of what was cut short nobody knows when it began.
  */
-function timesOf(item: Recorded, slot: Open | undefined): Partial<Attempt['facts']> {
-  const ended = Date.parse(item.at)
-  const took = 'tookMs' in item ? item.tookMs : undefined
+function timesOf(at: string, took: number | undefined, slot: Open | undefined): Partial<Attempt['facts']> {
+  const ended = Date.parse(at)
   const scheduled = slot === undefined ? ended - (took ?? 0) : Math.min(Date.parse(slot.scheduledAt), ended)
   const began =
     slot?.startedAt !== undefined
@@ -320,10 +319,13 @@ function timesOf(item: Recorded, slot: Open | undefined): Partial<Attempt['facts
 }
 
 /** It goes on elsewhere: from here on it is waited for. */
-function begun(item: Recorded, slot: Open | undefined): void {
+function begun(
+  item: Extract<Recorded, { kind: 'attemptPending' | 'childStarted' }>,
+  slot: Open | undefined,
+): void {
   if (slot === undefined) return
   if (item.kind === 'attemptPending') {
-    slot.startedAt = timesOf(item, slot).startedAt ?? item.at
+    slot.startedAt = timesOf(item.at, item.tookMs, slot).startedAt ?? item.at
     slot.probes.push(...(item.probes ?? []))
   }
   if (item.kind === 'childStarted') {
@@ -369,12 +371,23 @@ function follow(open: Map<string, Open>, state: SagaState, { at }: Recorded): Op
   return gone
 }
 
-function calledOff(item: Recorded, slot: Open): Attempt {
-  const ending: Ending = { id: slot.id, state: 'calledOff', more: {}, result: undefined }
-  const { facts, ...rest } = attemptOf({ ...item, kind: 'interrupted', steps: [] }, ending, slot)
-  // Whoever gave it up did not make it.
-  delete facts.worker
-  return { ...rest, facts }
+/** Whoever gave it up did not make it: how long the entry's own attempt took says nothing of this one. */
+function calledOff({ at, seq }: Recorded, slot: Open): Attempt {
+  const { id, child, waiting, probes, state } = slot
+  return {
+    facts: {
+      ...id,
+      state: 'calledOff',
+      seq,
+      endedAt: at,
+      ...timesOf(at, undefined, slot),
+      ...(child !== undefined && { child }),
+      ...(waiting !== undefined && { waiting }),
+      ...(probes.length > 0 && { probes }),
+    },
+    result: undefined,
+    state,
+  }
 }
 
 /** What the entries hold and the state only refers to: results by name (S33), edited inputs by entry (S30a). */

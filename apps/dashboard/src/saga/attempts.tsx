@@ -3,7 +3,7 @@ import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useVirtualizer } from '@tanstack/react-virtual'
 import { type PointerEvent, useMemo, useRef, useState } from 'react'
-import { wholeAttemptsQuery } from '../data.ts'
+import { MOST_ATTEMPTS, wholeAttemptsQuery } from '../data.ts'
 import { Button } from '../ui/button.tsx'
 import { Copy, Json } from '../ui/json.tsx'
 import { span, useNow } from '../ui/time.tsx'
@@ -73,6 +73,11 @@ export function Attempts({
     <div>
       <div className="flex flex-wrap items-center gap-x-4 gap-y-1 border-line border-b px-3 py-1.5 text-[12px] text-soft">
         <Sums bars={bars} />
+        {attempts.length >= MOST_ATTEMPTS && (
+          <span className="text-compensating">
+            the first {MOST_ATTEMPTS.toLocaleString()}; the history has all of them
+          </span>
+        )}
         {step !== undefined && (
           <Button kind="quiet" className="py-0" onClick={onClear}>
             only <bdi>{step}</bdi> ✕
