@@ -65,11 +65,14 @@ test.each([
     starts: count(asked, 'start_one'),
     claims: count(asked, 'claim'),
     commits: count(asked, 'commit_one'),
-  }).toEqual({ starts: 1, claims, commits: 3 })
-  const lanes = ['start_one', 'claim', 'commit_one', 'next_due', 'notify']
+    // The last one says that the saga has ended: those who listen are told in the same statement.
+    told: count(asked, 'commit_one_told'),
+  }).toEqual({ starts: 1, claims, commits: 2, told: 1 })
+  const lanes = ['start_one', 'claim', 'commit_one', 'commit_one_told', 'next_due', 'notify']
   const others = asked.filter(({ name }) => name === undefined || !lanes.includes(name))
-  // The heartbeat goes on meanwhile: it looks at the workers, and at its own leases.
-  expect(others.filter(({ text }) => !/\bworkers w\b|WHERE s\.owner = \$1/.test(text))).toEqual([])
+  // The heartbeat goes on meanwhile: it looks at the workers, and at its own leases. The publisher looks at no saga.
+  const ofSagas = others.filter(({ text }) => /\b(sagas|saga_history|saga_mail)\b/.test(text))
+  expect(ofSagas.filter(({ text }) => !/\bworkers w\b|WHERE s\.owner = \$1/.test(text))).toEqual([])
 })
 
 test('a hundred at once share their starts, claims and commits', async () => {
@@ -107,7 +110,8 @@ const Explained = z.object({
 function literalOf(value: unknown): string | undefined {
   if (typeof value === 'number') return String(value)
   if (typeof value === 'string') return `'${value}'`
-  return Array.isArray(value) ? `ARRAY[${value.map(literalOf).join(', ')}]` : undefined
+  if (!Array.isArray(value)) return undefined
+  return value.length === 0 ? "'{}'" : `ARRAY[${value.map(literalOf).join(', ')}]`
 }
 
 function nodesOf(plan: Plan): Plan[] {
