@@ -7,7 +7,7 @@ import { createWorker } from '@backstitch/engine'
 import { createTestDatabase } from '@backstitch/local-postgres/testing'
 import axe from 'axe-core'
 import { pino } from 'pino'
-import { type BrowserContext, chromium, type Page } from 'playwright-core'
+import { chromium, type Page } from 'playwright-core'
 import { spawnApi } from '../e2e/processes.ts'
 import { definitionsFor, modulesOf, openPayments, type Plot } from './sagas.ts'
 
@@ -24,16 +24,21 @@ export type Stage = {
   until(sagaId: string, holds: (saga: Saga) => boolean): Promise<Saga>
   ask(method: string, path: string, body?: unknown): Promise<unknown>
   /** A fresh page; what it complains of is kept. */
-  open(path: string, how?: { theme?: 'light' | 'dark'; width?: number }): Promise<Opened>
+  open(path: string, how?: Look): Promise<Opened>
   close(): Promise<void>
 }
 export type Opened = Page & { complaints: string[] }
+export type Look = { theme?: 'light' | 'dark'; width?: number }
+export type Browser = { open(url: string, how?: Look): Promise<Opened>; close(): Promise<void> }
 
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium'
+const CHROMIUM =
+  process.env.CHROMIUM ??
+  ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync)
 const DASHBOARD = fileURLToPath(new URL('../../apps/dashboard/dist/index.html', import.meta.url))
 
 /** Why the dashboard cannot be looked at here, or undefined. */
 export function whyNoBrowser(): string | undefined {
+  if (CHROMIUM === undefined) return 'no chromium in /usr/bin; CHROMIUM=… names one'
   if (!existsSync(CHROMIUM)) return `no chromium at ${CHROMIUM}; CHROMIUM=… names another`
   return existsSync(DASHBOARD) ? undefined : 'the dashboard is not built; `npm test` builds it'
 }
@@ -48,6 +53,40 @@ const FLAGS = [
   '--disable-sync',
 ]
 
+/** Of its own, with a profile that nobody has used before. */
+export async function openBrowser(): Promise<Browser> {
+  const profile = mkdtempSync(join(tmpdir(), 'backstitch-browser-'))
+  const context = await chromium.launchPersistentContext(profile, {
+    ...(CHROMIUM !== undefined && { executablePath: CHROMIUM }),
+    headless: true,
+    args: FLAGS,
+  })
+  return {
+    async open(url, { theme = 'light', width = 1440 } = {}) {
+      const page = await context.newPage()
+      await page.emulateMedia({ colorScheme: theme, reducedMotion: 'reduce' })
+      await page.setViewportSize({ width, height: 900 })
+      const complaints: string[] = []
+      page.on('pageerror', (error) => complaints.push(error.message))
+      page.on('dialog', (dialog) => {
+        complaints.push(`a dialog: ${dialog.message()}`)
+        void dialog.dismiss()
+      })
+      page.on('console', (message) => {
+        // The browser's own line about an answer of 4xx; the page shows what it says.
+        if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
+          complaints.push(message.text())
+      })
+      await page.goto(url)
+      return Object.assign(page, { complaints })
+    },
+    async close() {
+      await context.close()
+      rmSync(profile, { recursive: true, force: true })
+    },
+  }
+}
+
 export async function openStage(): Promise<Stage> {
   const database = await createTestDatabase()
   const payments = await openPayments()
@@ -59,12 +98,7 @@ export async function openStage(): Promise<Stage> {
   })
   await worker.start()
   const api = await spawnApi(database.url)
-  const profile = mkdtempSync(join(tmpdir(), 'backstitch-browser-'))
-  const browser: BrowserContext = await chromium.launchPersistentContext(profile, {
-    executablePath: CHROMIUM,
-    headless: true,
-    args: FLAGS,
-  })
+  const browser = await openBrowser()
 
   async function ask(method: string, path: string, body?: unknown): Promise<unknown> {
     const response = await fetch(`${api.url}${path}`, {
@@ -100,31 +134,13 @@ export async function openStage(): Promise<Stage> {
       await until(sagaId, holds)
       return sagaId
     },
-    async open(path, { theme = 'light', width = 1440 } = {}) {
-      const page = await browser.newPage()
-      await page.emulateMedia({ colorScheme: theme, reducedMotion: 'reduce' })
-      await page.setViewportSize({ width, height: 900 })
-      const complaints: string[] = []
-      page.on('pageerror', (error) => complaints.push(error.message))
-      page.on('dialog', (dialog) => {
-        complaints.push(`a dialog: ${dialog.message()}`)
-        void dialog.dismiss()
-      })
-      page.on('console', (message) => {
-        // The browser's own line about an answer of 4xx; the page shows what it says.
-        if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
-          complaints.push(message.text())
-      })
-      await page.goto(`${api.url}${path}`)
-      return Object.assign(page, { complaints })
-    },
+    open: (path, how) => browser.open(`${api.url}${path}`, how),
     async close() {
       await browser.close()
       api.child.kill('SIGKILL')
       await worker.stop(0)
       payments.close()
       await database.drop()
-      rmSync(profile, { recursive: true, force: true })
     },
   }
 }
