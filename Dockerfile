@@ -9,6 +9,15 @@ COPY packages packages
 COPY apps apps
 RUN pnpm install --frozen-lockfile --prod --filter-prod '@backstitch/api...' --filter-prod '@backstitch/worker...'
 
+# The dashboard is the one thing that is built.
+FROM node:24-bookworm-slim AS dashboard
+WORKDIR /app
+RUN npm install --global pnpm@10.34.9
+COPY package.json pnpm-lock.yaml pnpm-workspace.yaml tsconfig.base.json ./
+COPY packages packages
+COPY apps apps
+RUN pnpm install --frozen-lockfile --filter '@backstitch/dashboard...' && pnpm --filter @backstitch/dashboard build
+
 FROM node:24-bookworm-slim
 ENV NODE_ENV=production
 WORKDIR /app
@@ -18,6 +27,7 @@ COPY --from=install /app/node_modules node_modules
 COPY --from=install /app/packages packages
 COPY --from=install /app/apps/api apps/api
 COPY --from=install /app/apps/worker apps/worker
+COPY --from=dashboard /app/apps/dashboard/dist apps/dashboard/dist
 COPY migrations migrations
 USER node
 EXPOSE 8080 8081

@@ -1,15 +1,20 @@
--- What has happened, for whoever listens. The statement that makes it happen adds one row for all that it did (outbox); a publisher
--- gives each event its place in the feed, keeps the counts, and sees to it that webhooks are told.
+-- What has happened, for whoever listens. The statement that makes it happen adds one row for all that it did; a publisher gives
+-- that row its places in the feed, keeps the counts, and sees to it that webhooks are told. What has been written is not written again.
 
 -- `at` orders what depends on one another: a transition is made after the one before it has been committed.
-CREATE TABLE outbox (
+CREATE TABLE events (
   bucket smallint NOT NULL,
-  outbox_id uuid NOT NULL DEFAULT gen_random_uuid(),
+  batch_id uuid NOT NULL DEFAULT gen_random_uuid(),
   at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  events json NOT NULL,
-  CONSTRAINT outbox_pk PRIMARY KEY (bucket, outbox_id)
+  first_position bigint,
+  last_position bigint,
+  told json NOT NULL,
+  CONSTRAINT events_pk PRIMARY KEY (bucket, batch_id),
+  CONSTRAINT events_placed_whole CHECK ((first_position IS NULL) = (last_position IS NULL))
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
-CREATE INDEX outbox_order_idx ON outbox (at);
+ALTER TABLE events ALTER COLUMN told SET STORAGE EXTERNAL;
+CREATE INDEX events_waiting_idx ON events (at) WHERE last_position IS NULL;
+CREATE INDEX events_place_idx ON events (last_position) WHERE last_position IS NOT NULL;
 
 -- Whoever holds this row publishes.
 CREATE TABLE feed (
@@ -20,17 +25,6 @@ CREATE TABLE feed (
   CONSTRAINT feed_is_one CHECK (single)
 ) WITH (fillfactor = 50);
 INSERT INTO feed DEFAULT VALUES;
-
-CREATE TABLE events (
-  position bigint NOT NULL,
-  at timestamptz NOT NULL,
-  type text NOT NULL,
-  definition_name text,
-  saga_id uuid,
-  body json NOT NULL,
-  CONSTRAINT events_pk PRIMARY KEY (position)
-);
-CREATE INDEX events_saga_idx ON events (saga_id, position) WHERE saga_id IS NOT NULL;
 
 CREATE TABLE saga_counts (
   definition_name text NOT NULL,

@@ -75,15 +75,18 @@ CREATE TABLE definitions (
 );
 
 CREATE TABLE events (
-  "position" bigint NOT NULL,
-  at timestamp with time zone NOT NULL,
-  type text NOT NULL,
-  definition_name text,
-  saga_id uuid,
-  body json NOT NULL,
-  CONSTRAINT events_pk PRIMARY KEY ("position")
-);
-CREATE INDEX events_saga_idx ON events USING btree (saga_id, "position") WHERE (saga_id IS NOT NULL);
+  bucket smallint NOT NULL,
+  batch_id uuid NOT NULL DEFAULT gen_random_uuid(),
+  at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+  first_position bigint,
+  last_position bigint,
+  told json NOT NULL,
+  CONSTRAINT events_pk PRIMARY KEY (bucket, batch_id),
+  CONSTRAINT events_placed_whole CHECK (((first_position IS NULL) = (last_position IS NULL)))
+) WITH (autovacuum_vacuum_scale_factor=0.05);
+ALTER TABLE events ALTER COLUMN told SET STORAGE EXTERNAL;
+CREATE INDEX events_place_idx ON events USING btree (last_position) WHERE (last_position IS NOT NULL);
+CREATE INDEX events_waiting_idx ON events USING btree (at) WHERE (last_position IS NULL);
 
 CREATE TABLE feed (
   single boolean NOT NULL DEFAULT true,
@@ -100,15 +103,6 @@ CREATE TABLE installation (
   CONSTRAINT installation_callback_key_is_long CHECK ((length(callback_key) >= 32)),
   CONSTRAINT installation_is_one CHECK (single)
 );
-
-CREATE TABLE outbox (
-  bucket smallint NOT NULL,
-  outbox_id uuid NOT NULL DEFAULT gen_random_uuid(),
-  at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
-  events json NOT NULL,
-  CONSTRAINT outbox_pk PRIMARY KEY (bucket, outbox_id)
-) WITH (autovacuum_vacuum_scale_factor=0.05);
-CREATE INDEX outbox_order_idx ON outbox USING btree (at);
 
 CREATE TABLE saga_counts (
   definition_name text NOT NULL,

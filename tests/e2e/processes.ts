@@ -130,8 +130,18 @@ function readyOf(message: unknown): { workerId: string; url: string | undefined 
   throw new Error(`not the message of a worker that is ready: ${JSON.stringify(message)}`)
 }
 
-/** Starts an API process and waits until it listens. */
+/** Starts an API process and waits until it listens. It is gone when the test has ended. */
 export async function startApi(
+  databaseUrl: string,
+  environment: Record<string, string> = {},
+): Promise<{ child: ChildProcess; url: string }> {
+  const api = await spawnApi(databaseUrl, environment)
+  onTestFinished(() => void api.child.kill('SIGKILL'))
+  return api
+}
+
+/** The same for whoever ends it himself. */
+export async function spawnApi(
   databaseUrl: string,
   environment: Record<string, string> = {},
 ): Promise<{ child: ChildProcess; url: string }> {
@@ -145,7 +155,6 @@ export async function startApi(
       ...environment,
     },
   })
-  onTestFinished(() => void child.kill('SIGKILL'))
   const [message] = await once(child, 'message')
   const url: unknown =
     typeof message === 'object' && message !== null && 'url' in message ? message.url : undefined

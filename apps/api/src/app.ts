@@ -21,6 +21,7 @@ import { DEFAULT_LIMITS, type Limits, refuseOverload } from './plugins/overload.
 import { answerBrokenHttp, answerProblems, answerWithoutRoute } from './plugins/problems.ts'
 import { logRequests, requestIdOf } from './plugins/requests.ts'
 import { secureHeaders } from './plugins/security.ts'
+import { attemptRoutes } from './routes/attempts.ts'
 import { bulkRoutes } from './routes/bulk.ts'
 import { callbackRoutes } from './routes/callbacks.ts'
 import { definitionRoutes } from './routes/definitions.ts'
@@ -143,6 +144,7 @@ export async function buildApp(options: {
 
   definitionRoutes(app, door)
   sagaRoutes(app, door)
+  attemptRoutes(app, door)
   signalRoutes(app, door)
   callbackRoutes(app, door)
   scheduleRoutes(app, door)

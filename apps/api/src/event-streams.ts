@@ -63,14 +63,14 @@ export function createEventStreams(options: {
       const live = [...streams].filter(({ isLive }) => isLive)
       if (live.length > 0) {
         const from = Math.min(...live.map(({ after }) => after))
-        const { items, last } = await feed().events({}, { after: from, limit: PAGE })
+        const { items, last, more } = await feed().events({}, { after: from, limit: PAGE })
         for (const event of items) {
           const text = shown(event)
           for (const stream of live)
             if (event.position > stream.after && stream.wants(event)) write(stream, text)
         }
         for (const stream of live) stream.after = Math.max(stream.after, last)
-        behind = items.length === PAGE
+        behind = more
       }
     } catch (error) {
       onFailure(error)
@@ -87,10 +87,10 @@ export function createEventStreams(options: {
   /** Page by page, as fast as it reads. */
   async function catchUp(stream: Stream, filter: EventFilter): Promise<void> {
     while (streams.has(stream) && !stream.isLive) {
-      const { items, last } = await feed().events(filter, { after: stream.after, limit: PAGE })
+      const { items, last, more } = await feed().events(filter, { after: stream.after, limit: PAGE })
       for (const event of items) write(stream, shown(event))
       stream.after = last
-      stream.isLive = items.length < PAGE
+      stream.isLive = !more
       while (streams.has(stream) && stream.raw.writableLength > MOST_UNREAD_BYTES / 4) {
         await new Promise((resolve) => setTimeout(resolve, 50))
       }

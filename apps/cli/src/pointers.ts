@@ -19,6 +19,7 @@ export function pointOut(narrator: Narrator, sights: Sights): void {
   const { label, input, after } = play.tries
   const definition = `"definition":"${play.name}"${version === undefined ? '' : `,"version":${version}`}`
   narrator.pointers('All of it is running now. Where to look next:', [
+    ['The dashboard: find a saga, understand it, repair it', `  ${apiUrl}/`],
     ['The API, to read and to try', `  ${apiUrl}/docs`],
     [
       label,

@@ -1,7 +1,9 @@
 import type {
+  AttemptView,
   Bulk,
   DefinitionSummary,
   DefinitionVersion,
+  Direction,
   HistoryItem,
   Page,
   Saga,
@@ -60,6 +62,39 @@ export const historyQuery = (sagaId: string, version: number) =>
     staleTime: Number.POSITIVE_INFINITY,
   })
 
+/** Each page of them is read out of the whole history: beyond these it would cost more than it shows. */
+export const MOST_ATTEMPTS = 2_000
+
+/** `worker`: an attempt begins without an entry, when somebody has taken the saga. */
+export const attemptsQuery = (sagaId: string, version: number, worker = '') =>
+  queryOptions({
+    queryKey: ['attempts', sagaId, version, worker],
+    queryFn: ({ signal }) =>
+      everyPage<AttemptView>(
+        `v1/sagas/${encodeURIComponent(sagaId)}/attempts`,
+        signal,
+        {},
+        MOST_ATTEMPTS / PAGE,
+      ),
+    placeholderData: (before) => before,
+    refetchInterval: false,
+    staleTime: Number.POSITIVE_INFINITY,
+  })
+
+/** The attempts of one step with every value, however large. */
+export const wholeAttemptsQuery = (sagaId: string, version: number, step: string, direction: Direction) =>
+  queryOptions({
+    queryKey: ['attempts', sagaId, version, step, direction],
+    queryFn: ({ signal }) =>
+      everyPage<AttemptView>(`v1/sagas/${encodeURIComponent(sagaId)}/attempts`, signal, {
+        step,
+        direction,
+        whole: 'true',
+      }),
+    refetchInterval: false,
+    staleTime: Number.POSITIVE_INFINITY,
+  })
+
 export const definitionQuery = (name: string, version: number) =>
   queryOptions({
     queryKey: ['definition', name, version],
@@ -78,12 +113,18 @@ export function fetchSagas(
 }
 
 const MOST_PAGES = 100
+const PAGE = 200
 
-async function everyPage<T>(path: string, signal: AbortSignal): Promise<T[]> {
+async function everyPage<T>(
+  path: string,
+  signal: AbortSignal,
+  filter: Readonly<Record<string, string>> = {},
+  mostPages = MOST_PAGES,
+): Promise<T[]> {
   const items: T[] = []
   let cursor: string | undefined
-  for (let n = 0; n < MOST_PAGES; n++) {
-    const page = await get<Page<T>>(withQuery(path, { limit: 200, cursor }), signal)
+  for (let n = 0; n < mostPages; n++) {
+    const page = await get<Page<T>>(withQuery(path, { ...filter, limit: PAGE, cursor }), signal)
     items.push(...page.items)
     cursor = page.nextCursor
     if (cursor === undefined) break

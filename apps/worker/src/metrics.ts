@@ -64,6 +64,15 @@ export function createMetrics(worker: Worker): Registry {
       this.inc(worker.counters().leasesLost)
     },
   })
+  new Counter({
+    name: 'backstitch_sagas_stuck_total',
+    help: 'Sagas that this worker has left to a person: alert on any increase',
+    registers,
+    collect() {
+      this.reset()
+      this.inc(worker.counters().sagasStuck)
+    },
+  })
   for (const [name, help, value] of SERVICE_GAUGES) {
     new Gauge({
       name,

@@ -35,9 +35,10 @@ export type Event =
       resultBytes: number
       by?: Teller
       probes?: Probed[] | undefined
+      tookMs?: number | undefined
     } & AttemptId)
   /** The participant has taken it on, and tells later how it ended (M3). */
-  | ({ type: 'attemptPending'; probes?: Probed[] | undefined } & AttemptId)
+  | ({ type: 'attemptPending'; probes?: Probed[] | undefined; tookMs?: number | undefined } & AttemptId)
   | ({
       type: 'attemptFailed'
       outcome: Exclude<Outcome, 'succeeded'>
@@ -45,6 +46,7 @@ export type Event =
       retryAfterMs?: number | undefined
       by?: Teller
       probes?: Probed[] | undefined
+      tookMs?: number | undefined
     } & AttemptId)
   /** A saga has been started to carry the step out, or to undo it (M4, M5). */
   | ({ type: 'childStarted'; child: StartedChild } & AttemptId)

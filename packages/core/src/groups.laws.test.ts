@@ -975,6 +975,8 @@ describe('going backward', () => {
       }
       if (decision.is === 'ignored' || pivot === 'ahead' || before.cause !== undefined || !isForward(before))
         return
+      // Stuck before it came to the pivot, it has come to it since, by children that went on: until a person acts nothing is begun.
+      if (before.status === 'stuck' && before.pivot === undefined) return
       if (event?.type === 'deadlinePassed') throw new Error('the deadline has nothing to stop')
       if (event?.type === 'cancelRequested')
         expect(after).toEqual({ ...before, cancel: after.cancel, updatedAt: after.updatedAt })

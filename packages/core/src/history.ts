@@ -24,13 +24,15 @@ import {
 const JsonValue = z.custom<Json>((value) => value !== undefined)
 const Attempt = { step: z.string(), direction: Direction, attempt: z.int().min(1) }
 /** A participant was asked what became of an attempt, and this is what came of it. In the order of asking. */
-const Probed = z.object({
+export const Probed = z.object({
   of: Direction,
   answer: z.enum(['happened', 'willNotHappen', 'unknown']),
   why: z.string().optional(),
 })
 export type Probed = z.infer<typeof Probed>
 const Probes = { probes: z.array(Probed).optional() }
+/** How long it was under way, by the worker's monotonic clock: decides nothing. */
+const Took = { tookMs: z.int().min(0).optional() }
 const Letter = { signal: z.string(), letter: z.int().min(1) }
 const Act = { actor: z.string(), reason: z.string() }
 const by = z.enum(['callback', 'child']).optional()
@@ -106,6 +108,7 @@ const facts = [
     ...Attempt,
     outcome: z.literal('succeeded'),
     ...Probes,
+    ...Took,
     result: JsonValue,
     resultBytes: z.int(),
     spilled: z.boolean().optional(),
@@ -113,7 +116,7 @@ const facts = [
     to: Change,
   }),
   /** The participant has taken it on; its callback is waited for (M3). */
-  z.object({ kind: z.literal('attemptPending'), at: z.string(), ...Attempt, ...Probes, to: Change }),
+  z.object({ kind: z.literal('attemptPending'), at: z.string(), ...Attempt, ...Probes, ...Took, to: Change }),
   z.object({
     kind: z.literal('childStarted'),
     at: z.string(),
@@ -154,6 +157,7 @@ const facts = [
     error: z.object({ code: z.string(), message: z.string() }),
     by,
     ...Probes,
+    ...Took,
     to: Change,
   }),
   z.object({

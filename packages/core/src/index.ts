@@ -1,4 +1,5 @@
 export * from './agenda.ts'
+export * from './attempts.ts'
 export * from './bulk.ts'
 export * from './compensation.ts'
 export * from './contract.ts'

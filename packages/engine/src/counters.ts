@@ -6,6 +6,8 @@ export type Counters = {
   transition(kind: Kind): void
   leaseLost(): void
   late(): void
+  /** A saga has been left to a person (S34). */
+  stuck(): void
   scheduleRun(outcome: ScheduleRun['outcome']): void
   snapshot(): CounterSnapshot
 }
@@ -17,6 +19,7 @@ export type CounterSnapshot = {
   transitions: Record<string, number>
   leasesLost: number
   lateResults: number
+  sagasStuck: number
   /** By outcome: started, skipped, failed. Several skipped at once are one. */
   scheduleRuns: Record<string, number>
 }
@@ -27,18 +30,21 @@ export function createCounters(): Counters {
   const scheduleRuns = new Map<string, number>()
   let leasesLost = 0
   let lateResults = 0
+  let sagasStuck = 0
   const add = (counts: Map<string, number>, key: string) => counts.set(key, (counts.get(key) ?? 0) + 1)
   return {
     attempt: (direction, outcome) => add(attempts, `${direction} ${outcome}`),
     transition: (kind) => add(transitions, kind),
     leaseLost: () => leasesLost++,
     late: () => lateResults++,
+    stuck: () => sagasStuck++,
     scheduleRun: (outcome) => add(scheduleRuns, outcome),
     snapshot: () => ({
       attempts: Object.fromEntries(attempts),
       transitions: Object.fromEntries(transitions),
       leasesLost,
       lateResults,
+      sagasStuck,
       scheduleRuns: Object.fromEntries(scheduleRuns),
     }),
   }

@@ -6,7 +6,8 @@ import type { AttemptEnd } from './attempt/attempt.ts'
 
 export function eventOf(id: AttemptId, end: AttemptEnd): Event {
   const { step, direction, attempt } = id
-  const probed = end.probes === undefined ? {} : { probes: end.probes }
+  const { probes, tookMs } = end
+  const probed = { ...(probes !== undefined && { probes }), ...(tookMs !== undefined && { tookMs }) }
   if (end.outcome === 'succeeded') {
     return {
       type: 'attemptSucceeded',

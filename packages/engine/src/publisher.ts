@@ -3,7 +3,7 @@ import type { Logger } from 'pino'
 import type { Complaints } from './complaints.ts'
 
 /**
- * Publishes what commits have left in the outbox (M6). Every worker does; which one, at a given moment, is the database's affair.
+ * Publishes what commits have told (M6). Every worker does; which one, at a given moment, is the database's affair.
  */
 export type Publisher = {
   start(): void
@@ -41,10 +41,7 @@ export function createPublisher({
         more = published.more
         if (published.steps !== undefined) store.listeners.steps = published.steps
         if (published.unreadable > 0)
-          log.error(
-            { count: published.unreadable },
-            'something in the outbox is no event; it was passed over',
-          )
+          log.error({ count: published.unreadable }, 'something among the events is none; it was passed over')
         if (!more) await store.feed.tidy()
       } catch (error) {
         complain(error, 'publishing events failed; trying again')

@@ -539,6 +539,7 @@ export function createRunner(parts: RunnerParts): Runner {
   }
 
   async function park(lease: Lease, reason: string): Promise<undefined> {
+    counters.stuck()
     log.error({ sagaId: lease.sagaId, reason }, 'saga stuck: nothing can be decided about it')
     await parts.park(lease, reason)
     parts.onRest(lease.sagaId)
@@ -590,6 +591,7 @@ export function createRunner(parts: RunnerParts): Runner {
     }
     if (isTerminal(state.status) || state.status === 'stuck') parts.onRest(sagaId)
     if (state.status === 'stuck' && entry.to.status === 'stuck') {
+      counters.stuck()
       log.error(
         { sagaId, definition: state.definition.name, stuck: state.stuck },
         'saga stuck: a person must act',

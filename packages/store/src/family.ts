@@ -120,7 +120,7 @@ export const relatives = (firstParameter: number) => `l AS (
   INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
   SELECT bucket, saga_id, 1, at, 'sagaStarted', 0, NULL, entry FROM c
 ), co AS (
-  INSERT INTO outbox AS o (bucket, events)
+  INSERT INTO events AS o (bucket, told)
   SELECT min(bucket), json_agg(events) FROM c HAVING count(*) > 0
 )`
 

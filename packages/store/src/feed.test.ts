@@ -59,7 +59,7 @@ describe('the feed', () => {
       )
       return waiting
     })
-    await stage.sql('DELETE FROM outbox')
+    await stage.sql('DELETE FROM events')
     await stage.sql(`INSERT INTO saga_counts VALUES ('order', 'running', 1)`)
     await stage.sql('COMMIT')
     await counted
@@ -70,7 +70,7 @@ describe('the feed', () => {
     const stage = await createStage({ own: true })
     const definition = await stage.register()
     await stage.start(definition)
-    await stage.sql('DELETE FROM outbox')
+    await stage.sql('DELETE FROM events')
     await stage.sql(`INSERT INTO saga_counts VALUES ('gone', 'stuck', 7)`)
     await stage.start(definition)
     await stage.api.feed.recount()
@@ -83,8 +83,8 @@ describe('the feed', () => {
     const definition = await stage.register()
     const sagaId = await stage.start(definition)
     await stage.sql(
-      `INSERT INTO outbox (bucket, events) SELECT bucket, jsonb_build_array(jsonb_build_array(jsonb_set(events->0->0, '{type}', '"saga.slept"')))::json
-       FROM (SELECT bucket, events::jsonb FROM outbox) o`,
+      `INSERT INTO events (bucket, told) SELECT bucket, jsonb_build_array(jsonb_build_array(jsonb_set(told->0->0, '{type}', '"saga.slept"')))::json
+       FROM (SELECT bucket, told::jsonb FROM events) o`,
     )
     const later = await stage.start(definition)
     const events = await published(stage)

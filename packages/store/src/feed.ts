@@ -1,4 +1,4 @@
-import { EVENT_TYPES, Telling } from '@backstitch/core'
+import { EVENT_TYPES, Status, Telling } from '@backstitch/core'
 import { type Kysely, sql, type Transaction } from 'kysely'
 import { z } from 'zod'
 import type { Database } from './database.ts'
@@ -11,15 +11,12 @@ import type { Tables } from './tables.ts'
  */
 export type Feed = {
   /**
-   * Publishes what waits, up to `limit` rows of the outbox. In the same transaction the counts are kept, acts are noted in the
+   * Gives what waits its places, up to `limit` rows of it. In the same transaction the counts are kept, acts are noted in the
    * audit log, and deliveries are made for the webhooks that want them. `more`: there may be more.
    */
   publish(limit?: number): Promise<Published>
-  /** Oldest first. `last`: the place up to which there is nothing else. */
-  events(
-    filter: EventFilter,
-    page: { after: number; limit: number },
-  ): Promise<{ items: PlacedEvent[]; last: number }>
+  /** Oldest first. `last`: the place up to which there is nothing else; where there is `more`, ask again from there. */
+  events(filter: EventFilter, page: { after: number; limit: number }): Promise<FeedPage>
   /** The place of the newest event; 0 if there never was one. */
   last(): Promise<number>
   /** Counts the sagas themselves and corrects the counts that are kept. It reads the whole table. */
@@ -30,7 +27,7 @@ export type Feed = {
 
 export type Published = {
   events: number
-  /** What stood in the outbox and is no event: somebody has written into it by hand. */
+  /** What was there and is no event: somebody has written into the table by hand. */
   unreadable: number
   more: boolean
   /** Does a webhook want to hear of steps? Unknown where somebody else publishes. */
@@ -45,6 +42,8 @@ export type EventFilter = {
 
 export type PlacedEvent = Telling & { position: number }
 
+export type FeedPage = { items: PlacedEvent[]; last: number; more: boolean }
+
 const KEPT_DAYS = 7
 const TIDY_EVERY_MS = 60_000
 const TIDY_ROWS = 5_000
@@ -53,6 +52,9 @@ const HOLD_MS = 10_000
 
 /** One list for each transition that had something to tell. */
 const Told = z.array(z.array(z.unknown()))
+/** Rows looked at for one page, and events: a filter that fits few is answered in several pages. */
+const READ_ROWS = 20
+const READ_EVENTS = 5_000
 /** What is counted by the minute. */
 const COUNTED = new Set<string>([
   'saga.started',
@@ -82,35 +84,60 @@ export function createFeed(database: Database): Feed {
         const [feed] = lock
         // Somebody else is at it.
         if (feed === undefined) return { events: 0, unreadable: 0, more: false, steps: undefined }
-        const { rows } = await sql<{ events: unknown }>`
-          WITH t AS (SELECT bucket, outbox_id FROM outbox ORDER BY at LIMIT ${limit}),
-          d AS (DELETE FROM outbox o USING t WHERE o.bucket = t.bucket AND o.outbox_id = t.outbox_id RETURNING o.at, o.events)
-          SELECT events FROM d ORDER BY at`.execute(trx)
-        const read = rows.map(({ events }) => tellingsIn(events))
-        const events = read.flatMap(({ tellings }) => tellings)
-        const unreadable = read.reduce((sum, one) => sum + one.unreadable, 0)
-        if (events.length > 0) {
-          const placed = events.map((event, index) => ({ ...event, position: feed.position + index + 1 }))
-          await place(trx, placed)
+        const { rows } = await sql<{ bucket: number; batch_id: string; told: unknown }>`
+          SELECT bucket, batch_id, told FROM events WHERE last_position IS NULL ORDER BY at LIMIT ${limit}`.execute(
+          trx,
+        )
+        let position = feed.position
+        const batches = rows.map(({ bucket, batch_id, told }) => {
+          const all = tellingsIn(told)
+          const first = position + 1
+          position += Math.max(1, all.length)
+          return { bucket, batch_id, first, last: position, all }
+        })
+        const placed = batches.flatMap(({ first, all }) =>
+          all.flatMap((one, index) => (one === undefined ? [] : [{ ...one, position: first + index }])),
+        )
+        if (batches.length > 0) {
+          await place(trx, batches)
           await count(trx, placed)
           await noteActs(trx, placed)
           await makeDeliveries(trx, placed)
-          await sql`UPDATE feed SET position = ${feed.position + placed.length}`.execute(trx)
+          await sql`UPDATE feed SET position = ${position}`.execute(trx)
         }
-        return { events: events.length, unreadable, more: rows.length === limit, steps: feed.steps }
+        const events = placed.length
+        const unreadable = position - feed.position - events
+        return { events, unreadable, more: rows.length === limit, steps: feed.steps }
       }),
 
-    async events({ types, definition, sagaId }, { after, limit }) {
-      let query = database.selectFrom('events').select(['position', 'body']).where('position', '>', after)
-      if (types !== undefined) query = query.where('type', 'in', types)
-      if (definition !== undefined) query = query.where('definition_name', '=', definition)
-      if (sagaId !== undefined) query = query.where('saga_id', '=', sagaId)
+    async events(filter, { after, limit }) {
       // First, so that nothing that comes between the two is passed over.
       const newest = await last()
-      const rows = await query.where('position', '<=', newest).orderBy('position').limit(limit).execute()
-      const items = rows.map(({ position, body }) => ({ ...Telling.parse(body), position }))
-      const full = items.length === limit ? items.at(-1)?.position : undefined
-      return { items, last: full ?? Math.max(newest, after) }
+      const fits = fitting(filter)
+      const items: PlacedEvent[] = []
+      let place = after
+      for (let looked = 0; place < newest && looked < READ_EVENTS; ) {
+        const { rows } = await sql<{ first_position: number; last_position: number; told: unknown }>`
+          SELECT first_position, last_position, told FROM events
+          WHERE last_position > ${place} AND last_position <= ${newest} ORDER BY last_position LIMIT ${READ_ROWS}`.execute(
+          database,
+        )
+        if (rows.length === 0) return { items, last: newest, more: false }
+        for (const row of rows) {
+          for (const [index, one] of tellingsIn(row.told).entries()) {
+            const position = row.first_position + index
+            if (position <= place) continue
+            place = position
+            looked++
+            const event = one === undefined ? undefined : Telling.safeParse(one).data
+            if (event === undefined || !fits(event)) continue
+            items.push({ ...event, position })
+            if (items.length === limit) return { items, last: place, more: place < newest }
+          }
+          place = Math.max(place, row.last_position)
+        }
+      }
+      return { items, last: place, more: place < newest }
     },
 
     last,
@@ -122,7 +149,8 @@ export function createFeed(database: Database): Feed {
         await sql`
         WITH waiting AS (
           SELECT e->'definition'->>'name' AS definition_name, d.status, sum(d.n) AS n
-          FROM outbox CROSS JOIN LATERAL json_array_elements(events) l CROSS JOIN LATERAL json_array_elements(l) e
+          FROM (SELECT told FROM events WHERE last_position IS NULL) w
+          CROSS JOIN LATERAL json_array_elements(told) l CROSS JOIN LATERAL json_array_elements(l) e
           CROSS JOIN LATERAL (VALUES (e->>'status', 1), (e->>'was', -1)) AS d(status, n)
           WHERE d.status IS NOT NULL AND e->>'type' LIKE 'saga.%' AND e->>'type' <> 'saga.acted'
           GROUP BY 1, 2
@@ -146,8 +174,8 @@ export function createFeed(database: Database): Feed {
         UPDATE feed SET tidied_at = now() WHERE tidied_at < now() - ${TIDY_EVERY_MS} * interval '1 millisecond'
         RETURNING 1`.execute(database)
       if (rows.length === 0) return
-      await sql`DELETE FROM events WHERE position IN (
-        SELECT position FROM events WHERE at < now() - ${KEPT_DAYS} * interval '1 day' ORDER BY position LIMIT ${TIDY_ROWS})`.execute(
+      await sql`DELETE FROM events WHERE at < now() - ${KEPT_DAYS} * interval '1 day' AND last_position IN (
+        SELECT last_position FROM events WHERE last_position IS NOT NULL ORDER BY last_position LIMIT ${TIDY_ROWS})`.execute(
         database,
       )
       await sql`DELETE FROM saga_minutes WHERE minute < now() - ${KEPT_DAYS} * interval '1 day'`.execute(
@@ -162,28 +190,50 @@ export function createFeed(database: Database): Feed {
   }
 }
 
-function tellingsIn(events: unknown): { tellings: Telling[]; unreadable: number } {
-  const lists = Told.safeParse(events)
-  if (!lists.success) return { tellings: [], unreadable: 1 }
-  const parsed = lists.data.flat().map((one) => Telling.safeParse(one))
-  const tellings = parsed.flatMap(({ data }) => data ?? [])
-  return { tellings, unreadable: parsed.length - tellings.length }
+/** Each by its place; undefined where something is no event. Only as much is looked at as a publisher needs. */
+function tellingsIn(told: unknown): (Telling | undefined)[] {
+  const lists = Told.safeParse(told)
+  if (!lists.success) return []
+  return lists.data.flat().map((one) => (isTelling(one) ? one : undefined))
+}
+
+/** A shape of ours, made by the release that is running or by the next: hundreds a second need not be parsed in full. */
+function isTelling(one: unknown): one is Telling {
+  if (typeof one !== 'object' || one === null) return false
+  if (!('type' in one) || !('at' in one) || !('sagaId' in one) || !('status' in one)) return false
+  if (!('definition' in one) || typeof one.definition !== 'object' || one.definition === null) return false
+  if (!('data' in one) || typeof one.data !== 'object' || one.data === null) return false
+  if (!Status.safeParse(one.status).success) return false
+  if ('was' in one && !Status.safeParse(one.was).success) return false
+  return (
+    typeof one.type === 'string' &&
+    typeof one.at === 'string' &&
+    typeof one.sagaId === 'string' &&
+    'name' in one.definition &&
+    typeof one.definition.name === 'string'
+  )
+}
+
+function fitting({ types, definition, sagaId }: EventFilter): (event: Telling) => boolean {
+  const wanted = types === undefined ? undefined : new Set(types)
+  return (event) =>
+    (wanted === undefined || wanted.has(event.type)) &&
+    (definition === undefined || definition === event.definition.name) &&
+    (sagaId === undefined || sagaId === event.sagaId)
 }
 
 type Connection = Transaction<Tables> | Kysely<Tables>
 
-async function place(trx: Connection, events: readonly PlacedEvent[]): Promise<void> {
-  await sql`
-    INSERT INTO events (position, at, type, definition_name, saga_id, body)
-    SELECT * FROM unnest(
-      ${events.map(({ position }) => position)}::int8[], ${events.map(({ at }) => at)}::timestamptz[],
-      ${events.map(({ type }) => type)}::text[], ${events.map(({ definition }) => definition.name)}::text[],
-      ${events.map(({ sagaId }) => sagaId)}::uuid[], ${events.map(bodyOf)}::json[])`.execute(trx)
-}
+type Batch = { bucket: number; batch_id: string; first: number; last: number }
 
-function bodyOf(placed: PlacedEvent): string {
-  const { position: _, ...event } = placed
-  return JSON.stringify(event)
+async function place(trx: Connection, batches: readonly Batch[]): Promise<void> {
+  await sql`
+    UPDATE events e SET first_position = i.first, last_position = i.last
+    FROM unnest(
+      ${batches.map(({ bucket }) => bucket)}::int2[], ${batches.map(({ batch_id }) => batch_id)}::uuid[],
+      ${batches.map(({ first }) => first)}::int8[], ${batches.map(({ last }) => last)}::int8[]
+    ) AS i(bucket, batch_id, first, last)
+    WHERE e.bucket = i.bucket AND e.batch_id = i.batch_id`.execute(trx)
 }
 
 async function count(trx: Connection, events: readonly PlacedEvent[]): Promise<void> {

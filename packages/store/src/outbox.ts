@@ -16,7 +16,7 @@ export const tellOutbox = tellOutboxOf('u')
 
 export function tellOutboxOf(rows: string): string {
   return `o AS (
-  INSERT INTO outbox AS o (bucket, events)
+  INSERT INTO events AS o (bucket, told)
   SELECT min(bucket), json_agg(events) FROM ${rows} WHERE events IS NOT NULL HAVING count(*) > 0
 )`
 }

@@ -82,15 +82,14 @@ export type Tables = {
     body: Document
     dedup_key: string | null
   }
-  outbox: { bucket: number; outbox_id: Generated<string>; at: Timestamp; events: Document }
   feed: { single: Generated<boolean>; position: Generated<number>; tidied_at: Timestamp }
   events: {
-    position: number
+    bucket: number
+    batch_id: Generated<string>
     at: Timestamp
-    type: string
-    definition_name: string | null
-    saga_id: string | null
-    body: Document
+    first_position: number | null
+    last_position: number | null
+    told: Document
   }
   saga_counts: { definition_name: string; status: string; count: number }
   saga_minutes: { minute: Timestamp; definition_name: string; event: string; count: number }

@@ -115,7 +115,6 @@ export async function createStage({ own = false }: { own?: boolean } = {}): Prom
       'sagas',
       'workers',
       'definitions',
-      'outbox',
       'events',
       'saga_counts',
       'saga_minutes',

@@ -18,6 +18,7 @@ import type { App, Door } from '../app.ts'
 import { readCursor, writeCursor } from '../cursors.ts'
 import { definitionOf, unknown } from '../definition-of.ts'
 import { DefinitionPath, DefinitionVersionPath, Paging, Version } from '../parameters.ts'
+import { actorOf } from '../plugins/actor.ts'
 import { answers, shownAs } from '../plugins/openapi.ts'
 
 const BODY_BYTES = 512 * 1024
@@ -49,9 +50,14 @@ export function definitionRoutes(app: App, { store, schemas, basePath }: Door): 
         response: answers({ 200: RegisteredDefinition, 201: RegisteredDefinition }, ...BODY_PROBLEMS),
       },
     },
-    async ({ body }, reply) => {
+    async (request, reply) => {
+      const { body } = request
       const { warnings } = checked(body)
       const { created, name, version, hash } = await store().definitions.register(body)
+      if (created) {
+        const id = `${name} version ${version}`
+        await store().audit.record({ actor: actorOf(request), act: 'registered', kind: 'definition', id })
+      }
       reply.header('location', `${basePath}/v1/definitions/${name}/versions/${version}`)
       return reply.code(created ? 201 : 200).send({ name, version, hash, warnings })
     },

@@ -43,7 +43,7 @@ export function feedRoutes(app: App, { store, streams }: Door): void {
         operationId: 'listEvents',
         summary: 'What has happened, in order',
         description:
-          'Oldest first. Ask again with `after` as `last` of the answer before: nothing is ever passed over. Events are kept for seven days.',
+          'Oldest first. Ask again with `after` as `last` of the answer before: nothing is ever passed over. With a filter that fits few, a page may be empty and `last` further on all the same. Events are kept for seven days.',
         querystring: z.strictObject({ limit: Paging.limit, after: After, ...Filter }),
         response: answers({ 200: FeedPage }, 'BAD_REQUEST', 'SAGA_NOT_FOUND'),
       },

@@ -27,6 +27,24 @@ export function installationRoutes(app: App, { store }: Door): void {
     async () => stats(),
   )
 
+  app.post(
+    '/v1/stats/recount',
+    {
+      schema: {
+        tags: ['installation'],
+        operationId: 'recountStats',
+        summary: 'Count the sagas themselves, and correct the counts that are kept',
+        description:
+          'Reads the whole table. Needed once after an upgrade from a release that did not keep counts while both were running.',
+        response: answers({ 200: Stats }),
+      },
+    },
+    async () => {
+      await store().feed.recount()
+      return store().stats()
+    },
+  )
+
   const services = shared(() => store().queries.services(), SERVICES_MS)
 
   app.get(

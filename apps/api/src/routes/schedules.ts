@@ -13,7 +13,7 @@ import {
   timingOf,
 } from '@backstitch/core'
 import type { Gone } from '@backstitch/store'
-import type { FastifyReply } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import type { App, Door } from '../app.ts'
 import { readCursor, writeCursor } from '../cursors.ts'
@@ -42,6 +42,9 @@ const BODY_PROBLEMS = [
 
 /** Sagas to be started by the calendar (S38). The workers fire them; here they are written down, and run at once if asked to. */
 export function scheduleRoutes(app: App, { store, starting, basePath }: Door): void {
+  const note = (request: FastifyRequest, act: string, id: string, reason?: string) =>
+    store().audit.record({ actor: actorOf(request), act, kind: 'schedule', id, reason })
+
   app.put(
     '/v1/schedules/:name',
     {
@@ -81,6 +84,7 @@ export function scheduleRoutes(app: App, { store, starting, basePath }: Door): v
         const detail = `has passed: it is ${put.now}; give a time to come`
         throw new Problem('INVALID_REQUEST', `/at: ${detail}`, { errors: [{ pointer: '/at', detail }] })
       }
+      await note(request, put.is === 'created' ? 'created' : 'replaced', name)
       if (put.is === 'created') reply.code(201).header('location', `${basePath}/v1/schedules/${name}`)
       return answer(reply, put.schedule)
     },
@@ -142,6 +146,7 @@ export function scheduleRoutes(app: App, { store, starting, basePath }: Door): v
       const ifVersion = matchedVersion(request.headers['if-match'])
       const deleted = await store().schedules.delete(name, { ifVersion })
       if (deleted.is !== 'deleted') throw gone(deleted, name, ifVersion)
+      await note(request, 'deleted', name)
       request.log.info({ schedule: name, actor: actorOf(request) }, 'a schedule was deleted')
       return deleted.schedule
     },
@@ -171,6 +176,7 @@ export function scheduleRoutes(app: App, { store, starting, basePath }: Door): v
         const by = { actor: actorOf(request), reason: request.body.reason, ifVersion }
         const changed = await store().schedules[verb](name, by)
         if (changed.is !== 'changed') throw gone(changed, name, ifVersion)
+        await note(request, verb, name, by.reason)
         return answer(reply, changed.schedule)
       },
     )
@@ -211,6 +217,7 @@ export function scheduleRoutes(app: App, { store, starting, basePath }: Door): v
       })
       if (ran.is !== 'started') throw gone(ran, name, ifVersion)
       const { sagaId, instant } = ran
+      await note(request, 'runNow', name, by.reason)
       return reply.code(202).header('location', `${basePath}/v1/sagas/${sagaId}`).send({ sagaId, instant })
     },
   )

@@ -1,17 +1,19 @@
-import type { DefinitionPlan, DefinitionSummary, Page, Saga } from '@backstitch/core'
+import type { DefinitionPlan, DefinitionSummary, DefinitionVersion, Direction, Page } from '@backstitch/core'
 import { useQuery } from '@tanstack/react-query'
 import { Link, useNavigate } from '@tanstack/react-router'
-import { useMemo, useState } from 'react'
+import { useCallback, useMemo, useState } from 'react'
 import { useParam, useTexts } from '../address.ts'
-import { ask, get, withQuery } from '../api.ts'
-import { definitionQuery } from '../data.ts'
-import { stepsOf } from '../saga/course.ts'
+import { ApiProblem, get, withQuery } from '../api.ts'
+import { definitionQuery, fetchSagas, fetchStats } from '../data.ts'
+import { Failing } from '../definition/failing.tsx'
+import { Start } from '../definition/start.tsx'
+import { type Standing, type Step, stepsOf } from '../saga/course.ts'
+import { Diff } from '../saga/diff.tsx'
 import { Graph } from '../saga/graph.tsx'
-import { Button } from '../ui/button.tsx'
 import { Json } from '../ui/json.tsx'
-import { StatusMark } from '../ui/status.tsx'
+import { STATUSES, StatusMark } from '../ui/status.tsx'
 import { Ago } from '../ui/time.tsx'
-import { Loading, Title, Wrong } from '../ui/told.tsx'
+import { Empty, Loading, Title, Wrong } from '../ui/told.tsx'
 
 /** One definition: its versions, what it does, what happens when a step fails, and a start by hand. */
 export function DefinitionPage() {
@@ -26,7 +28,12 @@ export function DefinitionPage() {
         signal,
       ),
   })
-  if (versions.data === undefined) return versions.isPending ? <Loading /> : <Wrong error={versions.error} />
+  if (versions.data === undefined) {
+    if (versions.isPending) return <Loading />
+    if (versions.error instanceof ApiProblem && versions.error.status === 404)
+      return <Empty title="There is no such definition">It may belong to another installation.</Empty>
+    return <Wrong error={versions.error} />
+  }
   const newest = versions.data.items[0]?.version ?? 1
   const version = Number(search.version ?? newest)
   return (
@@ -58,14 +65,80 @@ export function DefinitionPage() {
       >
         {name}
       </Title>
-      <Version key={version} name={name} version={version} />
+      <Version key={version} name={name} version={version} versions={versions.data.items} />
     </>
   )
 }
 
-function Version({ name, version }: { name: string; version: number }) {
+function Version({
+  name,
+  version,
+  versions,
+}: {
+  name: string
+  version: number
+  versions: readonly DefinitionSummary[]
+}) {
   const definition = useQuery(definitionQuery(name, version))
-  const steps = useMemo(() => stepsOf(definition.data?.document), [definition.data])
+  if (definition.data === undefined)
+    return definition.isPending ? <Loading /> : <Wrong error={definition.error} />
+  const { document, createdAt, queue } = definition.data
+  return (
+    <div className="space-y-4">
+      <p className="text-soft">
+        Registered <Ago at={createdAt} /> · queue {queue}
+      </p>
+      <Sagas name={name} />
+      <WhatIf name={name} version={version} document={document} />
+      <div className="grid gap-4 xl:grid-cols-2">
+        <Failing name={name} />
+        <Versions name={name} version={version} versions={versions} />
+      </div>
+      <Start name={name} version={version} schema={document.inputSchema} />
+      <details className="sheet px-4 py-3">
+        <summary className="cursor-pointer font-semibold">Document</summary>
+        <div className="mt-2">
+          <Json value={document} />
+        </div>
+      </details>
+    </div>
+  )
+}
+
+function Sagas({ name }: { name: string }) {
+  const { data } = useQuery({ queryKey: ['stats'], queryFn: fetchStats })
+  const counts = data?.sagas.filter(({ definition, count }) => definition === name && count > 0) ?? []
+  if (data === undefined) return null
+  if (counts.length === 0) return <p className="text-soft">No saga of it has been started yet.</p>
+  return (
+    <p className="flex flex-wrap gap-x-5 gap-y-1">
+      {STATUSES.flatMap((status) => {
+        const count = counts.find((one) => one.status === status)?.count
+        if (count === undefined) return []
+        return (
+          <Link key={status} to="/sagas" search={{ definition: name, status }} className="hover:underline">
+            <span className="mr-1.5 font-semibold">{count.toLocaleString()}</span>
+            <StatusMark status={status} />
+          </Link>
+        )
+      })}
+    </p>
+  )
+}
+
+// --- What would happen ---------------------------------------------------------------------------------------------
+
+/** The plan, drawn on the steps: what runs, where it fails, what is undone. */
+function WhatIf({
+  name,
+  version,
+  document,
+}: {
+  name: string
+  version: number
+  document: DefinitionVersion['document']
+}) {
+  const steps = useMemo(() => stepsOf(document), [document])
   const [failAt, setFailAt] = useState('')
   const plan = useQuery({
     queryKey: ['definition plan', name, version, failAt],
@@ -77,34 +150,22 @@ function Version({ name, version }: { name: string; version: number }) {
         }),
         signal,
       ),
+    placeholderData: (before) => before,
     refetchInterval: false,
   })
-  if (definition.data === undefined)
-    return definition.isPending ? <Loading /> : <Wrong error={definition.error} />
+  const acts = plan.data?.acts
+  const standings = useCallback(
+    (step: Step, direction: Direction): Standing => plannedStanding(acts, step, direction, failAt !== ''),
+    [acts, failAt],
+  )
   return (
-    <div className="space-y-4">
-      <p className="text-soft">
-        Registered <Ago at={definition.data.createdAt} /> · queue {definition.data.queue} ·{' '}
-        <Link to="/sagas" search={{ definition: name, version: String(version) }} className="text-link">
-          its sagas
-        </Link>{' '}
-        ·{' '}
-        <Link
-          to="/sagas"
-          search={{ definition: name, version: String(version), status: 'stuck' }}
-          className="text-link"
-        >
-          those that are stuck
-        </Link>
-      </p>
-      <section className="sheet overflow-hidden" aria-label="Steps">
-        <Graph steps={steps} saga={undefined} history={[]} onChoose={setFailAt} />
-      </section>
-      <section className="sheet px-4 py-3" aria-labelledby="what-if">
-        <h2 id="what-if" className="mb-2 font-semibold">
+    <section className="sheet overflow-hidden" aria-labelledby="what-if">
+      <div className="flex flex-wrap items-center gap-x-4 gap-y-2 border-line border-b px-4 py-2.5">
+        <h2 id="what-if" className="font-semibold">
           What if
         </h2>
         <label>
+          <span className="sr-only">What happens</span>
           <select className="field" value={failAt} onChange={({ target }) => setFailAt(target.value)}>
             <option value="">everything succeeds</option>
             {steps.map((step) => (
@@ -114,124 +175,148 @@ function Version({ name, version }: { name: string; version: number }) {
             ))}
           </select>
         </label>
-        {plan.isError && <Wrong error={plan.error} />}
         {plan.data !== undefined && (
-          <p className="mt-3 leading-7">
-            {plan.data.acts.map(({ step, direction, outcome, round }) => (
-              <span key={`${direction} ${step} ${round}`}>
-                <span
-                  className={
-                    outcome === 'rejected'
-                      ? 'font-medium text-stuck'
-                      : direction === 'compensation'
-                        ? 'text-compensating'
-                        : ''
-                  }
-                >
-                  {direction === 'compensation' ? `↶ ${step}` : step}
-                  {outcome === 'rejected' ? ' ✕' : ''}
-                </span>
-                <span className="text-faint"> → </span>
+          <span className="text-soft">
+            {plan.data.acts.length} acts, and it ends <StatusMark status={plan.data.ends} />
+          </span>
+        )}
+      </div>
+      {plan.isError && <Wrong error={plan.error} />}
+      <Graph key={steps.length} steps={steps} standings={standings} onChoose={setFailAt} />
+      {plan.data !== undefined && (
+        <p
+          className="max-h-40 overflow-auto px-4 py-2 leading-7"
+          tabIndex={0}
+          role="group"
+          aria-label="In order"
+        >
+          {plan.data.acts.map(({ step, direction, outcome, round }) => (
+            <span key={`${direction} ${step} ${round}`}>
+              <span
+                className={
+                  outcome === 'rejected'
+                    ? 'font-medium text-stuck'
+                    : direction === 'compensation'
+                      ? 'text-compensating'
+                      : ''
+                }
+              >
+                {direction === 'compensation' ? `↶ ${step}` : step}
+                {outcome === 'rejected' ? ' ✕' : ''}
               </span>
-            ))}
-            <StatusMark status={plan.data.ends} />
-          </p>
-        )}
-      </section>
-      <Start name={name} version={version} schema={definition.data.document.inputSchema} />
-      <section className="sheet px-4 py-3" aria-labelledby="document">
-        <h2 id="document" className="mb-2 font-semibold">
-          Document
-        </h2>
-        <Json value={definition.data.document} />
-      </section>
-    </div>
-  )
-}
-
-function Start({ name, version, schema }: { name: string; version: number; schema: unknown }) {
-  const navigate = useNavigate()
-  const [input, setInput] = useState(() => JSON.stringify(sampleOf(schema), null, 2))
-  const [key, setKey] = useState('')
-  const [error, setError] = useState<unknown>()
-  return (
-    <section className="sheet px-4 py-3" aria-labelledby="start">
-      <h2 id="start" className="mb-2 font-semibold">
-        Start one
-      </h2>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault()
-          setError(undefined)
-          void (async () => {
-            try {
-              const parsed: unknown = JSON.parse(input)
-              const body = {
-                definition: name,
-                version,
-                input: parsed,
-                ...(key.trim() !== '' && { sagaKey: key.trim() }),
-              }
-              const { sagaId } = await ask<Saga>('POST', 'v1/sagas', { body })
-              await navigate({ to: '/sagas/$sagaId', params: { sagaId } })
-            } catch (problem) {
-              setError(problem)
-            }
-          })()
-        }}
-      >
-        <label className="mb-2 block">
-          <span className="mb-1 block text-soft">Input, as JSON</span>
-          <textarea
-            className="field json w-full"
-            rows={6}
-            spellCheck={false}
-            value={input}
-            onChange={({ target }) => setInput(target.value)}
-          />
-        </label>
-        <label className="mb-3 block">
-          <span className="mb-1 block text-soft">Saga key, if it is to be started only once</span>
-          <input
-            className="field w-72 max-w-full"
-            value={key}
-            onChange={({ target }) => setKey(target.value)}
-          />
-        </label>
-        {error !== undefined && (
-          <div className="mb-3">
-            <Wrong error={error} />
-          </div>
-        )}
-        <Button kind="strong" type="submit">
-          Start
-        </Button>
-      </form>
+              <span className="text-faint"> → </span>
+            </span>
+          ))}
+          <StatusMark status={plan.data.ends} />
+        </p>
+      )}
     </section>
   )
 }
 
-/** Something that has the shape, for somebody to write over. */
-function sampleOf(schema: unknown): unknown {
-  if (typeof schema !== 'object' || schema === null) return {}
-  const { type, properties, required } = {
-    type: undefined,
-    properties: undefined,
-    required: undefined,
-    ...schema,
-  }
-  if ('default' in schema) return schema.default
-  if ('enum' in schema && Array.isArray(schema.enum)) return schema.enum[0]
-  if (type === 'object' || properties !== undefined) {
-    const wanted: unknown[] = Array.isArray(required) ? required : []
-    return Object.fromEntries(
-      Object.entries(properties ?? {})
-        .filter(([field]) => wanted.length === 0 || wanted.includes(field))
-        .map(([field, of]) => [field, sampleOf(of)]),
-    )
-  }
-  if (type === 'array') return []
-  if (type === 'number' || type === 'integer') return 0
-  if (type === 'boolean') return false
-  return type === 'string' ? '' : null
+function plannedStanding(
+  acts: DefinitionPlan['acts'] | undefined,
+  step: Step,
+  direction: Direction,
+  fails: boolean,
+): Standing {
+  if (direction === 'compensation' && !step.compensation) return 'none'
+  const act = fails ? acts?.find((one) => one.step === step.name && one.direction === direction) : undefined
+  if (act === undefined) return 'ahead'
+  if (act.outcome === 'rejected') return 'failed'
+  return direction === 'compensation' ? 'owed' : 'done'
+}
+
+// --- Versions ------------------------------------------------------------------------------------------------------
+
+/** Those of which it is counted how many sagas are under way. */
+const COUNTED = 5
+const MOST_COUNTED = 200
+
+function Versions({
+  name,
+  version,
+  versions,
+}: {
+  name: string
+  version: number
+  versions: readonly DefinitionSummary[]
+}) {
+  const before =
+    versions.find((one) => one.version < version) ?? versions.find((one) => one.version !== version)
+  const [other, setOther] = useState(before?.version)
+  return (
+    <section className="sheet px-4 py-3" aria-labelledby="versions">
+      <h2 id="versions" className="mb-2 font-semibold">
+        Versions
+      </h2>
+      <ul className="max-h-48 overflow-auto">
+        {versions.map((one, index) => (
+          <li key={one.version} className="grid grid-cols-[4rem_minmax(0,1fr)_auto] gap-3 py-0.5">
+            <Link
+              to="/definitions/$name"
+              params={{ name }}
+              search={{ version: String(one.version) }}
+              className={one.version === version ? 'font-semibold' : 'text-link'}
+            >
+              {one.version}
+            </Link>
+            <span className="truncate text-soft">
+              <Ago at={one.createdAt} />
+            </span>
+            {index < COUNTED && <UnderWay name={name} version={one.version} />}
+          </li>
+        ))}
+      </ul>
+      {before !== undefined && (
+        <>
+          <label className="mt-3 mb-2 block">
+            <span className="mr-2 text-soft">What version {version} changes from</span>
+            <select className="field" value={other} onChange={({ target }) => setOther(Number(target.value))}>
+              {versions
+                .filter((one) => one.version !== version)
+                .map((one) => (
+                  <option key={one.version} value={one.version}>
+                    {one.version}
+                  </option>
+                ))}
+            </select>
+          </label>
+          {other !== undefined && <Compared name={name} from={other} to={version} />}
+        </>
+      )}
+    </section>
+  )
+}
+
+function Compared({ name, from, to }: { name: string; from: number; to: number }) {
+  const one = useQuery(definitionQuery(name, from))
+  const other = useQuery(definitionQuery(name, to))
+  if (one.data === undefined || other.data === undefined) return <Loading />
+  return <Diff was={one.data.document} is={other.data.document} same="They say the same." />
+}
+
+/** Sagas stay on the version they were started with (S26). */
+function UnderWay({ name, version }: { name: string; version: number }) {
+  const { data } = useQuery({
+    queryKey: ['under way', name, version],
+    queryFn: ({ signal }) =>
+      fetchSagas(
+        { definition: name, version: String(version), status: 'running,compensating,stuck' },
+        { limit: MOST_COUNTED },
+        signal,
+      ),
+    refetchInterval: 30_000,
+  })
+  if (data === undefined) return null
+  const { length } = data.items
+  return (
+    <Link
+      to="/sagas"
+      search={{ definition: name, version: String(version), status: 'running,compensating,stuck' }}
+      className={length === 0 ? 'text-faint' : 'text-link'}
+    >
+      {length === 0 ? 'none' : data.nextCursor === undefined ? length : `over ${MOST_COUNTED}`} under way
+    </Link>
+  )
 }

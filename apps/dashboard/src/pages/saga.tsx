@@ -1,18 +1,19 @@
-import type { Saga } from '@backstitch/core'
+import type { Direction, Saga } from '@backstitch/core'
 import { Tabs } from '@base-ui/react/tabs'
 import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
-import { useMemo } from 'react'
+import { useCallback, useMemo, useState } from 'react'
 import { useParam } from '../address.ts'
 import { ApiProblem } from '../api.ts'
-import { definitionQuery, historyQuery, sagaQuery } from '../data.ts'
+import { attemptsQuery, definitionQuery, historyQuery, sagaQuery } from '../data.ts'
+import { Attempts } from '../saga/attempts.tsx'
 import { Context } from '../saga/context.tsx'
-import { barsOf, stepsOf } from '../saga/course.ts'
+import { type Step, standingOf, stepsOf } from '../saga/course.ts'
 import { FixIt } from '../saga/fix.tsx'
 import { Graph } from '../saga/graph.tsx'
 import { Headline } from '../saga/headline.tsx'
 import { History } from '../saga/history.tsx'
-import { Waterfall } from '../saga/waterfall.tsx'
+import { Trace } from '../saga/trace.tsx'
 import { Copy, Json } from '../ui/json.tsx'
 import { Paused } from '../ui/status.tsx'
 import { Ago } from '../ui/time.tsx'
@@ -35,7 +36,7 @@ export function SagaPage() {
   return (
     <>
       {saga.isError && <Wrong error={saga.error} />}
-      <One saga={saga.data} />
+      <One key={sagaId} saga={saga.data} />
     </>
   )
 }
@@ -45,7 +46,17 @@ function One({ saga }: { saga: Saga }) {
   const definition = useQuery(definitionQuery(saga.definition.name, saga.definition.version))
   const steps = useMemo(() => stepsOf(definition.data?.document), [definition.data])
   const entries = useMemo(() => history.data ?? [], [history.data])
-  const bars = useMemo(() => barsOf(entries, saga), [entries, saga])
+  const attempts = useQuery(attemptsQuery(saga.sagaId, saga.version, saga.next.worker))
+  const [tab, setTab] = useState('time')
+  const [chosen, setChosen] = useState<string>()
+  const standings = useCallback(
+    (step: Step, direction: Direction) => standingOf(saga, step, direction, entries),
+    [saga, entries],
+  )
+  const choose = useCallback((step: string) => {
+    setChosen(step)
+    setTab('time')
+  }, [])
 
   return (
     <div className="space-y-4">
@@ -62,13 +73,16 @@ function One({ saga }: { saga: Saga }) {
         </p>
         <h1 className="mt-0.5 flex flex-wrap items-baseline gap-x-3 text-xl font-semibold tracking-tight">
           <bdi className="break-all">{saga.sagaKey ?? saga.sagaId}</bdi>
+          {saga.sagaKey === undefined && <Copy text={saga.sagaId} what="the saga’s id" />}
           {saga.paused !== undefined && <Paused />}
         </h1>
         <p className="mt-1 flex flex-wrap items-baseline gap-x-4 gap-y-1 text-[12px] text-soft">
-          <span>
-            <span className="font-mono break-all">{saga.sagaId}</span>{' '}
-            <Copy text={saga.sagaId} what="the saga’s id" />
-          </span>
+          {saga.sagaKey !== undefined && (
+            <span>
+              <span className="font-mono break-all">{saga.sagaId}</span>{' '}
+              <Copy text={saga.sagaId} what="the saga’s id" />
+            </span>
+          )}
           <span>
             started <Ago at={saga.startedAt} />
           </span>
@@ -85,6 +99,7 @@ function One({ saga }: { saga: Saga }) {
               correlation <bdi className="font-mono break-all">{saga.correlationId}</bdi>
             </span>
           )}
+          <Trace saga={saga} history={entries} />
           {Object.entries(saga.tags).map(([name, value]) => (
             <Link
               key={name}
@@ -100,12 +115,23 @@ function One({ saga }: { saga: Saga }) {
         </p>
       </header>
       <Headline saga={saga} steps={steps} />
-      <FixIt saga={saga} />
+      <FixIt saga={saga} steps={steps} history={entries} />
       <section className="sheet overflow-hidden" aria-label="Steps">
-        <Graph steps={steps} saga={saga} history={entries} />
+        <Graph
+          key={steps.length}
+          steps={steps}
+          standings={standings}
+          looksAt={saga.stuck?.step ?? saga.next.attempts?.[0]?.step ?? saga.failedStep}
+          children={saga.children}
+          onChoose={choose}
+        />
       </section>
       <Children saga={saga} />
-      <Tabs.Root defaultValue="time" className="sheet overflow-hidden">
+      <Tabs.Root
+        value={tab}
+        onValueChange={(value) => setTab(String(value))}
+        className="sheet overflow-hidden"
+      >
         <Tabs.List className="flex flex-wrap gap-1 border-line border-b px-2 pt-1.5" aria-label="Views">
           {[
             ['time', 'Attempts'],
@@ -124,7 +150,17 @@ function One({ saga }: { saga: Saga }) {
         </Tabs.List>
         {history.isError && <Wrong error={history.error} />}
         <Tabs.Panel value="time">
-          <Waterfall bars={bars} />
+          {attempts.isError && <Wrong error={attempts.error} />}
+          {attempts.data === undefined ? (
+            attempts.isPending && <Loading />
+          ) : (
+            <Attempts
+              saga={saga}
+              attempts={attempts.data}
+              step={chosen}
+              onClear={() => setChosen(undefined)}
+            />
+          )}
         </Tabs.Panel>
         <Tabs.Panel value="context">
           <Context saga={saga} history={entries} />

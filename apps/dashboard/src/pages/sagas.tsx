@@ -43,6 +43,14 @@ export function SagasPage() {
     fresh.length > 0 &&
     (rows.length === 0 || fresh.some(({ startedAt }) => startedAt >= (rows[0]?.startedAt ?? '')))
   const current = new Map(newest.data?.items.map((one) => [one.sagaId, one]))
+  /** Looked for since, and not found where it would be: it stays in its place, and says so. */
+  const hasMovedOn = (row: SagaSummary) => {
+    if (newest.data === undefined || newest.dataUpdatedAt <= list.dataUpdatedAt) return false
+    const { items, nextCursor } = newest.data
+    const oldest = items.at(-1)?.startedAt
+    const isCovered = nextCursor === undefined || (oldest !== undefined && row.startedAt > oldest)
+    return isCovered && !current.has(row.sagaId)
+  }
 
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set())
   const [at, setAt] = useState(0)
@@ -59,6 +67,11 @@ export function SagasPage() {
   useEffect(() => {
     if (last >= rows.length - 30 && hasNextPage && !isFetchingNextPage) void fetchNextPage()
   }, [last, rows.length, hasNextPage, isFetchingNextPage, fetchNextPage])
+
+  const isDrained = rows.length > 0 && rows.length <= PAGE && !hasNextPage && rows.every(hasMovedOn)
+  useEffect(() => {
+    if (isDrained) void queries.resetQueries({ queryKey: ['sagas', 'list', filter] })
+  }, [isDrained, queries, filter])
 
   const move = (by: number) => {
     const next = Math.max(0, Math.min(rows.length - 1, at + by))
@@ -134,6 +147,7 @@ export function SagasPage() {
                 const listed = rows[index]
                 if (listed === undefined) return null
                 const row: SagaSummary = current.get(listed.sagaId) ?? listed
+                const isGone = hasMovedOn(listed)
                 return (
                   <div
                     key={row.sagaId}
@@ -162,12 +176,18 @@ export function SagasPage() {
                       </span>
                     </Link>
                     <span className="flex flex-wrap items-center gap-1">
-                      <StatusMark status={row.status} />
-                      {row.paused && <Paused />}
-                      {row.clean === false && <Unclean />}
+                      {isGone ? (
+                        <span className="text-soft" title="It is no longer what this list asks for">
+                          moved on
+                        </span>
+                      ) : (
+                        <StatusMark status={row.status} />
+                      )}
+                      {row.paused && !isGone && <Paused />}
+                      {row.clean === false && !isGone && <Unclean />}
                     </span>
                     <span className="min-w-0 text-soft max-lg:hidden">
-                      <Text>{standing(row)}</Text>
+                      {!isGone && <Text>{standing(row)}</Text>}
                     </span>
                     <Ago at={row.startedAt} className="text-soft max-lg:hidden" />
                     <Ago at={row.updatedAt} className="text-soft max-lg:hidden" />

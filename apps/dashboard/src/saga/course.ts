@@ -1,4 +1,5 @@
 import type { DefinitionVersion, Direction, HistoryItem, Saga } from '@backstitch/core'
+import { span } from '../ui/time.tsx'
 
 /** What can be read out of a definition, a saga and its history, for people to look at. Nothing here decides anything. */
 
@@ -12,6 +13,10 @@ export type Step = {
   pivot: boolean
   when: string | undefined
   does: string | undefined
+  /** Does it say itself what body it sends? Then that is its input (S30a). */
+  writesBody: Record<Direction, boolean>
+  /** Can a person put another input in the place of its own (S30a)? */
+  takesInput: Record<Direction, boolean>
 }
 
 type Document = DefinitionVersion['document']
@@ -33,9 +38,20 @@ export function stepsOf(document: Document | undefined): Step[] {
         pivot: step.pivot === true,
         when: typeof step.when === 'string' ? step.when : undefined,
         does: whatItDoes(action),
+        takesInput: { action: takesInput(action), compensation: takesInput(step.compensation) },
+        writesBody: {
+          action: action.body !== undefined,
+          compensation: isObject(step.compensation) && step.compensation.body !== undefined,
+        },
       }
     })
   })
+}
+
+/** What waits is given nothing, nor what is asked for. */
+function takesInput(act: unknown): boolean {
+  if (!isObject(act)) return false
+  return act.type === 'handler' || act.type === 'saga' || (act.type === 'http' && act.method !== 'GET')
 }
 
 function whatItDoes(action: Record<string, unknown>): string | undefined {
@@ -45,7 +61,7 @@ function whatItDoes(action: Record<string, unknown>): string | undefined {
     case 'signal':
       return `waits for the signal ${textOf(action.signal)}`
     case 'delay':
-      return `waits ${textOf(action.delayMs)} ms`
+      return `waits ${typeof action.delayMs === 'number' ? span(action.delayMs) : ''}`
     case 'saga':
       return `starts a saga of ${textOf(action.definition)}`
     default:
@@ -53,8 +69,10 @@ function whatItDoes(action: Record<string, unknown>): string | undefined {
   }
 }
 
-function textOf(value: unknown): string {
-  return typeof value === 'string' || typeof value === 'number' ? String(value) : ''
+export function textOf(value: unknown): string {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
+    ? String(value)
+    : ''
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {
@@ -82,13 +100,15 @@ export function standingOf(
   direction: Direction,
   history: readonly HistoryItem[],
 ): Standing {
-  const under = saga.next.attempts?.find((one) => one.step === step.name && one.direction === direction)
-  const isStuck =
-    saga.status === 'stuck' && saga.stuck?.step === step.name && saga.stuck.direction === direction
-  if (isStuck) return 'stuck'
-  if (under !== undefined) {
-    if (under.waiting !== undefined) return 'waiting'
-    return under.dueAt !== undefined && saga.next.worker === undefined ? 'scheduled' : 'running'
+  const { stuck, status } = saga
+  if (status === 'stuck' && stuck?.step === step.name && stuck.direction === direction) return 'stuck'
+  // A paused saga and a stuck one keep what is scheduled, and what they wait for (S12a).
+  if (directionOf(saga) === direction && Object.hasOwn(saga.attempts, step.name)) {
+    if (saga.waiting !== undefined && Object.hasOwn(saga.waiting, step.name)) return 'waiting'
+    const dueAt =
+      saga.dueAt !== undefined && Object.hasOwn(saga.dueAt, step.name) ? saga.dueAt[step.name] : undefined
+    const isDue = dueAt === undefined || Date.parse(dueAt) <= Date.now()
+    return saga.next.worker !== undefined && isDue ? 'running' : 'scheduled'
   }
   if (direction === 'compensation') {
     if (saga.compensatedSteps.includes(step.name)) {
@@ -106,6 +126,11 @@ export function standingOf(
   return saga.failedStep === step.name ? 'failed' : 'ahead'
 }
 
+function directionOf({ status, stuck }: Saga): Direction {
+  if (status === 'stuck') return stuck?.direction ?? 'action'
+  return status === 'compensating' ? 'compensation' : 'action'
+}
+
 export function isPastPivot(saga: Saga): boolean {
   return saga.pivot === 'completed'
 }
@@ -116,136 +141,4 @@ export function owedOf(saga: Saga, steps: readonly Step[]): string[] {
   const undoable = new Set(steps.filter(({ compensation }) => compensation).map(({ name }) => name))
   const done = new Set([...saga.compensatedSteps, ...(saga.skippedCompensations ?? [])])
   return saga.completedSteps.filter((name) => undoable.has(name) && !done.has(name)).toReversed()
-}
-
-/** One attempt on the axis of time: from when it was scheduled, through its wait, to its end. */
-export type Bar = {
-  key: string
-  step: string
-  direction: Direction
-  attempt: number
-  scheduledAt: number
-  startedAt: number
-  endedAt: number | undefined
-  outcome: 'succeeded' | 'failed' | 'rejected' | 'uncertain' | 'running' | 'waiting' | 'scheduled' | 'dropped'
-  error?: { code: string; message: string }
-  result?: unknown
-  probes?: unknown
-  seq?: number
-  worker?: string | null
-  waitsFor?: string
-}
-
-type Scheduled = {
-  attempt: number
-  direction: Direction
-  since: number
-  dueAt: number | undefined
-  waitsFor: string | undefined
-}
-
-/** Every attempt, in the order in which they ended, and then those that have not. Times are what the history says. */
-export function barsOf(history: readonly HistoryItem[], saga: Saga): Bar[] {
-  const bars: Bar[] = []
-  let scheduled = new Map<string, Scheduled>()
-  let direction: Direction = 'action'
-  for (const entry of history) {
-    if (entry.kind === 'unreadable') continue
-    const at = Date.parse(entry.at)
-    const end = endOf(entry)
-    if (end !== undefined) {
-      const before = scheduled.get(end.step)
-      const since = before?.since ?? at
-      const tookMs = 'tookMs' in entry && typeof entry.tookMs === 'number' ? entry.tookMs : undefined
-      const startedAt = tookMs === undefined ? Math.max(since, before?.dueAt ?? since) : at - tookMs
-      bars.push({
-        ...end,
-        key: `${entry.seq}`,
-        direction: end.direction ?? before?.direction ?? direction,
-        scheduledAt: since,
-        startedAt: Math.min(at, Math.max(since, startedAt)),
-        endedAt: at,
-        seq: entry.seq,
-        worker: entry.worker,
-      })
-      scheduled.delete(end.step)
-    }
-    const { to } = entry
-    if (to.status === 'compensating') direction = 'compensation'
-    else if (to.status === 'running') direction = 'action'
-    if (to.attempts === undefined) continue
-    const next = new Map<string, Scheduled>()
-    for (const [step, attempt] of Object.entries(to.attempts)) {
-      const before = scheduled.get(step)
-      const due =
-        to.dueAt === undefined || !Object.hasOwn(to.dueAt, step)
-          ? undefined
-          : Date.parse(to.dueAt[step] ?? '')
-      const waiting =
-        to.waiting === undefined || !Object.hasOwn(to.waiting, step) ? undefined : to.waiting[step]
-      const isSame = before !== undefined && before.attempt === attempt && before.direction === direction
-      next.set(step, {
-        attempt,
-        direction,
-        since: isSame ? before.since : at,
-        dueAt: isSame && due === undefined ? before.dueAt : due,
-        waitsFor:
-          waiting === undefined
-            ? undefined
-            : waiting.for === 'signal'
-              ? `signal ${waiting.signal}`
-              : waiting.for,
-      })
-    }
-    scheduled = next
-  }
-  for (const under of saga.next.attempts ?? []) {
-    const before = scheduled.get(under.step)
-    const since = before?.since ?? Date.parse(saga.updatedAt)
-    const dueAt = under.dueAt === undefined ? undefined : Date.parse(under.dueAt)
-    const isWaiting = under.waiting !== undefined
-    const isLater = !isWaiting && dueAt !== undefined && saga.next.worker === undefined
-    bars.push({
-      key: `now ${under.step}`,
-      step: under.step,
-      direction: under.direction,
-      attempt: under.attempt,
-      scheduledAt: since,
-      startedAt: isWaiting ? since : (dueAt ?? since),
-      endedAt: undefined,
-      outcome: isWaiting ? 'waiting' : isLater ? 'scheduled' : 'running',
-      ...(before?.waitsFor !== undefined && { waitsFor: before.waitsFor }),
-    })
-  }
-  return bars
-}
-
-type End = Pick<Bar, 'step' | 'attempt' | 'outcome'> &
-  Partial<Pick<Bar, 'error' | 'result' | 'probes'>> & { direction: Direction | undefined }
-
-function endOf(entry: Exclude<HistoryItem, { kind: 'unreadable' }>): End | undefined {
-  switch (entry.kind) {
-    case 'attemptSucceeded':
-      return {
-        step: entry.step,
-        direction: entry.direction,
-        attempt: entry.attempt,
-        outcome: 'succeeded',
-        result: entry.result,
-        ...(entry.probes !== undefined && { probes: entry.probes }),
-      }
-    case 'signalReceived':
-      return { step: entry.step, direction: 'action', attempt: 1, outcome: 'succeeded', result: entry.result }
-    case 'attemptFailed':
-      return {
-        step: entry.step,
-        direction: entry.direction,
-        attempt: entry.attempt,
-        outcome: entry.outcome,
-        error: entry.error,
-        ...(entry.probes !== undefined && { probes: entry.probes }),
-      }
-    default:
-      return undefined
-  }
 }

@@ -1,4 +1,4 @@
-import type { Direction, Saga, Status } from '@backstitch/core'
+import type { HistoryItem, Saga, SagaPlan, VerbPlan } from '@backstitch/core'
 import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
 import { ApiProblem, ask, get } from '../api.ts'
@@ -6,30 +6,28 @@ import { Button } from '../ui/button.tsx'
 import { Dialog } from '../ui/dialog.tsx'
 import { StatusMark } from '../ui/status.tsx'
 import { Loading, Wrong } from '../ui/told.tsx'
+import type { Step } from './course.ts'
+import { type Draft, EditInput, readDraft } from './edit.tsx'
+import { Since } from './history.tsx'
 
 /** What a person can do about a saga. Each act says first what it will do, and where it cannot be done, why. */
 
-type Verb = 'retry' | 'skip' | 'markCompensated' | 'abandon' | 'cancel' | 'pause' | 'resume' | 'runNow'
-export type VerbPlan = {
-  verb: Verb
-  possible: boolean
-  why?: string
-  step?: string
-  direction?: Direction
-  acts: { step: string; direction: Direction; outcome: string; round: number }[]
-  ends: Status
-  notes: string[]
-}
-type SagaPlan = { version: number; status: Status; verbs: VerbPlan[] }
+type Verb = VerbPlan['verb']
 
-const VERBS: Record<Verb, { name: string; path: string; does: string; danger?: true }> = {
-  retry: { name: 'Retry', path: 'retry', does: 'Tries the step again, with fresh attempts.' },
+const VERBS: Record<Verb, { name: string; path: string; does: string; danger?: true; isForStuck?: true }> = {
+  retry: {
+    name: 'Retry',
+    path: 'retry',
+    does: 'Tries the step again, with fresh attempts.',
+    isForStuck: true,
+  },
   markCompensated: {
     name: 'Mark compensated',
     path: 'mark-compensated',
     does: 'You have undone it by hand: it counts as undone, and the next undo follows.',
+    isForStuck: true,
   },
-  skip: { name: 'Skip', path: 'skip', does: 'Leaves the step as it is and goes on.' },
+  skip: { name: 'Skip', path: 'skip', does: 'Leaves the step as it is and goes on.', isForStuck: true },
   cancel: { name: 'Cancel', path: 'cancel', does: 'Turns the saga round: what it has done is undone.' },
   pause: { name: 'Pause', path: 'pause', does: 'Lets what is running end, and begins nothing more.' },
   resume: { name: 'Resume', path: 'resume', does: 'Goes on from where it was paused.' },
@@ -45,24 +43,31 @@ const ORDER: readonly Verb[] = [
   'retry',
   'markCompensated',
   'skip',
+  'resume',
   'runNow',
   'pause',
-  'resume',
   'cancel',
   'abandon',
 ]
 
-export function FixIt({ saga }: { saga: Saga }) {
+type Done = { name: string; version: number }
+type Shown = { saga: Saga; steps: readonly Step[]; history: readonly HistoryItem[] }
+
+export function FixIt({ saga, steps, history }: Shown) {
   const [chosen, setChosen] = useState<Verb>()
+  const [done, setDone] = useState<Done>()
+  const hasEnded = saga.endedAt !== undefined
   const plan = useQuery({
     queryKey: ['plan', saga.sagaId, saga.version],
-    queryFn: ({ signal }) => get<SagaPlan>(`v1/sagas/${saga.sagaId}/plan`, signal),
-    enabled: saga.endedAt === undefined,
+    queryFn: ({ signal }) => get<SagaPlan>(`v1/sagas/${encodeURIComponent(saga.sagaId)}/plan`, signal),
+    enabled: !hasEnded,
+    placeholderData: (before) => before,
     refetchInterval: false,
   })
-  if (saga.endedAt !== undefined) return null
-  const verbs =
-    plan.data?.verbs.toSorted((one, other) => ORDER.indexOf(one.verb) - ORDER.indexOf(other.verb)) ?? []
+  if (hasEnded && done === undefined) return null
+  const verbs = hasEnded
+    ? []
+    : (plan.data?.verbs ?? []).toSorted((one, other) => ORDER.indexOf(one.verb) - ORDER.indexOf(other.verb))
   const current = verbs.find(({ verb }) => verb === chosen)
 
   return (
@@ -70,70 +75,124 @@ export function FixIt({ saga }: { saga: Saga }) {
       <h2 id="fix" className="mb-2 font-semibold">
         Fix it
       </h2>
-      {plan.isPending && <Loading />}
+      {plan.isPending && !hasEnded && <Loading />}
       {plan.isError && <Wrong error={plan.error} />}
       <div className="flex flex-wrap gap-2">
         {verbs
-          .filter(({ verb, possible }) => possible || saga.status === 'stuck' || verb === 'cancel')
+          .filter((one) => isOffered(one, saga))
           .map(({ verb, possible, why }) => (
             <Button
               key={verb}
-              kind={
-                VERBS[verb].danger === true ? 'danger' : verb === 'retry' && possible ? 'strong' : 'plain'
-              }
-              className={possible ? '' : 'opacity-60'}
-              title={possible ? VERBS[verb].does : why}
-              aria-disabled={!possible}
+              kind={VERBS[verb].danger === true ? 'danger' : isFirst(verb) && possible ? 'strong' : 'plain'}
+              className={possible ? '' : 'border-dashed text-soft'}
+              title={possible ? VERBS[verb].does : `Not possible now: ${why ?? ''}`}
               onClick={() => setChosen(verb)}
             >
               {VERBS[verb].name}
             </Button>
           ))}
       </div>
+      {done !== undefined && <Outcome saga={saga} history={history} done={done} />}
       {current !== undefined && (
-        <Act key={current.verb} saga={saga} plan={current} onClose={() => setChosen(undefined)} />
+        <Act
+          key={current.verb}
+          saga={saga}
+          steps={steps}
+          history={history}
+          plan={current}
+          onClose={() => setChosen(undefined)}
+          onDone={(version) => {
+            setDone({ name: VERBS[current.verb].name, version })
+            setChosen(undefined)
+          }}
+        />
       )}
     </section>
   )
 }
 
-function Act({ saga, plan, onClose }: { saga: Saga; plan: VerbPlan; onClose: () => void }) {
+/** What cannot be done is shown where a person would look for it. */
+function isOffered({ verb, possible }: VerbPlan, saga: Saga): boolean {
+  if (possible) return true
+  return VERBS[verb].isForStuck === true ? saga.status === 'stuck' : verb === 'cancel'
+}
+
+function isFirst(verb: Verb): boolean {
+  return verb === 'retry' || verb === 'resume'
+}
+
+/** What came of the act, while it comes. */
+function Outcome({ saga, history, done }: { saga: Saga; history: readonly HistoryItem[]; done: Done }) {
+  const hasMoved = saga.version > done.version
+  return (
+    <div role="status" className="mt-3 rounded-md bg-sunk px-3 py-2">
+      <p className="flex flex-wrap items-baseline gap-x-3">
+        <span className="font-medium">{done.name}: accepted.</span>
+        {hasMoved ? (
+          <span className="text-soft">
+            Since then, and now <StatusMark status={saga.status} />
+          </span>
+        ) : (
+          <span className="text-soft">A worker reads it now …</span>
+        )}
+      </p>
+      <Since entries={history} version={done.version} />
+    </div>
+  )
+}
+
+// --- One act -------------------------------------------------------------------------------------------------------
+
+type Sending = { is: 'asking' } | { is: 'refused'; error: unknown }
+
+function Act({
+  saga,
+  steps,
+  history,
+  plan,
+  onClose,
+  onDone,
+}: Shown & { plan: VerbPlan; onClose: () => void; onDone: (version: number) => void }) {
   const queries = useQueryClient()
   const [reason, setReason] = useState('')
-  const [edits, setEdits] = useState(false)
-  const [input, setInput] = useState('')
-  const [force, setForce] = useState(false)
-  const [state, setState] = useState<{ is: 'asking' } | { is: 'sent' } | { is: 'refused'; error: unknown }>()
-  // What is sent was decided on the saga as it was when this was opened.
-  const [version] = useState(saga.version)
-  const { name, path, does, danger } = VERBS[plan.verb]
-  const parsed = edits ? parse(input) : undefined
+  const [draft, setDraft] = useState<Draft>()
+  const [state, setState] = useState<Sending>()
+  /** What is sent was decided on the saga as it was then. */
+  const [version, setVersion] = useState(saga.version)
+  const { name, path, does, danger, isForStuck } = VERBS[plan.verb]
+  const read = draft === undefined ? undefined : readDraft(draft)
+  const step = steps.find((one) => one.name === plan.step)
+  const direction = plan.direction ?? 'action'
   const hasMoved = saga.version !== version
+  const isStale = state?.is === 'refused' && state.error instanceof ApiProblem && isConflict(state.error)
+  const isLost = hasMoved && (isStale || isForStuck === true)
 
   async function send(): Promise<void> {
     setState({ is: 'asking' })
+    const body = {
+      reason,
+      ...(plan.step !== undefined && isForStuck === true && { step: plan.step }),
+      ...(read?.ok === true && { input: read.value, ...(draft?.force === true && { force: true }) }),
+    }
     try {
-      const body = {
-        reason,
-        ...(plan.step !== undefined && takesStep(plan.verb) && { step: plan.step }),
-        ...(parsed?.ok === true && { input: parsed.value, ...(force && { force: true }) }),
-      }
-      await ask('POST', `v1/sagas/${saga.sagaId}/${path}`, { body, ifMatch: version })
-      setState({ is: 'sent' })
-      await queries.invalidateQueries({ queryKey: ['saga', saga.sagaId] })
-      onClose()
+      await ask('POST', `v1/sagas/${encodeURIComponent(saga.sagaId)}/${path}`, { body, ifMatch: version })
+      onDone(version)
     } catch (error) {
       setState({ is: 'refused', error })
-      void queries.invalidateQueries({ queryKey: ['saga', saga.sagaId] })
     }
+    await queries.invalidateQueries({ queryKey: ['saga', saga.sagaId] })
   }
 
   return (
     <Dialog
       open
       onClose={onClose}
-      title={plan.step === undefined ? name : `${name}: ${plan.step}`}
-      wide={edits}
+      title={
+        plan.step === undefined
+          ? name
+          : `${name}: ${plan.direction === 'compensation' ? 'undo of ' : ''}${plan.step}`
+      }
+      wide={draft !== undefined}
     >
       <p className="mb-3 text-soft">{does}</p>
       {!plan.possible ? (
@@ -148,41 +207,20 @@ function Act({ saga, plan, onClose }: { saga: Saga; plan: VerbPlan; onClose: () 
           }}
         >
           <Foreseen plan={plan} />
-          {plan.verb === 'retry' && (
+          {plan.verb === 'retry' && (step === undefined || step.takesInput[direction]) && (
             <label className="mb-3 flex items-center gap-2">
-              <input type="checkbox" checked={edits} onChange={({ target }) => setEdits(target.checked)} />
+              <input
+                type="checkbox"
+                checked={draft !== undefined}
+                onChange={({ target }) =>
+                  setDraft(target.checked ? { text: undefined, force: false } : undefined)
+                }
+              />
               with another input for this step
             </label>
           )}
-          {edits && (
-            <div className="mb-3 space-y-2">
-              <label className="block">
-                <span className="mb-1 block text-soft">
-                  The input, as JSON. It takes the place of what the step would be sent; the saga’s own input
-                  stays.
-                </span>
-                <textarea
-                  className="field json w-full"
-                  rows={10}
-                  spellCheck={false}
-                  value={input}
-                  onChange={({ target }) => setInput(target.value)}
-                  aria-invalid={parsed?.ok === false}
-                />
-              </label>
-              {parsed?.ok === false && input !== '' && <p className="text-stuck">{parsed.why}</p>}
-              {saga.uncertainSteps.includes(plan.step ?? '') && (
-                <label className="flex items-center gap-2">
-                  <input
-                    type="checkbox"
-                    checked={force}
-                    onChange={({ target }) => setForce(target.checked)}
-                  />
-                  although it is not known whether the attempts before have happened: with another input they
-                  are not recognised as the same, and it may be done twice
-                </label>
-              )}
-            </div>
+          {draft !== undefined && (
+            <EditInput saga={saga} step={step} direction={direction} draft={draft} onChange={setDraft} />
           )}
           <label className="mb-3 block">
             <span className="mb-1 block text-soft">
@@ -199,34 +237,45 @@ function Act({ saga, plan, onClose }: { saga: Saga; plan: VerbPlan; onClose: () 
               onChange={({ target }) => setReason(target.value)}
             />
           </label>
-          {hasMoved && (
-            <p className="mb-3 rounded-md border border-compensating bg-warn-sheet px-3 py-2">
-              The saga has moved on since you opened this. It would be refused: close it and look again.
-            </p>
-          )}
-          {state?.is === 'refused' && (
+          {state?.is === 'refused' && !isLost && (
             <div className="mb-3">
               <Wrong error={state.error} />
-              {state.error instanceof ApiProblem && state.error.status === 412 && (
-                <p className="mt-1 text-soft">Somebody, or the saga itself, was quicker. Nothing was done.</p>
-              )}
             </div>
           )}
-          <Button
-            kind={danger === true ? 'danger' : 'strong'}
-            type="submit"
-            disabled={reason.trim() === '' || state?.is === 'asking' || (edits && parsed?.ok !== true)}
-          >
-            {state?.is === 'asking' ? 'Asking …' : name}
-          </Button>
+          {isLost ? (
+            <div role="alert" className="mb-3 rounded-md border border-compensating bg-warn-sheet px-3 py-2">
+              <p>
+                <span className="font-medium">The saga has moved on</span> since you opened this
+                {isStale && ', and nothing was done'}. What has happened:
+              </p>
+              <Since entries={history} version={version} />
+              <Button
+                className="mt-2"
+                onClick={() => {
+                  setVersion(saga.version)
+                  setState(undefined)
+                }}
+              >
+                I have seen it
+              </Button>
+            </div>
+          ) : (
+            <Button
+              kind={danger === true ? 'danger' : 'strong'}
+              type="submit"
+              disabled={reason.trim() === '' || state?.is === 'asking' || read?.ok === false}
+            >
+              {state?.is === 'asking' ? 'Asking …' : name}
+            </Button>
+          )}
         </form>
       )}
     </Dialog>
   )
 }
 
-function takesStep(verb: Verb): boolean {
-  return verb === 'retry' || verb === 'skip' || verb === 'markCompensated'
+function isConflict({ status }: ApiProblem): boolean {
+  return status === 409 || status === 412
 }
 
 /** What will come of it if everything succeeds. */
@@ -235,16 +284,17 @@ function Foreseen({ plan }: { plan: VerbPlan }) {
     <div className="mb-3 rounded-md bg-sunk px-3 py-2">
       <p className="mb-1 text-[12px] text-faint">If everything succeeds from here on</p>
       <p className="leading-7">
-        {plan.acts.slice(0, 40).map(({ step, direction }, index) => (
-          <span key={index}>
-            {index > 0 && <span className="text-faint"> → </span>}
+        {plan.acts.slice(0, MOST_ACTS).map(({ step, direction, round }) => (
+          <span key={`${direction} ${step} ${round}`}>
             <span className={direction === 'compensation' ? 'text-compensating' : ''}>
               {direction === 'compensation' ? `↶ ${step}` : step}
             </span>
+            <span className="text-faint"> → </span>
           </span>
         ))}
-        {plan.acts.length > 40 && <span className="text-faint"> → … {plan.acts.length - 40} more</span>}
-        {plan.acts.length > 0 && <span className="text-faint"> → </span>}
+        {plan.acts.length > MOST_ACTS && (
+          <span className="text-faint">… {plan.acts.length - MOST_ACTS} more → </span>
+        )}
         <StatusMark status={plan.ends} />
       </p>
       {plan.notes.map((note) => (
@@ -256,10 +306,4 @@ function Foreseen({ plan }: { plan: VerbPlan }) {
   )
 }
 
-function parse(text: string): { ok: true; value: unknown } | { ok: false; why: string } {
-  try {
-    return { ok: true, value: JSON.parse(text) }
-  } catch (error) {
-    return { ok: false, why: error instanceof Error ? error.message : String(error) }
-  }
-}
+const MOST_ACTS = 40

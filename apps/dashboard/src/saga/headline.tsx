@@ -5,6 +5,8 @@ import { Ago, span } from '../ui/time.tsx'
 import { Text } from '../ui/told.tsx'
 import { isPastPivot, owedOf, type Step } from './course.ts'
 
+const FEW = 10
+
 /** For somebody who has just been woken: what it is, why, and what happens next and when. */
 export function Headline({ saga, steps }: { saga: Saga; steps: readonly Step[] }) {
   const owed = owedOf(saga, steps)
@@ -37,6 +39,17 @@ export function Headline({ saga, steps }: { saga: Saga; steps: readonly Step[] }
           <Text>{saga.cancel.reason}</Text>
         </p>
       )}
+      {saga.paused !== undefined && (
+        <p className="mt-1.5">
+          <span className="font-medium text-compensating">Paused</span>
+          <span className="text-soft">
+            {' '}
+            by <bdi>{saga.paused.actor}</bdi>, <Ago at={saga.paused.at} />: nothing more is begun until
+            somebody resumes it.{' '}
+          </span>
+          <Text>{saga.paused.reason}</Text>
+        </p>
+      )}
       <p className="mt-1.5">
         <span className="text-soft">Next: </span>
         <Next saga={saga} />
@@ -44,7 +57,8 @@ export function Headline({ saga, steps }: { saga: Saga; steps: readonly Step[] }
       {owed.length > 0 && (
         <p className="mt-1.5">
           <span className="text-soft">Still to be undone, in this order: </span>
-          {owed.join(', ')}
+          {owed.slice(0, FEW).join(', ')}
+          {owed.length > FEW && <span className="text-soft"> and {owed.length - FEW} more</span>}
         </p>
       )}
       {saga.uncertainSteps.length > 0 && (
@@ -53,8 +67,8 @@ export function Headline({ saga, steps }: { saga: Saga; steps: readonly Step[] }
             May have happened all the same: {saga.uncertainSteps.join(', ')}.
           </span>{' '}
           <span className="text-soft">
-            An attempt ended without an answer. Look into the service, by the saga’s id, before you call it
-            undone.
+            An attempt ended without an answer. Look into the service, by the key of the attempt, before you
+            call it undone.
           </span>
         </p>
       )}
@@ -102,9 +116,10 @@ function inAWord(saga: Saga): string {
         : `${step} did not succeed${isPastPivot(saga) ? ', and after the pivot nothing can be undone' : ''}. Nothing more happens until a person acts.`
     }
     case 'running':
-      return saga.cause === undefined
-        ? 'It is under way.'
-        : 'It has turned round, and waits for what is still running.'
+      if (saga.cause !== undefined) return 'It has turned round, and waits for what is still running.'
+      return Object.keys(saga.attempts).every((step) => Object.hasOwn(saga.waiting ?? {}, step))
+        ? 'It waits.'
+        : 'It is under way.'
   }
 }
 
@@ -130,11 +145,17 @@ function Next({ saga }: { saga: Saga }) {
               ? `, when the signal “${waiting.signal}” comes`
               : waiting.for === 'callback'
                 ? ', when its service calls back'
-                : waiting.for === 'saga'
-                  ? waiting.stuck === true
-                    ? ', when its own saga, which is stuck, has ended'
-                    : ', when its own saga has ended'
-                  : ''}
+                : ''}
+          {waiting?.for === 'saga' && (
+            <>
+              , when{' '}
+              <Link to="/sagas/$sagaId" params={{ sagaId: waiting.sagaId }} className="text-link">
+                its own saga
+              </Link>
+              {waiting.stuck === true && <span className="font-medium text-stuck">, which is stuck,</span>}
+              {waiting.cancelled === true && ', which is being undone,'} has ended
+            </>
+          )}
           {dueAt !== undefined && (
             <>
               {waiting !== undefined && waiting.for !== 'delay' ? ', at the latest ' : ', '}

@@ -77,6 +77,25 @@ export function History({ entries }: { entries: readonly HistoryItem[] }) {
   )
 }
 
+/** What has been written down after this version. */
+export function Since({ entries, version }: { entries: readonly HistoryItem[]; version: number }) {
+  const news = entries.filter(({ seq }) => seq > version)
+  if (news.length === 0) return null
+  return (
+    <ol className="mt-1 space-y-0.5 text-[12px]">
+      {news.slice(-NEWS).map((entry) => (
+        <li key={entry.seq} className="flex gap-2">
+          <span className="w-8 shrink-0 text-right text-faint">{entry.seq}</span>
+          <span className="min-w-0 truncate">{inWords(entry)}</span>
+        </li>
+      ))}
+    </ol>
+  )
+}
+
+/** The last of them tell where it stands. */
+const NEWS = 6
+
 function inWords(entry: HistoryItem): React.ReactNode {
   if (entry.kind === 'unreadable') return `cannot be read: ${entry.why}`
   const parts: string[] = [NAMES[entry.kind] ?? entry.kind]
@@ -115,6 +134,9 @@ const NAMES: Readonly<Record<string, string>> = {
   deadlinePassed: 'deadline passed',
   cancelRequested: 'cancel',
   retried: 'retry of',
+  paused: 'paused',
+  resumed: 'resumed',
+  broughtForward: 'brought forward',
   skipped: 'skip of',
   markedCompensated: 'marked compensated:',
   verbRefused: 'act refused',

@@ -13,14 +13,16 @@ export type AttemptRequest = HandlerCall & {
 
 /** How an attempt ended. `resultBytes` is the length of the result as JSON in UTF-8. */
 export type AttemptEnd =
-  | { outcome: 'succeeded'; result: Json; resultBytes: number; probes?: Probed[] }
+  | ({ outcome: 'succeeded'; result: Json; resultBytes: number } & Course)
   /** The participant has taken it on; a callback will say how it has ended. */
-  | { outcome: 'pending'; probes?: Probed[] }
+  | ({ outcome: 'pending' } & Course)
   | Unsuccessful
 
-export type Unsuccessful = {
+/** What was asked about it, and how long it took from its turn on, in whole ms by this worker's monotonic clock. */
+type Course = { probes?: Probed[]; tookMs?: number }
+
+export type Unsuccessful = Course & {
   outcome: 'rejected' | 'failed' | 'uncertain'
   error: AttemptError
   retryAfterMs?: number | undefined
-  probes?: Probed[]
 }

@@ -133,13 +133,15 @@ export function createParticipants({ sagas, services, missing }: ParticipantsPar
         if (zombie !== undefined && !(await endsInTime(zombie, request))) return STILL_RUNNING
         // Called off while it waited: the saga may be another worker's by now (S16).
         if (request.signal.aborted) return CALLED_OFF
-        return await withProbes(act, request, ask, (given) =>
+        const begunMs = performance.now()
+        const end = await withProbes(act, request, ask, (given) =>
           act.call.type === 'http'
             ? callHttp(act.call, act.request, given, (end) => {
                 answer = end
               })
             : runOwn(given, abort, onLate),
         )
+        return { ...end, tookMs: Math.max(0, Math.round(performance.now() - begunMs)) }
       } finally {
         permit.done(answer)
       }
