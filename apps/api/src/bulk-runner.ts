@@ -32,7 +32,8 @@ export function createBulkRunner(options: { store: () => ApiStore; log: FastifyB
     while (!stopped) {
       isAwake = false
       const waitMs = await look().catch((error: unknown) => {
-        if (!isUnreachable(error)) log.warn({ err: error }, 'a bulk operation is held up; trying again')
+        if (!isUnreachable(error))
+          log.warn({ err: error }, 'could not look after bulk operations; trying again')
         return AFTER_FAILURE_MS
       })
       if (waitMs > 0) await sleep(waitMs)

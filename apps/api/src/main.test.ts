@@ -49,8 +49,11 @@ async function post(url: string, body: unknown): Promise<Record<string, unknown>
   return Object(await reply.json())
 }
 
+/** It listens before it has reached its database, and answers 503 until then. */
 async function startOne(url: string): Promise<string> {
-  await post(`${url}/v1/definitions`, { name: 'd', steps: [{ name: 'one', action: { type: 'handler' } }] })
+  const definition = { name: 'd', steps: [{ name: 'one', action: { type: 'handler' } }] }
+  const register = () => post(`${url}/v1/definitions`, definition)
+  await expect.poll(register, { timeout: 10_000 }).toMatchObject({ version: 1 })
   return String((await post(`${url}/v1/sagas`, { definition: 'd' })).sagaId)
 }
 
