@@ -39,7 +39,7 @@ export function createPublisher({
       try {
         const published = await store.feed.publish()
         more = published.more
-        if (published.steps !== undefined) store.listeners.steps = published.steps
+        store.listeners.steps = published.steps
         if (published.unreadable > 0)
           log.error({ count: published.unreadable }, 'something among the events is none; it was passed over')
         if (!more) await store.feed.tidy()

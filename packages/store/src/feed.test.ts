@@ -78,6 +78,28 @@ describe('the feed', () => {
     expect(await keptCounts(stage)).toEqual(await realCounts(stage))
   })
 
+  test.each([
+    ['no list', '{}'],
+    ['no event', '[[{"type": "saga.slept"}]]'],
+    [
+      'no time',
+      '[[{"type":"saga.failed","at":"x","sagaId":"S","status":"failed","definition":{"name":"order","version":1},"seq":2,"data":{}}]]',
+    ],
+    [
+      'no saga',
+      '[[{"type":"saga.failed","at":"2026-01-01T00:00:00.000Z","sagaId":"x","status":"failed","definition":{"name":"order","version":1},"seq":2,"data":{}}]]',
+    ],
+  ])('passes over what somebody has written into the table by hand: %s', async (_, told) => {
+    const stage = await createStage({ own: true })
+    const definition = await stage.register()
+    const sagaId = await stage.start(definition)
+    await stage.sql(`INSERT INTO events (bucket, told, at) VALUES (0, $1, '2000-01-01')`, [
+      told.replace('"S"', `"${sagaId}"`),
+    ])
+    expect(await stage.api.feed.publish()).toMatchObject({ events: 1, unreadable: 1 })
+    expect((await published(stage)).map((event) => event.sagaId)).toEqual([sagaId])
+  })
+
   test('goes on when a worker of another version has told of what is not known here (F52)', async () => {
     const stage = await createStage({ own: true })
     const definition = await stage.register()

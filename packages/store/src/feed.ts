@@ -2,6 +2,7 @@ import { EVENT_TYPES, Status, Telling } from '@backstitch/core'
 import { type Kysely, sql, type Transaction } from 'kysely'
 import { z } from 'zod'
 import type { Database } from './database.ts'
+import { isSagaId } from './ids.ts'
 import type { Tables } from './tables.ts'
 
 /**
@@ -30,8 +31,8 @@ export type Published = {
   /** What was there and is no event: somebody has written into the table by hand. */
   unreadable: number
   more: boolean
-  /** Does a webhook want to hear of steps? Unknown where somebody else publishes. */
-  steps: boolean | undefined
+  /** Does a webhook want to hear of steps? */
+  steps: boolean
 }
 
 export type EventFilter = {
@@ -72,18 +73,23 @@ export function createFeed(database: Database): Feed {
   }
 
   return {
-    publish: (limit = 500) =>
-      database.transaction().execute(async (trx) => {
+    async publish(limit = 500) {
+      const { rows: known } = await sql<{ waiting: boolean; steps: boolean }>`
+        SELECT EXISTS (SELECT 1 FROM events WHERE last_position IS NULL) AS waiting,
+          EXISTS (SELECT 1 FROM webhooks w, unnest(w.types) t WHERE w.enabled AND t LIKE ANY ('{step.%,*}')) AS steps`.execute(
+        database,
+      )
+      const { waiting = false, steps = false } = known[0] ?? {}
+      if (!waiting) return { events: 0, unreadable: 0, more: false, steps }
+      return database.transaction().execute(async (trx) => {
         await sql`SELECT set_config('idle_in_transaction_session_timeout', ${String(HOLD_MS)}, true)`.execute(
           trx,
         )
-        const { rows: lock } = await sql<{ position: number; tidied_at: Date; now: Date; steps: boolean }>`
-          SELECT position, tidied_at, now() AS now,
-            EXISTS (SELECT 1 FROM webhooks WHERE enabled AND EXISTS (SELECT 1 FROM unnest(types) t WHERE t LIKE 'step.%')) AS steps
-          FROM feed FOR UPDATE SKIP LOCKED`.execute(trx)
+        const { rows: lock } = await sql<{ position: number }>`
+          SELECT position FROM feed FOR UPDATE SKIP LOCKED`.execute(trx)
         const [feed] = lock
         // Somebody else is at it.
-        if (feed === undefined) return { events: 0, unreadable: 0, more: false, steps: undefined }
+        if (feed === undefined) return { events: 0, unreadable: 0, more: false, steps }
         const { rows } = await sql<{ bucket: number; batch_id: string; told: unknown }>`
           SELECT bucket, batch_id, told FROM events WHERE last_position IS NULL ORDER BY at LIMIT ${limit}`.execute(
           trx,
@@ -107,8 +113,9 @@ export function createFeed(database: Database): Feed {
         }
         const events = placed.length
         const unreadable = position - feed.position - events
-        return { events, unreadable, more: rows.length === limit, steps: feed.steps }
-      }),
+        return { events, unreadable, more: rows.length === limit, steps }
+      })
+    },
 
     async events(filter, { after, limit }) {
       // First, so that nothing that comes between the two is passed over.
@@ -208,7 +215,9 @@ function isTelling(one: unknown): one is Telling {
   return (
     typeof one.type === 'string' &&
     typeof one.at === 'string' &&
+    !Number.isNaN(Date.parse(one.at)) &&
     typeof one.sagaId === 'string' &&
+    isSagaId(one.sagaId) &&
     'name' in one.definition &&
     typeof one.definition.name === 'string'
   )
