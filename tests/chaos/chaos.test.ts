@@ -1,10 +1,11 @@
-import { rmSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { ROUGH } from './faults.ts'
 import { definitionsOf } from './generator.ts'
 import { handlersDefinition } from './handler-sagas.ts'
 import { invariants } from './invariants.ts'
 import { nemesesNamed } from './nemeses.ts'
+import { bugs } from './patches.ts'
 import { run } from './run.ts'
 import { folderFor, type Server, startServer } from './server.ts'
 import { tryBug } from './tester.ts'
@@ -53,6 +54,19 @@ test('sagas, callers and operators under crash, pause, partition and a failing d
   expect(strikes.filter((strike) => strike.includes('died'))).toHaveLength(6)
   rmSync(folder, { recursive: true })
 }, 120_000)
+
+test('the words of every mistake stand once in their file: what is not put in is not caught', () => {
+  const wrong = Object.entries(bugs).flatMap(([bug, { patches }]) =>
+    patches
+      .map(({ file, find }) => ({
+        bug,
+        file,
+        times: readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8').split(find).length - 1,
+      }))
+      .filter(({ times }) => times !== 1),
+  )
+  expect(wrong).toEqual([])
+})
 
 test('mistakes are put into the code, and each is caught', async () => {
   const caughtBy = {

@@ -67,9 +67,8 @@ export const bugs = {
   }),
   aNewKeyForEachAttempt: worker({
     file: 'packages/engine/src/attempt/request.ts',
-    find: 'function idempotencyKey(sagaId: string, { step, direction }: AttemptId): string {\n  return `',
-    replace:
-      'function idempotencyKey(sagaId: string, { step, direction, attempt }: AttemptId): string {\n  return `${attempt}:',
+    find: 'id: AttemptId): string {\n  return `${sagaId}:',
+    replace: 'id: AttemptId): string {\n  return `${id.attempt}:${sagaId}:',
   }),
   undoneInForwardOrder: worker({
     file: 'packages/core/src/compensation.ts',

@@ -100,7 +100,7 @@ describe('the feed', () => {
     expect((await published(stage)).map((event) => event.sagaId)).toEqual([sagaId])
   })
 
-  test('goes on when a worker of another version has told of what is not known here (F52)', async () => {
+  test('goes on when a worker of another version has told of what is not known here (M6)', async () => {
     const stage = await createStage({ own: true })
     const definition = await stage.register()
     const sagaId = await stage.start(definition)

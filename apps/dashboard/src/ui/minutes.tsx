@@ -74,7 +74,7 @@ export function Minutes({ minutes }: { minutes: readonly Minute[] }) {
   return (
     <section className="sheet mt-6 px-3 pt-3 pb-1" aria-label="Sagas per minute in the last hour">
       <h2 className="px-1 text-[12px] text-faint">Per minute, the last hour</h2>
-      <div ref={box} />
+      <div ref={box} className="overflow-hidden" />
     </section>
   )
 }
