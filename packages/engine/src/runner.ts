@@ -306,6 +306,7 @@ export function createRunner(parts: RunnerParts): Runner {
         permit,
         () => controller.abort(),
         (end) => hearLate(saga, id, end),
+        () => saga.state.paused === undefined,
       )
       .then(
         (end) => notify(saga, end === undefined ? { is: 'notMade', id } : { is: 'ended', id, end }),

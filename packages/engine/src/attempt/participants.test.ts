@@ -18,7 +18,12 @@ function stage(handlers: { action: Handler; compensation: Handler }) {
   const late: AttemptEnd[] = []
   return {
     late,
-    run(direction: 'action' | 'compensation', timeoutMs: number, controller = new AbortController()) {
+    run(
+      direction: 'action' | 'compensation',
+      timeoutMs: number,
+      controller = new AbortController(),
+      mayBegin = () => true,
+    ) {
       const call = { type: 'handler' } as const
       const retry = { maxAttempts: 1, initialDelayMs: 1, factor: 1, maxDelayMs: 1 }
       const request: AttemptRequest = {
@@ -44,6 +49,7 @@ function stage(handlers: { action: Handler; compensation: Handler }) {
         FREE,
         () => controller.abort(),
         (end) => late.push(end),
+        mayBegin,
       )
     },
   }
@@ -63,6 +69,20 @@ describe('a compensation that waits for its action to end (S13)', () => {
     gate.open()
     await new Promise((resolve) => setImmediate(resolve))
 
+    expect(undone).toBe(0)
+  })
+
+  test('is not made when the saga has been paused meanwhile (S30c)', async () => {
+    const gate = createGate()
+    let undone = 0
+    let paused = false
+    const { run } = stage({ action: () => gate.wait(), compensation: () => void undone++ })
+    await run('action', 5)
+    const undoing = run('compensation', MONTH_MS, new AbortController(), () => !paused)
+    paused = true
+    gate.open()
+
+    expect(await undoing).toBe(undefined)
     expect(undone).toBe(0)
   })
 

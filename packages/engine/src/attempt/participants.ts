@@ -24,7 +24,8 @@ export type Participants = {
   admit(definition: string, id: AttemptId, act: Act): Admission
   /**
    * Never rejects; undefined if it was not made after all. `abort` fires the request's signal. `onLate` hears of a result
-   * that came after the attempt had ended (S4).
+   * that came after the attempt had ended (S4). `mayBegin` is asked when its turn has come: the saga may have been paused while it
+   * waited for that (S30c).
    */
   run(
     act: Act,
@@ -32,6 +33,7 @@ export type Participants = {
     permit: Permit,
     abort: () => void,
     onLate: (end: AttemptEnd) => void,
+    mayBegin: () => boolean,
   ): Promise<AttemptEnd | undefined>
   /** Which handlers there are, by definition. */
   readonly handlers: Readonly<Record<string, readonly string[]>>
@@ -124,7 +126,7 @@ export function createParticipants({ sagas, services, missing }: ParticipantsPar
       return services.of(call)?.admit(id.direction) ?? { is: 'now', permit: FREE }
     },
 
-    async run(act, request, permit, abort, onLate) {
+    async run(act, request, permit, abort, onLate, mayBegin) {
       let answer: AttemptEnd | undefined
       try {
         if (!(await permit.turn(request.signal))) return undefined
@@ -133,6 +135,7 @@ export function createParticipants({ sagas, services, missing }: ParticipantsPar
         if (zombie !== undefined && !(await endsInTime(zombie, request))) return STILL_RUNNING
         // Called off while it waited: the saga may be another worker's by now (S16).
         if (request.signal.aborted) return CALLED_OFF
+        if (!mayBegin()) return undefined
         const begunMs = performance.now()
         const end = await withProbes(act, request, ask, (given) =>
           act.call.type === 'http'
