@@ -11,7 +11,7 @@ import { createComplaints } from './complaints.ts'
  */
 export type WebhookSender = {
   start(): void
-  /** What is under way may end; resolves then. */
+  /** What is under way may end, within a second. */
   stop(): Promise<void>
 }
 
@@ -25,6 +25,7 @@ const ANSWER_MS = 15_000
 const MAX_ANSWER_BYTES = 1_024
 const LOOK_MS = 1_000
 const EACH = 4
+const LAST_MS = 1_000
 
 export function createWebhookSender({
   store,
@@ -138,7 +139,11 @@ export function createWebhookSender({
       stopped = true
       ring()
       await looping
-      await Promise.all(underWay)
+      // Whoever stops us does not wait for a receiver that does not answer: it is told again, by another.
+      await Promise.race([
+        Promise.all(underWay),
+        new Promise((resolve) => setTimeout(resolve, LAST_MS).unref()),
+      ])
       await agent.destroy()
     },
   }
