@@ -1,6 +1,7 @@
 import type { WorkerStore } from '@backstitch/store'
 import type { Logger } from 'pino'
 import type { Complaints } from './complaints.ts'
+import { createNap } from './nap.ts'
 
 /**
  * Publishes what commits have told (M6). Every worker does; which one, at a given moment, is the database's affair.
@@ -29,12 +30,10 @@ export function createPublisher({
 }): Publisher {
   let stopped = false
   let looping: Promise<void> | undefined
-  let news = false
-  let ring: () => void = () => undefined
+  const nap = createNap()
 
   async function loop(): Promise<void> {
     while (!stopped) {
-      news = false
       let more = false
       try {
         const published = await store.feed.publish()
@@ -47,36 +46,19 @@ export function createPublisher({
         complain(error, 'publishing events failed; trying again')
       }
       if (stopped || more) continue
-      await sleep(LOOK_MS)
-      if (news && !stopped) await sleep(GATHER_MS, { deaf: true })
+      const isNews = await nap.sleep(LOOK_MS)
+      if (isNews && !stopped) await new Promise((resolve) => setTimeout(resolve, GATHER_MS))
     }
-  }
-
-  function sleep(ms: number, { deaf = false } = {}): Promise<void> {
-    if (news && !deaf) return Promise.resolve()
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms)
-      if (deaf) return
-      ring = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-    })
-  }
-
-  function wake(): void {
-    news = true
-    ring()
   }
 
   return {
     start() {
       looping ??= loop()
     },
-    wake,
+    wake: nap.ring,
     async stop() {
       stopped = true
-      ring()
+      nap.ring()
       await looping
     },
   }

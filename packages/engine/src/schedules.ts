@@ -13,6 +13,7 @@ import { type DueSchedule, type Fired, isOutage, type WorkerStore } from '@backs
 import type { Logger } from 'pino'
 import { createComplaints } from './complaints.ts'
 import type { Counters } from './counters.ts'
+import { createNap } from './nap.ts'
 
 /**
  * Fires the schedules that are due (S38). Every worker does; which one takes a schedule is the database's affair, and a start that is
@@ -42,7 +43,7 @@ export function createScheduler({ store, schemas, counters, log }: SchedulerPart
   const complain = createComplaints(log)
   let stopped = false
   let looping: Promise<void> | undefined
-  let wake: () => void = () => undefined
+  const nap = createNap()
 
   async function loop(): Promise<void> {
     while (!stopped) {
@@ -50,7 +51,7 @@ export function createScheduler({ store, schemas, counters, log }: SchedulerPart
         complain(error, 'firing schedules failed; trying again')
         return LOOK_MS
       })
-      if (!stopped && waitMs > 0) await sleep(waitMs)
+      if (!stopped && waitMs > 0) await nap.sleep(waitMs)
     }
   }
 
@@ -139,23 +140,13 @@ export function createScheduler({ store, schemas, counters, log }: SchedulerPart
       log.error({ schedule: name, instant, ...error }, 'a scheduled start was refused')
   }
 
-  function sleep(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms)
-      wake = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-    })
-  }
-
   return {
     start() {
       looping ??= loop()
     },
     async stop() {
       stopped = true
-      wake()
+      nap.ring()
       await looping
     },
   }

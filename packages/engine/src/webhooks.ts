@@ -4,6 +4,7 @@ import type { DueDelivery, Sent, WorkerStore } from '@backstitch/store'
 import type { Logger } from 'pino'
 import { Agent, request } from 'undici'
 import { createComplaints } from './complaints.ts'
+import { createNap } from './nap.ts'
 
 /**
  * Tells those who asked for it (S34), as Standard Webhooks say: signed, at least once, with the same id however often. What is not
@@ -46,7 +47,7 @@ export function createWebhookSender({
   const underWay = new Set<Promise<void>>()
   let stopped = false
   let looping: Promise<void> | undefined
-  let ring: () => void = () => undefined
+  const nap = createNap()
 
   async function loop(): Promise<void> {
     while (!stopped) {
@@ -59,13 +60,7 @@ export function createWebhookSender({
         complain(error, 'looking for deliveries failed; trying again')
       }
       if (stopped) return
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, taken > 0 ? 50 : LOOK_MS)
-        ring = () => {
-          clearTimeout(timer)
-          resolve()
-        }
-      })
+      await nap.sleep(taken > 0 ? 50 : LOOK_MS)
     }
   }
 
@@ -81,7 +76,7 @@ export function createWebhookSender({
         if (left === 0) busy.delete(webhookId)
         else busy.set(webhookId, left)
         underWay.delete(sending)
-        if (!stopped) ring()
+        if (!stopped) nap.ring()
       })
     underWay.add(sending)
   }
@@ -137,7 +132,7 @@ export function createWebhookSender({
     },
     async stop() {
       stopped = true
-      ring()
+      nap.ring()
       await looping
       // Whoever stops us does not wait for a receiver that does not answer: it is told again, by another.
       await Promise.race([
