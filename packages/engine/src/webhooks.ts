@@ -11,7 +11,7 @@ import { retryAfterOf } from './response-headers.ts'
 
 /**
  * Tells those who asked for it (S34), as Standard Webhooks say: signed, at least once, with the same id however often. What is not
- * taken is sent again over two days and a half.
+ * taken is sent again over three days.
  */
 export type WebhookSender = {
   start(): void
