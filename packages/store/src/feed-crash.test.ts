@@ -44,15 +44,16 @@ async function expectEachToldOnce(stage: Stage): Promise<void> {
   const { items } = await stage.api.feed.events({}, { after: 0, limit: 1_000 })
   const total = STARTED + 2 * ABANDONED
   expect(items.map(({ position }) => position)).toEqual(Array.from({ length: total }, (_, n) => n + 1))
-  const kinds = Map.groupBy(items, ({ sagaId }) => sagaId)
-    .values()
-    .map((events) => events.map(({ type }) => type).join(' '))
-  const abandoned = 'saga.started saga.acted saga.abandoned'
-  expect([...kinds].toSorted()).toEqual(
-    [
-      ...Array.from({ length: STARTED - ABANDONED }, () => 'saga.started'),
-      ...Array.from({ length: ABANDONED }, () => abandoned),
-    ].toSorted(),
+  const kinds = new Map<string, number>()
+  for (const events of Map.groupBy(items, ({ sagaId }) => sagaId).values()) {
+    const told = events.map(({ type }) => type).join(' ')
+    kinds.set(told, (kinds.get(told) ?? 0) + 1)
+  }
+  expect(kinds).toEqual(
+    new Map([
+      ['saga.started', STARTED - ABANDONED],
+      ['saga.started saga.acted saga.abandoned', ABANDONED],
+    ]),
   )
   expect(await stage.sql('SELECT status::text, count FROM saga_counts WHERE count <> 0 ORDER BY 1')).toEqual([
     { status: 'abandoned', count: ABANDONED },
@@ -73,22 +74,25 @@ async function expectEachToldOnce(stage: Stage): Promise<void> {
 }
 
 describe('a publisher whose connection is cut (M6)', () => {
-  test.each(MOMENTS)('before it says "%s" leaves everything for another, who tells it once', async (words) => {
-    const stage = await createStage({ own: true })
-    const network = await stage.network()
-    const dying = await openApiStore({ databaseUrl: network.url })
-    onTestFinished(() => dying.close())
-    await somethingToTell(stage)
-    let reached = false
-    network.when(words, () => {
-      reached = true
-      network.cut()
-    })
-    await expect(dying.feed.publish()).rejects.toThrow()
-    expect(reached).toBe(true)
-    await publishedByAnother(stage)
-    await expectEachToldOnce(stage)
-  })
+  test.each(MOMENTS)(
+    'before it says "%s" leaves everything for another, who tells it once',
+    async (words) => {
+      const stage = await createStage({ own: true })
+      const network = await stage.network()
+      const dying = await openApiStore({ databaseUrl: network.url })
+      onTestFinished(() => dying.close())
+      await somethingToTell(stage)
+      let reached = false
+      network.when(words, () => {
+        reached = true
+        network.cut()
+      })
+      await expect(dying.feed.publish()).rejects.toBeInstanceOf(Error)
+      expect(reached).toBe(true)
+      await publishedByAnother(stage)
+      await expectEachToldOnce(stage)
+    },
+  )
 
   test('before it hears that its commit was done has told everything, and tells it no more', async () => {
     const stage = await createStage({ own: true })
@@ -97,7 +101,7 @@ describe('a publisher whose connection is cut (M6)', () => {
     onTestFinished(() => dying.close())
     await somethingToTell(stage)
     network.loseAnswers('commit', 1)
-    await expect(dying.feed.publish()).rejects.toThrow()
+    await expect(dying.feed.publish()).rejects.toBeInstanceOf(Error)
     expect(network.answersToLose).toBe(0)
     await expectEachToldOnce(stage)
     expect(await dying.feed.publish()).toMatchObject({ events: 0, more: false })
@@ -138,11 +142,13 @@ describe('a publisher whose connection is cut (M6)', () => {
     const { items } = await stage.api.feed.events({}, { after: 0, limit: 1_000 })
     expect(items.map(({ position }) => position)).toEqual(Array.from({ length: 100 }, (_, n) => n + 1))
     for (const [n, sagaId] of sagaIds.entries()) {
-      expect(items.filter((event) => event.sagaId === sagaId).map(({ type, seq }) => `${type} ${seq}`)).toEqual(
-        n % 3 === 0 ? ['saga.started 1', 'saga.acted 2', 'saga.abandoned 2'] : ['saga.started 1'],
-      )
+      expect(
+        items.filter((event) => event.sagaId === sagaId).map(({ type, seq }) => `${type} ${seq}`),
+      ).toEqual(n % 3 === 0 ? ['saga.started 1', 'saga.acted 2', 'saga.abandoned 2'] : ['saga.started 1'])
     }
-    expect(await stage.sql('SELECT status::text, count FROM saga_counts WHERE count <> 0 ORDER BY 1')).toEqual([
+    expect(
+      await stage.sql('SELECT status::text, count FROM saga_counts WHERE count <> 0 ORDER BY 1'),
+    ).toEqual([
       { status: 'abandoned', count: 20 },
       { status: 'running', count: 40 },
     ])
