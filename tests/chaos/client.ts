@@ -141,7 +141,7 @@ export function createClient(options: {
     return answer
   }
 
-  /** What is refused since the pause has not been read yet is made up for by those who look after all in the end. */
+  /** A resume that nobody answers is made up for by those who look after all in the end. */
   async function holdBack(sagaId: string, { afterMs, forMs }: NonNullable<Script['pause']>): Promise<void> {
     await sleep(afterMs)
     await verb(sagaId, 'pause')
