@@ -21,7 +21,7 @@ test('a saga that undoes another names the keys of its actions as they were, and
       definition,
       reason: 'a later step has failed',
       now: START,
-      parent: { sagaId: 'saga-0', step: 'inner', direction: 'compensation', depth: 1 },
+      parent: { sagaId: 'saga-0', step: 'inner', queue: 'order', direction: 'compensation', depth: 1 },
     }),
   )
 
