@@ -12,7 +12,7 @@ const WATCH = `
   let before = performance.now()
   const look = (now) => { window.seen.frames.push(now - before); before = now; requestAnimationFrame(look) }
   requestAnimationFrame(look)`
-const LOADED = `Number(document.querySelector('main').innerText.match(/([\\d.,]+) shown/)?.[1].replaceAll(/\\D/g, '') ?? 0)`
+const LOADED = `Number([...document.querySelectorAll('main span')].find((one) => / shown, /.test(one.textContent)).textContent.replaceAll(/\\D/g, ''))`
 
 type Seen = { frames: number[]; long: number[] }
 
@@ -69,7 +69,10 @@ async function main(rows: number): Promise<void> {
   const marks = [0.05, 0.95, 1].map((part) => Math.floor(rows * part))
   const begun = performance.now()
   for (const [place, mark] of marks.entries()) {
-    while ((await loaded()) < mark) await page.mouse.wheel(0, 30_000)
+    while ((await loaded()) < mark) {
+      await page.mouse.wheel(0, 6_000)
+      await page.waitForTimeout(15)
+    }
     const seen = await page.evaluate<Seen>(TAKE)
     told(
       place === 0 ? 'loading, the first 5 %' : place === 1 ? 'loading, up to 95 %' : 'loading, the last 5 %',
