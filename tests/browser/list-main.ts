@@ -66,9 +66,17 @@ async function main(rows: number): Promise<void> {
   told('the wheel, few rows loaded', await page.evaluate<Seen>(TAKE))
   await held('few rows loaded')
 
+  /** Seconds of the page's own thread since it was opened: they depend less than frames on what else the machine does. */
+  async function worked(): Promise<{ script: number; drawing: number }> {
+    const { metrics } = await devtools.send('Performance.getMetrics')
+    const of = (name: string) => metrics.find((one) => one.name === name)?.value ?? 0
+    return { script: of('ScriptDuration'), drawing: of('LayoutDuration') + of('RecalcStyleDuration') }
+  }
+
   const marks = [0.05, 0.95, 1].map((part) => Math.floor(rows * part))
   const begun = performance.now()
   for (const [place, mark] of marks.entries()) {
+    const before = { ...(await worked()), rows: await loaded() }
     while ((await loaded()) < mark) {
       await page.mouse.wheel(0, 6_000)
       await page.waitForTimeout(15)
@@ -77,6 +85,12 @@ async function main(rows: number): Promise<void> {
     told(
       place === 0 ? 'loading, the first 5 %' : place === 1 ? 'loading, up to 95 %' : 'loading, the last 5 %',
       seen,
+    )
+    const after = await worked()
+    const pages = ((await loaded()) - before.rows) / 100
+    const each = (of: 'script' | 'drawing') => (((after[of] - before[of]) * 1_000) / pages).toFixed(1)
+    process.stdout.write(
+      `${' '.repeat(35)}a page: script ${each('script')} ms, style and layout ${each('drawing')} ms\n`,
     )
   }
   process.stdout.write(`all ${rows} loaded in ${((performance.now() - begun) / 1_000).toFixed(1)} s\n`)

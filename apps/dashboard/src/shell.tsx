@@ -27,7 +27,7 @@ export function Shell() {
     stats?.sagas.reduce((sum, { status, count }) => (status === 'stuck' ? sum + count : sum), 0) ?? 0
 
   return (
-    <div className="grid min-h-dvh grid-cols-1 md:grid-cols-[200px_minmax(0,1fr)]">
+    <div className="grid min-h-dvh grid-cols-1 grid-rows-[auto_1fr] md:grid-rows-none md:grid-cols-[200px_minmax(0,1fr)]">
       <a
         href="#content"
         className="sr-only focus:not-sr-only focus:absolute focus:z-50 focus:bg-sheet focus:p-2"

@@ -65,19 +65,7 @@ export function AuditPage() {
               {refused !== undefined && <span className="ml-1 font-normal text-stuck">refused</span>}
             </td>
             <td>
-              {subject.kind === 'saga' ? (
-                <Link
-                  to="/sagas/$sagaId"
-                  params={{ sagaId: subject.id }}
-                  className="text-link font-mono text-[12px]"
-                >
-                  …{subject.id.slice(-12)}
-                </Link>
-              ) : (
-                <span className="break-all">
-                  {subject.kind} <bdi>{subject.id}</bdi>
-                </span>
-              )}
+              <Subject {...subject} />
             </td>
             <td className="max-w-xl text-soft">
               {reason !== undefined && <Text>{reason}</Text>}
@@ -108,4 +96,35 @@ export function AuditPage() {
 
 function without(filter: Readonly<Record<string, string>>, name: string) {
   return Object.fromEntries(Object.entries(filter).filter(([key]) => key !== name))
+}
+
+const FAR = { definition: '/definitions', schedule: '/schedules', webhook: '/webhooks' } as const
+
+function Subject({ kind, id }: AuditItem['subject']) {
+  if (kind === 'saga')
+    return (
+      <>
+        saga{' '}
+        <Link to="/sagas/$sagaId" params={{ sagaId: id }} className="text-link font-mono text-[12px]">
+          …{id.slice(-12)}
+        </Link>
+      </>
+    )
+  if (kind === 'bulk')
+    return (
+      <>
+        bulk{' '}
+        <Link to="/bulk" search={{ bulkId: id }} className="text-link font-mono text-[12px]">
+          …{id.slice(-12)}
+        </Link>
+      </>
+    )
+  return (
+    <>
+      {kind}{' '}
+      <Link to={FAR[kind]} className="text-link break-words">
+        <bdi>{kind === 'webhook' ? `…${id.slice(-12)}` : id}</bdi>
+      </Link>
+    </>
+  )
 }

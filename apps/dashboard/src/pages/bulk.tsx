@@ -5,7 +5,7 @@ import { useTexts } from '../address.ts'
 import { ask, get, withQuery } from '../api.ts'
 import { bulkQuery, fetchBulks } from '../data.ts'
 import { Button } from '../ui/button.tsx'
-import { Listed } from '../ui/listed.tsx'
+import { Listed, Table } from '../ui/listed.tsx'
 import { Ago } from '../ui/time.tsx'
 import { Empty, Loading, Text, Title, Wrong } from '../ui/told.tsx'
 
@@ -132,38 +132,25 @@ function One({ bulkId }: { bulkId: string }) {
       </div>
       {items.isError && <Wrong error={items.error} />}
       <div className="sheet overflow-x-auto">
-        <table className="data">
-          <thead>
-            <tr>
-              <th>Saga</th>
-              <th>Answer</th>
-              <th>Why</th>
+        <Table columns={['Saga', 'Answer', 'Why']} items={items.data?.items ?? []}>
+          {({ sagaId, state, detail }) => (
+            <tr key={sagaId}>
+              <td>
+                <Link to="/sagas/$sagaId" params={{ sagaId }} className="text-link font-mono text-[12px]">
+                  {sagaId}
+                </Link>
+              </td>
+              <td
+                className={
+                  state === 'accepted' ? 'text-completed' : state === 'pending' ? 'text-faint' : 'text-stuck'
+                }
+              >
+                {state}
+              </td>
+              <td className="text-soft">{detail !== undefined && <Text>{detail}</Text>}</td>
             </tr>
-          </thead>
-          <tbody>
-            {items.data?.items.map(({ sagaId, state, detail }) => (
-              <tr key={sagaId}>
-                <td>
-                  <Link to="/sagas/$sagaId" params={{ sagaId }} className="text-link font-mono text-[12px]">
-                    {sagaId}
-                  </Link>
-                </td>
-                <td
-                  className={
-                    state === 'accepted'
-                      ? 'text-completed'
-                      : state === 'pending'
-                        ? 'text-faint'
-                        : 'text-stuck'
-                  }
-                >
-                  {state}
-                </td>
-                <td className="text-soft">{detail !== undefined && <Text>{detail}</Text>}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+          )}
+        </Table>
       </div>
       {items.data?.nextCursor !== undefined && (
         <p className="mt-2 text-faint">

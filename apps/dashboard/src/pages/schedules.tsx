@@ -7,7 +7,7 @@ import { fetchSchedules } from '../data.ts'
 import { Button } from '../ui/button.tsx'
 import { Listed } from '../ui/listed.tsx'
 import { Paused } from '../ui/status.tsx'
-import { Ago } from '../ui/time.tsx'
+import { Ago, instant } from '../ui/time.tsx'
 import { Command, Empty, Wrong } from '../ui/told.tsx'
 
 export function SchedulesPage() {
@@ -60,7 +60,7 @@ function Row({ schedule }: { schedule: ScheduleSummary }) {
       </td>
       <td>
         {cron === undefined ? (
-          <Ago at={at} />
+          <>once{at !== undefined && `, ${instant(at)}`}</>
         ) : (
           <>
             <code className="font-mono text-[12px]">{cron}</code>{' '}
@@ -88,7 +88,7 @@ function Row({ schedule }: { schedule: ScheduleSummary }) {
         )}{' '}
         {lastRun !== undefined && <Ago at={lastRun.at} className="text-faint" />}
       </td>
-      <td className="text-right whitespace-nowrap">
+      <td className="text-right whitespace-nowrap *:-my-1">
         <Button kind="quiet" onClick={() => void act(paused ? 'resume' : 'pause', version)}>
           {paused ? 'Resume' : 'Pause'}
         </Button>

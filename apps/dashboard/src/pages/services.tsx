@@ -52,6 +52,7 @@ export function ServicesPage() {
             {[...new Set(workers.flatMap(({ lastError }) => lastError ?? []))].join(', ') || '–'}
           </td>
           <td>
+            {definitions.length === 0 && <span className="text-faint">–</span>}
             {definitions.map((name) => (
               <Link key={name} to="/definitions/$name" params={{ name }} className="text-link mr-2">
                 {name}

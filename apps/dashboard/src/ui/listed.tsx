@@ -28,24 +28,46 @@ export function Listed<T>({
       {data?.length === 0 && none}
       {data !== undefined && data.length > 0 && (
         <div className="sheet overflow-x-auto">
-          <table className="data">
-            <thead>
-              <tr>
-                {columns.map((column) =>
-                  typeof column === 'string' ? (
-                    <th key={column}>{column}</th>
-                  ) : (
-                    <th key={column.number} className="!text-right">
-                      {column.number}
-                    </th>
-                  ),
-                )}
-              </tr>
-            </thead>
-            <tbody>{data.map(children)}</tbody>
-          </table>
+          <Table columns={columns} items={data}>
+            {children}
+          </Table>
         </div>
       )}
     </>
   )
+}
+
+export function Table<T>({
+  columns,
+  items,
+  children,
+}: {
+  columns: readonly Column[]
+  items: readonly T[]
+  children: (item: T) => ReactNode
+}) {
+  return (
+    <table className="data stacked" style={labelsOf(columns)}>
+      <thead>
+        <tr>
+          {columns.map((column) =>
+            typeof column === 'string' ? (
+              <th key={column}>{column}</th>
+            ) : (
+              <th key={column.number} className="!text-right">
+                {column.number}
+              </th>
+            ),
+          )}
+        </tr>
+      </thead>
+      <tbody>{items.map(children)}</tbody>
+    </table>
+  )
+}
+
+/** Where there is no room for columns each cell says itself what it is (style.css). */
+function labelsOf(columns: readonly Column[]): Record<string, string> {
+  const names = columns.map((column) => (typeof column === 'string' ? column : column.number))
+  return Object.fromEntries(names.map((name, index) => [`--column-${index + 1}`, `"${name}"`]))
 }
