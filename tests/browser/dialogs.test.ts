@@ -145,7 +145,7 @@ describe.skipIf(missing !== undefined)('a dialog', { timeout: 90_000 }, () => {
     await page.close()
   })
 
-  test('of a saga’s trace and of a webhook and its secret has no barrier', async () => {
+  test('of a saga’s trace, and of a webhook, its secret and its end, has no barrier', async () => {
     const sagaId = await stage.saga('order', { needsApproval: true }, isRunning)
     const page = await stage.open(`/sagas/${sagaId}`)
     await page.getByRole('button', { name: 'link', exact: true }).click()
@@ -161,6 +161,16 @@ describe.skipIf(missing !== undefined)('a dialog', { timeout: 90_000 }, () => {
     await dialog.getByRole('button', { name: 'Create' }).click()
     await page.getByRole('dialog', { name: 'Its secret' }).getByText('whsec_').waitFor()
     await expectNoBarrier(page)
+    await page.keyboard.press('Escape')
+    const webhook = page.getByRole('region', { name: 'Webhook to https://hooks.example/told' })
+    await webhook.getByRole('button', { name: 'New secret' }).click()
+    await page.getByRole('dialog', { name: 'New secret' }).waitFor()
+    await expectNoBarrier(page)
+    await page.keyboard.press('Escape')
+    await webhook.getByRole('button', { name: 'Remove' }).click()
+    await expectNoBarrier(page)
+    await page.getByRole('dialog', { name: 'Remove' }).getByRole('button', { name: 'Remove' }).click()
+    await webhook.waitFor({ state: 'detached' })
     expect(page.complaints).toEqual([])
     await page.close()
   })

@@ -7,23 +7,28 @@ export type Gate = {
   /** What went through, in order. */
   asked: string[]
   /** Ends the streams there are, and refuses new ones, until they are let through again. */
-  cutStreams(how: 'refused' | 'dropped'): void
+  cutStreams(how: Cut): void
   letStreamsThrough(): void
 }
+
+/** Answered with an error, ended without an answer, or never answered at all. */
+export type Cut = 'refused' | 'dropped' | 'held'
 
 const STREAM = '/v1/events/stream'
 
 export async function openGate(target: string): Promise<Gate> {
   const asked: string[] = []
   const streams = new Set<http.ServerResponse>()
-  let cut: 'refused' | 'dropped' | undefined
+  const held = new Set<http.IncomingMessage>()
+  let cut: Cut | undefined
   const server = http.createServer((request, response) => {
     const path = request.url ?? '/'
     asked.push(path)
     const isStream = path.includes(STREAM)
     if (isStream && cut !== undefined) {
       if (cut === 'refused') response.writeHead(503).end()
-      else request.destroy()
+      else if (cut === 'dropped') request.destroy()
+      else held.add(request)
       return
     }
     const onward = http.request(
@@ -59,6 +64,7 @@ export async function openGate(target: string): Promise<Gate> {
     },
     letStreamsThrough() {
       cut = undefined
+      for (const request of held) request.destroy()
     },
   }
 }

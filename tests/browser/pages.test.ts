@@ -83,6 +83,9 @@ describe.skipIf(missing !== undefined)('the dashboard', { timeout: 40_000 }, () 
       expect(await barriers(page)).toEqual([])
       await page.setViewportSize({ width: 390, height: 844 })
       expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBeLessThanOrEqual(0)
+      // Nor does a table: its rows are cards there.
+      const hidden = `[...document.querySelectorAll('.stacked')].map((one) => one.scrollWidth - one.parentElement.clientWidth)`
+      expect(Math.max(0, ...(await page.evaluate<number[]>(hidden)))).toBe(0)
       expect(page.complaints).toEqual([])
       await page.close()
     },

@@ -80,6 +80,8 @@ export function listen(queries: QueryClient): void {
   const url = new URL(`v1/events/stream?type=${TYPES.join(',')}`, document.baseURI)
   let source: EventSource | undefined
   let again: ReturnType<typeof setTimeout> | undefined
+  /** Nothing is heard, not even a refusal: something between keeps it. */
+  let slow: ReturnType<typeof setTimeout> | undefined
   let isGathering = false
   let late: ReturnType<typeof setTimeout> | undefined
   let flushedAt = performance.now()
@@ -122,7 +124,9 @@ export function listen(queries: QueryClient): void {
   function open(): void {
     close()
     source = new EventSource(url)
+    slow = setTimeout(() => become('down'), AGAIN_MS)
     source.addEventListener('open', () => {
+      clearTimeout(slow)
       become('live')
       missed()
     })
@@ -142,6 +146,7 @@ export function listen(queries: QueryClient): void {
 
   function close(): void {
     clearTimeout(again)
+    clearTimeout(slow)
     source?.close()
     source = undefined
   }
