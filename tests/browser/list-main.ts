@@ -1,4 +1,4 @@
-import { openBrowser, whyNoBrowser } from './stage.ts'
+import { type Opened, openBrowser, whyNoBrowser } from './stage.ts'
 import { openStandIn } from './stand-in.ts'
 
 /**
@@ -115,8 +115,52 @@ async function main(rows: number): Promise<void> {
   await page.getByText(`order-${rows + 11}`, { exact: true }).waitFor()
   told('and are let in', await page.evaluate<Seen>(TAKE))
   process.stdout.write(`requests for that: ${api.asked.length - asked}\n`)
+  await beside(page, await browser.open(`${api.url}/sagas`), rows)
   await browser.close()
   api.close()
+}
+
+/** A turn of the wheel with many rows loaded and with few, by turns: whatever else the machine does, it does to both. */
+async function beside(many: Opened, few: Opened, rows: number): Promise<void> {
+  await few.getByText(/ shown, /).waitFor()
+  await load(few, 1_000)
+  await load(many, rows)
+  for (let round = 0; round < 4; round++) {
+    for (const [page, name] of [
+      [few, 'few'],
+      [many, 'many'],
+    ] as const) {
+      const devtools = await page.context().newCDPSession(page)
+      await devtools.send('Performance.enable')
+      const metrics = async () =>
+        new Map((await devtools.send('Performance.getMetrics')).metrics.map((one) => [one.name, one.value]))
+      await page.bringToFront()
+      await page.mouse.move(700, 500)
+      await page.waitForTimeout(600)
+      const before = await metrics()
+      for (let n = 0; n < TURNS; n++) {
+        await page.mouse.wheel(0, n % 20 < 10 ? -1_500 : 1_500)
+        await page.waitForTimeout(25)
+      }
+      const after = await metrics()
+      await devtools.detach()
+      const each = (of: string) =>
+        ((((after.get(of) ?? 0) - (before.get(of) ?? 0)) * 1_000) / TURNS).toFixed(1)
+      process.stdout.write(
+        `a turn, ${name.padEnd(4)} loaded: script ${each('ScriptDuration')} ms, layout ${each('LayoutDuration')} ms, style ${each('RecalcStyleDuration')} ms, all ${each('TaskDuration')} ms\n`,
+      )
+    }
+  }
+}
+
+const TURNS = 60
+
+async function load(page: Opened, until: number): Promise<void> {
+  const list = page.getByRole('list', { name: 'Sagas' })
+  while ((await page.evaluate<number>(LOADED)) < until)
+    await list.evaluate((box) => {
+      box.scrollTop = box.scrollHeight
+    })
 }
 
 const missing = whyNoBrowser()
