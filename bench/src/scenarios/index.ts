@@ -8,6 +8,7 @@ import { memory } from './memory.ts'
 import { participants } from './participants.ts'
 import { processes } from './processes.ts'
 import { recovery } from './recovery.ts'
+import { replay } from './replay.ts'
 import { soak } from './soak.ts'
 import { start } from './start.ts'
 import { throughput } from './throughput.ts'
@@ -24,6 +25,7 @@ export const scenarios: readonly Scenario[] = [
   wakeup,
   participants,
   processes,
+  replay,
   backlog,
   lists,
   recovery,

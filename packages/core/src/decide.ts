@@ -176,7 +176,10 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
 
     case 'interrupted': {
       if (!isMoving(state.status)) return ignored('nothing was under way')
-      const { steps, left } = cutShort(given.definition, state, dueNow(state, given.now))
+      const { begun } = event
+      const due = dueNow(state, given.now)
+      const cut = begun === undefined ? due : due.filter((step) => begun.includes(step))
+      const { steps, left } = cutShort(given.definition, state, cut)
       return record({ kind: 'interrupted', at, steps }, () => left)
     }
 

@@ -62,8 +62,11 @@ export type Event =
   | ({ type: 'lateResult'; outcome: Outcome } & AttemptId)
   /** The worker that held the saga died: `leasesLost` in a row now (S17b, S19). */
   | { type: 'leaseLost'; leasesLost: number }
-  /** The worker lets the saga go in the middle of its attempts, because it has to stop (S21). */
-  | { type: 'interrupted' }
+  /**
+   * The worker lets the saga go in the middle of its attempts, because it has to stop (S21). `begun`: the steps whose attempt had
+   * left the queue at its participant's gate; absent where nobody knows.
+   */
+  | { type: 'interrupted'; begun?: readonly string[] }
   | { type: 'deadlinePassed' }
   | { type: 'cancelRequested'; actor: string; reason: string }
   /** An operator's verb. `decidedOn` is the version its author was looking at (S30); `input` and `force` go with a retry. */

@@ -35,8 +35,8 @@ export type Held = {
   state: SagaState
   /** Values that do not stand in the state itself. */
   spilled: Map<string, Json>
-  /** Attempts under way, by step: until their end has been committed. */
-  underWay: Map<string, { id: AttemptId; controller: AbortController }>
+  /** Attempts under way, by step: until their end has been committed. `begun`: it no longer waits for its turn. */
+  underWay: Map<string, { id: AttemptId; controller: AbortController; begun: boolean }>
   news: News[]
   wake: (() => void) | undefined
   /** False once the row is no longer ours to write. */

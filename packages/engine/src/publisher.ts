@@ -17,7 +17,7 @@ export type Publisher = {
 /** When nothing has been committed here: others may have died before they published. */
 const LOOK_MS = 1_000
 /** What comes within this time leaves together. */
-const GATHER_MS = 25
+const GATHER_MS = 100
 
 export function createPublisher({
   store,

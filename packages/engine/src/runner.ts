@@ -289,7 +289,8 @@ export function createRunner(parts: RunnerParts): Runner {
 
   function begin(saga: Held, id: AttemptId, act: Act, permit: Permit): void {
     const controller = new AbortController()
-    saga.underWay.set(id.step, { id, controller })
+    const attempt = { id, controller, begun: false }
+    saga.underWay.set(id.step, attempt)
     const request = attemptRequest(
       saga.state,
       saga.spilled,
@@ -306,7 +307,10 @@ export function createRunner(parts: RunnerParts): Runner {
         permit,
         () => controller.abort(),
         (end) => hearLate(saga, id, end),
-        () => saga.state.paused === undefined,
+        () => {
+          attempt.begun = saga.state.paused === undefined
+          return attempt.begun
+        },
       )
       .then(
         (end) => notify(saga, end === undefined ? { is: 'notMade', id } : { is: 'ended', id, end }),
@@ -333,10 +337,13 @@ export function createRunner(parts: RunnerParts): Runner {
         return
       case 'due':
         return
-      case 'interrupt':
-        if (saga.underWay.size === 0) return
+      case 'interrupt': {
+        const begun = [...saga.underWay].flatMap(([step, attempt]) => (attempt.begun ? [step] : []))
         abandonAttempts(saga)
-        return transition(saga, { type: 'interrupted' })
+        // What still waited for its turn was not made.
+        if (begun.length > 0) await transition(saga, { type: 'interrupted', begun })
+        return
+      }
       case 'notMade':
         if (!isUnderWay(saga, news.id)) return
         saga.underWay.delete(news.id.step)

@@ -424,6 +424,36 @@ describe('a service that is not to be called, beside other members of a group', 
     expect(worker.services().narrow).toMatchObject({ inFlight: 0, waiting: 0 })
   })
 
+  test('what waited at its gate when the worker stops was not made: only what had begun is uncertain (S21)', async () => {
+    const stage = await createStage()
+    const narrow = await participant(() => undefined)
+    const one = { baseUrl: narrow.url, concurrency: 1, maxWaitMs: 5_000, breaker: OPEN }
+    const worker = await stage.worker({ services: { narrow: one } })
+    const both = await stage.start(
+      group(
+        'both',
+        call('holds', { service: 'narrow', path: '/holds' }),
+        call('waits', { service: 'narrow', path: '/waits' }),
+      ),
+    )
+    await expect.poll(() => worker.services().narrow).toMatchObject({ inFlight: 1, waiting: 1 })
+    const alone = await stage.start(definition('alone', { service: 'narrow', path: '/alone' }))
+    await expect.poll(() => worker.services().narrow).toMatchObject({ inFlight: 1, waiting: 2 })
+
+    await worker.stop(0)
+
+    expect(await stage.saga(both)).toMatchObject({
+      uncertainSteps: ['holds'],
+      attempts: { holds: 1, waits: 1 },
+    })
+    expect(await stage.saga(alone)).toMatchObject({ uncertainSteps: [], attempts: { call: 1 } })
+    expect((await stage.history(alone)).map(({ kind }) => kind)).toEqual(['sagaStarted'])
+    expect(narrow.seen.map((seen) => seen.url)).toEqual(['/holds'])
+    await stage.worker({ services: { narrow: { ...one, baseUrl: (await participant()).url } } })
+    expect((await stage.ended(both)).status).toBe('completed')
+    expect((await stage.ended(alone)).status).toBe('completed')
+  })
+
   test("does not put off the saga's deadline", async () => {
     const stage = await createStage()
     await withServiceDown(stage)

@@ -29,8 +29,8 @@ const BOUNDS: Bounds = { scanned: 5_000, firstScanned: 1_000, gathered: 5_000, p
 
 type Condition = RawBuilder<unknown>
 
-/** What finds few sagas, in no order; `orMany`: or many, so that the newest are worth a look first. */
-type Key = { is: Condition; orMany: boolean }
+/** What finds few sagas, in no order, each condition by an index of its own; `orMany`: or many, so that the newest are worth a look first. */
+type Key = { anyOf: Condition[]; orMany: boolean }
 
 /** A filter, in parts that are used differently. */
 type Parts = {
@@ -83,20 +83,24 @@ export function createLists<Row extends Placed>(
       const page = await scanned(tx, parts, limit, most.firstScanned)
       if (page.rows.length === limit || page.last === undefined) return page
     }
-    return (await gathered(tx, key.is, parts, limit)) ?? scanned(tx, parts, limit)
+    return (await gathered(tx, key, parts, limit)) ?? scanned(tx, parts, limit)
   }
 
   /** Undefined where there is more than may be gathered. */
   async function gathered(
     tx: Database,
-    key: Condition,
+    { anyOf }: Key,
     parts: Parts,
     limit: number,
   ): Promise<Page<Row> | undefined> {
     const fits = conditionOf({ ...parts, key: undefined })
+    const found = anyOf.map(
+      (is) =>
+        sql`(SELECT bucket, saga_id, created_at, (${fits}) IS TRUE AS fits FROM sagas WHERE ${is} LIMIT ${most.gathered + 1})`,
+    )
     const { rows } = await sql<Row & { gathered: number; saga_id: string | null }>`
       WITH g AS MATERIALIZED (
-        SELECT bucket, saga_id, created_at, (${fits}) IS TRUE AS fits FROM sagas WHERE ${key} LIMIT ${most.gathered + 1}
+        ${sql.join(found, sql` UNION `)}
       )
       SELECT s.*, t.gathered FROM (SELECT count(*)::int AS gathered FROM g) t
       LEFT JOIN LATERAL (
@@ -177,7 +181,7 @@ function conditionOf(parts: Parts): Condition {
     ...equal('failed_step', failedStep),
     ...(paused ? [sql`paused`] : []),
     ...(unclean ? [sql`NOT clean`] : []),
-    ...(key === undefined ? [] : [key.is]),
+    ...(key === undefined ? [] : [either(key)]),
     ...rest,
   ])
 }
@@ -218,7 +222,7 @@ function rangesOf({ statuses, definition, failedStep, paused, unclean, key, rest
   ranges: Condition[]
   rest: Condition[]
 } {
-  const others = [...(key === undefined ? [] : [key.is]), ...rest]
+  const others = [...(key === undefined ? [] : [either(key)]), ...rest]
   const few =
     failedStep !== undefined
       ? sql`failed_step = ${failedStep}`
@@ -260,11 +264,11 @@ function partsOf(filter: SagaFilter, search: Search, before: Place | undefined):
   const statuses = possible.filter((status) => filter.status?.includes(status) !== false)
   if (statuses.length === 0) return undefined
   const keys: Key[] = [
-    ...equal('saga_key', filter.sagaKey).map((is) => ({ is, orMany: false })),
+    ...equal('saga_key', filter.sagaKey).map((is) => ({ anyOf: [is], orMany: false })),
     ...(search.key === undefined ? [] : [search.key]),
     ...(filter.tags === undefined
       ? []
-      : [{ is: sql`(tags @> ${JSON.stringify(filter.tags)}::jsonb AND tags <> '{}')`, orMany: true }]),
+      : [{ anyOf: [sql`(tags @> ${JSON.stringify(filter.tags)}::jsonb AND tags <> '{}')`], orMany: true }]),
   ]
   return {
     statuses,
@@ -275,7 +279,7 @@ function partsOf(filter: SagaFilter, search: Search, before: Place | undefined):
     unclean: clean === false,
     key: keys[0],
     rest: [
-      ...keys.slice(1).map(({ is }) => is),
+      ...keys.slice(1).map(either),
       ...(search.rest ?? []),
       ...(clean === true ? [sql`clean`] : []),
       ...(filter.paused === false ? [sql`NOT paused`] : []),
@@ -319,17 +323,25 @@ function searchesOf(q: string): Search[] {
   const isName = Name.safeParse(q).success
   return [
     ...byId(q.toLowerCase()),
-    { key: { is: sql`saga_key LIKE ${beginning}`, orMany: true } },
-    { key: { is: sql`correlation_id LIKE ${beginning}`, orMany: true } },
-    { key: { is: sql`(tags @@ ${`$.* == ${JSON.stringify(q)}`}::jsonpath AND tags <> '{}')`, orMany: true } },
-    { key: { is: sql`failure_words @@ plainto_tsquery('simple', ${q})`, orMany: false } },
+    {
+      key: {
+        anyOf: [
+          sql`saga_key LIKE ${beginning}`,
+          sql`correlation_id LIKE ${beginning}`,
+          sql`(tags @@ ${`$.* == ${JSON.stringify(q)}`}::jsonpath AND tags <> '{}')`,
+          sql`failure_words @@ plainto_tsquery('simple', ${q})`,
+        ],
+        orMany: true,
+      },
+    },
     ...(isName ? [{ definition: q }, { failedStep: q }] : []),
   ]
 }
 
 /** An id begins with the time of its creation, in milliseconds: the beginning of an id is a stretch of the list. */
 function byId(q: string): Search[] {
-  if (isSagaId(q)) return [{ key: { is: sql`(bucket = ${bucketOf(q)} AND saga_id = ${q})`, orMany: false } }]
+  if (isSagaId(q))
+    return [{ key: { anyOf: [sql`(bucket = ${bucketOf(q)} AND saga_id = ${q})`], orMany: false } }]
   const digits = q.replaceAll('-', '')
   const [first, last] = ['0', 'f'].map((rest) => dashed(digits.padEnd(32, rest)))
   if (digits.length < LEAST_DIGITS || !/^[0-9a-f]{8,31}$/.test(digits) || first?.startsWith(q) !== true)
@@ -363,6 +375,10 @@ function oneOf(wanted: string | undefined, searched: string | undefined): string
 
 function equal(column: string, value: string | undefined): Condition[] {
   return value === undefined ? [] : [sql`${sql.ref(column)} = ${value}`]
+}
+
+function either({ anyOf }: Key): Condition {
+  return sql`(${sql.join(anyOf, sql` OR `)})`
 }
 
 function statusIn(statuses: readonly Status[]): Condition {
