@@ -83,6 +83,9 @@ describe.skipIf(missing !== undefined)('the dashboard', { timeout: 40_000 }, () 
       expect(await barriers(page)).toEqual([])
       await page.setViewportSize({ width: 390, height: 844 })
       expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBeLessThanOrEqual(0)
+      // Nor does a table: its rows are cards there.
+      const hidden = `[...document.querySelectorAll('.stacked')].map((one) => one.scrollWidth - one.parentElement.clientWidth)`
+      expect(Math.max(0, ...(await page.evaluate<number[]>(hidden)))).toBe(0)
       expect(page.complaints).toEqual([])
       await page.close()
     },
@@ -170,6 +173,53 @@ describe.skipIf(missing !== undefined)('the dashboard', { timeout: 40_000 }, () 
     await rows.nth(0).getByTitle('needs a person').waitFor()
     await stage.ask('POST', `/v1/sagas/${other}/skip`, { reason: 'not needed' })
     await page.getByText('No saga is like that').waitFor()
+    expect(page.complaints).toEqual([])
+    await page.close()
+  })
+
+  test('what gets stuck is new in the list of those that are, although it was started before them', async () => {
+    const tags = { of: 'late' }
+    const waits = ({ next }: Saga) => next.attempts?.some(({ waiting }) => waiting !== undefined) === true
+    const older = await stage.saga('order', { needsApproval: true, fails: ['notify'] }, waits, { tags })
+    await stage.saga('order', { fails: ['notify'] }, isStuck, { tags })
+    const page = await open('/sagas?status=stuck&tag.of=late')
+    await page.getByText('1 shown, that is all').waitFor()
+    await stage.ask('POST', `/v1/sagas/${older}/signals/approved`, {})
+    await page.getByRole('button', { name: '1 new' }).click()
+    await page.getByText('2 shown, that is all').waitFor()
+    expect(page.complaints).toEqual([])
+    await page.close()
+  })
+
+  test('a view that is saved is there when the page is opened again, and can be forgotten', async () => {
+    const page = await open('/sagas?status=stuck&definition=order')
+    await page.getByRole('button', { name: 'Save this view' }).click()
+    const view = page.getByRole('button', { name: 'status stuck, definition order', exact: true })
+    await page.goto(`${stage.url}/sagas`)
+    await view.click()
+    await expect.poll(() => new URL(page.url()).search).toBe('?status=stuck&definition=order')
+    await page.getByRole('button', { name: 'Forget the view status stuck, definition order' }).click()
+    await view.waitFor({ state: 'detached' })
+    await page.getByRole('button', { name: 'Save this view' }).waitFor()
+    expect(page.complaints).toEqual([])
+    await page.close()
+  })
+
+  test('the audit log goes back page by page, and holds one of them', async () => {
+    for (let n = 0; n < 51; n++) {
+      await stage.ask('POST', '/v1/schedules/nightly/pause', { reason: `look ${n}` })
+      await stage.ask('POST', '/v1/schedules/nightly/resume', { reason: `looked ${n}` })
+    }
+    const page = await open('/audit?actor=grace')
+    const rows = page.getByRole('row')
+    await page.getByText('looked 50', { exact: true }).waitFor()
+    expect(await rows.count()).toBe(101)
+    await page.getByRole('link', { name: 'Older' }).click()
+    await page.getByText('look 0', { exact: true }).waitFor()
+    expect(await rows.count()).toBeLessThanOrEqual(101)
+    await page.getByRole('link', { name: 'Newest' }).click()
+    await page.getByText('looked 50', { exact: true }).waitFor()
+    expect(new URL(page.url()).search).toBe('?actor=grace')
     expect(page.complaints).toEqual([])
     await page.close()
   })

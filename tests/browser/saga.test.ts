@@ -121,6 +121,23 @@ describe.skipIf(missing !== undefined)('the page of a saga', { timeout: 60_000 }
     await page.close()
   })
 
+  test('leads to its trace, wherever this browser is told that traces are', async () => {
+    const sagaId = await stage.saga('order', {}, hasEnded)
+    const page = await openSaga(sagaId)
+    const keep = async (template: string) => {
+      await page.getByRole('dialog').getByRole('textbox').fill(template)
+      await page.getByRole('button', { name: 'Keep' }).click()
+    }
+    await page.getByRole('button', { name: 'link', exact: true }).click()
+    await keep('https://traces.example/trace/{traceId}')
+    const link = page.getByRole('link', { name: sagaId.replaceAll('-', '') })
+    expect(await link.getAttribute('href')).toBe(`https://traces.example/trace/${sagaId.replaceAll('-', '')}`)
+    await page.getByRole('button', { name: 'change', exact: true }).click()
+    await keep('javascript:alert("{traceId}")')
+    await link.waitFor({ state: 'detached' })
+    await page.close()
+  })
+
   test('says why something cannot be done', async () => {
     const sagaId = await stage.saga('order', { fails: ['notify'] }, isStuck)
     const page = await openSaga(sagaId)

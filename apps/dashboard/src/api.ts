@@ -65,7 +65,7 @@ export function withQuery(
 }
 
 /** This page comes from the API it asks, of one release with it: what that has checked is not checked again. */
-function read<T>(text: string): T {
+export function read<T>(text: string): T {
   // oxlint-disable-next-line typescript/no-unsafe-return
   return JSON.parse(text)
 }

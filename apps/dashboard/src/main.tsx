@@ -3,6 +3,7 @@ import { RouterProvider } from '@tanstack/react-router'
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 import { ApiProblem } from './api.ts'
+import { listen, pollMsOf } from './live.ts'
 import { createPages } from './pages.tsx'
 import './style.css'
 
@@ -10,7 +11,7 @@ const queries = new QueryClient({
   defaultOptions: {
     queries: {
       // What a person looks at is never older than this; what nobody looks at is not asked for.
-      refetchInterval: 5_000,
+      refetchInterval: ({ queryKey }) => pollMsOf(queryKey),
       refetchIntervalInBackground: false,
       staleTime: 1_000,
       retry: (count, error) =>
@@ -18,6 +19,8 @@ const queries = new QueryClient({
     },
   },
 })
+
+listen(queries)
 
 const root = document.getElementById('root')
 if (root === null) throw new Error('the page has no #root')

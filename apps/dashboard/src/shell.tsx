@@ -4,6 +4,7 @@ import { useState, useSyncExternalStore } from 'react'
 import { namedActor, onActor, setActor } from './actor.ts'
 import { fetchStats } from './data.ts'
 import { useKeys, usePairs } from './keys.ts'
+import { POLL_MS, useTold } from './live.ts'
 import { Palette } from './palette.tsx'
 import { PAGES } from './places.ts'
 import { Button } from './ui/button.tsx'
@@ -26,7 +27,7 @@ export function Shell() {
     stats?.sagas.reduce((sum, { status, count }) => (status === 'stuck' ? sum + count : sum), 0) ?? 0
 
   return (
-    <div className="grid min-h-dvh grid-cols-1 md:grid-cols-[200px_minmax(0,1fr)]">
+    <div className="grid min-h-dvh grid-cols-1 grid-rows-[auto_1fr] md:grid-rows-none md:grid-cols-[200px_minmax(0,1fr)]">
       <a
         href="#content"
         className="sr-only focus:not-sr-only focus:absolute focus:z-50 focus:bg-sheet focus:p-2"
@@ -62,6 +63,7 @@ export function Shell() {
           </Link>
         ))}
         <div className="ml-auto flex items-center gap-1 md:mt-auto md:ml-0 md:flex-col md:items-stretch">
+          <Told />
           <Button kind="quiet" onClick={() => setPalette(true)}>
             Jump <span className="key hidden md:inline">⌘K</span>
           </Button>
@@ -83,6 +85,20 @@ export function Shell() {
       </Dialog>
       <Who open={asksWho} onClose={() => setAsksWho(false)} />
     </div>
+  )
+}
+
+/** Nothing to say while it is as it should be. */
+function Told() {
+  const isDown = useTold() === 'down'
+  return (
+    <p role="status" className="px-2 text-[12px] text-compensating">
+      {isDown && (
+        <span title="The stream of events is down: what you see is asked for now and then">
+          ○ not live, every {POLL_MS / 1_000} s
+        </span>
+      )}
+    </p>
   )
 }
 

@@ -1,27 +1,25 @@
 import type { AuditItem, Page } from '@backstitch/core'
-import { useInfiniteQuery } from '@tanstack/react-query'
+import { useQuery } from '@tanstack/react-query'
 import { Link, useNavigate } from '@tanstack/react-router'
 import { useTexts } from '../address.ts'
 import { get, withQuery } from '../api.ts'
-import { Button } from '../ui/button.tsx'
+import { Listed } from '../ui/listed.tsx'
 import { Ago } from '../ui/time.tsx'
-import { Empty, Loading, Text, Title, Wrong } from '../ui/told.tsx'
+import { Empty, Text } from '../ui/told.tsx'
 
 /** Who did what, and why; what was refused, too. */
 export function AuditPage() {
   const filter = useTexts()
   const navigate = useNavigate()
-  const list = useInfiniteQuery({
+  const page = useQuery({
     queryKey: ['audit', filter],
-    queryFn: ({ pageParam, signal }) =>
-      get<Page<AuditItem>>(withQuery('v1/audit', { ...filter, cursor: pageParam, limit: 100 }), signal),
-    initialPageParam: undefined as string | undefined,
-    getNextPageParam: ({ nextCursor }) => nextCursor,
+    queryFn: ({ signal }) => get<Page<AuditItem>>(withQuery('v1/audit', { ...filter, limit: 100 }), signal),
   })
-  const items = list.data?.pages.flatMap((page) => page.items) ?? []
+  const older = page.data?.nextCursor
   return (
     <>
-      <Title
+      <Listed
+        title="Audit log"
         aside={
           <form
             role="search"
@@ -43,76 +41,90 @@ export function AuditPage() {
             />
           </form>
         }
+        query={{ ...page, data: page.data?.items }}
+        columns={['When', 'Who', 'What', 'To', 'Why']}
+        none={
+          <Empty
+            title={Object.keys(filter).length === 0 ? 'Nobody has acted here yet' : 'No act is like that'}
+          >
+            Whatever a person does to a saga, a schedule, a webhook, or to many sagas at once stands here,
+            with who and why.
+          </Empty>
+        }
       >
-        Audit log
-      </Title>
-      {list.isPending && <Loading />}
-      {list.isError && <Wrong error={list.error} />}
-      {list.isSuccess && items.length === 0 && (
-        <Empty title="Nobody has acted here yet">
-          Whatever a person does to a saga, a schedule, a webhook, or to many sagas at once stands here, with
-          who and why.
-        </Empty>
-      )}
-      {items.length > 0 && (
-        <div className="sheet overflow-x-auto">
-          <table className="data">
-            <thead>
-              <tr>
-                <th>When</th>
-                <th>Who</th>
-                <th>What</th>
-                <th>To</th>
-                <th>Why</th>
-              </tr>
-            </thead>
-            <tbody>
-              {items.map(({ auditId, at, actor, act, subject, reason, refused }) => (
-                <tr key={auditId}>
-                  <td className="text-soft">
-                    <Ago at={at} />
-                  </td>
-                  <td>
-                    <bdi className="break-words">{actor}</bdi>
-                  </td>
-                  <td className="font-medium">
-                    {act}
-                    {refused !== undefined && <span className="ml-1 font-normal text-stuck">refused</span>}
-                  </td>
-                  <td>
-                    {subject.kind === 'saga' ? (
-                      <Link
-                        to="/sagas/$sagaId"
-                        params={{ sagaId: subject.id }}
-                        className="text-link font-mono text-[12px]"
-                      >
-                        …{subject.id.slice(-12)}
-                      </Link>
-                    ) : (
-                      <span className="break-all">
-                        {subject.kind} <bdi>{subject.id}</bdi>
-                      </span>
-                    )}
-                  </td>
-                  <td className="max-w-xl text-soft">
-                    {reason !== undefined && <Text>{reason}</Text>}
-                    {refused !== undefined && (
-                      <span className="block text-stuck">
-                        <Text>{refused}</Text>
-                      </span>
-                    )}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
-      {list.hasNextPage && (
-        <Button className="mt-3" onClick={() => void list.fetchNextPage()}>
-          Older
-        </Button>
-      )}
+        {({ auditId, at, actor, act, subject, reason, refused }) => (
+          <tr key={auditId}>
+            <td className="text-soft">
+              <Ago at={at} />
+            </td>
+            <td>
+              <bdi className="break-words">{actor}</bdi>
+            </td>
+            <td className="font-medium">
+              {act}
+              {refused !== undefined && <span className="ml-1 font-normal text-stuck">refused</span>}
+            </td>
+            <td>
+              <Subject {...subject} />
+            </td>
+            <td className="max-w-xl text-soft">
+              {reason !== undefined && <Text>{reason}</Text>}
+              {refused !== undefined && (
+                <span className="block text-stuck">
+                  <Text>{refused}</Text>
+                </span>
+              )}
+            </td>
+          </tr>
+        )}
+      </Listed>
+      <p className="mt-3 flex gap-4">
+        {filter.cursor !== undefined && (
+          <Link to="/audit" search={without(filter, 'cursor')} className="text-link">
+            Newest
+          </Link>
+        )}
+        {older !== undefined && (
+          <Link to="/audit" search={{ ...filter, cursor: older }} className="text-link">
+            Older
+          </Link>
+        )}
+      </p>
+    </>
+  )
+}
+
+function without(filter: Readonly<Record<string, string>>, name: string) {
+  return Object.fromEntries(Object.entries(filter).filter(([key]) => key !== name))
+}
+
+const FAR = { definition: '/definitions', schedule: '/schedules', webhook: '/webhooks' } as const
+
+function Subject({ kind, id }: AuditItem['subject']) {
+  if (kind === 'saga')
+    return (
+      <>
+        saga{' '}
+        <Link to="/sagas/$sagaId" params={{ sagaId: id }} className="text-link font-mono text-[12px]">
+          …{id.slice(-12)}
+        </Link>
+      </>
+    )
+  if (kind === 'bulk')
+    return (
+      <>
+        bulk{' '}
+        <Link to="/bulk" search={{ bulkId: id }} className="text-link font-mono text-[12px]">
+          …{id.slice(-12)}
+        </Link>
+      </>
+    )
+  return (
+    <>
+      {kind}{' '}
+      <Link to={FAR[kind]} className="text-link break-words">
+        <bdi>{kind === 'webhook' ? `…${id.slice(-12)}` : id}</bdi>
+      </Link>
     </>
   )
 }

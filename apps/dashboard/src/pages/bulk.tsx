@@ -5,6 +5,7 @@ import { useTexts } from '../address.ts'
 import { ask, get, withQuery } from '../api.ts'
 import { bulkQuery, fetchBulks } from '../data.ts'
 import { Button } from '../ui/button.tsx'
+import { Listed, Table } from '../ui/listed.tsx'
 import { Ago } from '../ui/time.tsx'
 import { Empty, Loading, Text, Title, Wrong } from '../ui/told.tsx'
 
@@ -17,13 +18,21 @@ export function BulkPage() {
 const IN_WORDS = { running: 'under way', done: 'done', aborted: 'stopped' }
 
 function All() {
-  const { data, error, isPending } = useQuery({ queryKey: ['bulks'], queryFn: fetchBulks })
+  const query = useQuery({ queryKey: ['bulks'], queryFn: fetchBulks })
   return (
-    <>
-      <Title>Bulk</Title>
-      {isPending && <Loading />}
-      {error !== null && <Wrong error={error} />}
-      {data?.length === 0 && (
+    <Listed
+      title="Bulk"
+      query={query}
+      columns={[
+        'What',
+        'State',
+        { number: 'Asked' },
+        { number: 'Accepted' },
+        { number: 'Refused' },
+        'By',
+        'Begun',
+      ]}
+      none={
         <Empty title="Nothing has been done in bulk">
           Select sagas in{' '}
           <Link to="/sagas" className="text-link">
@@ -31,49 +40,31 @@ function All() {
           </Link>{' '}
           (<span className="key">x</span>), and choose what to do with them.
         </Empty>
+      }
+    >
+      {(one) => (
+        <tr key={one.bulkId}>
+          <td>
+            <Link to="/bulk" search={{ bulkId: one.bulkId }} className="text-link font-medium">
+              {one.verb} {one.total.toLocaleString()}
+            </Link>
+            <span className="block max-w-md text-soft">
+              <Text lines={1}>{one.reason}</Text>
+            </span>
+          </td>
+          <td>{IN_WORDS[one.state]}</td>
+          <td className="text-right">{one.done.toLocaleString()}</td>
+          <td className="text-right">{one.accepted.toLocaleString()}</td>
+          <td className="text-right">{(one.refused + one.failed).toLocaleString()}</td>
+          <td>
+            <bdi>{one.actor}</bdi>
+          </td>
+          <td className="text-soft">
+            <Ago at={one.createdAt} />
+          </td>
+        </tr>
       )}
-      {data !== undefined && data.length > 0 && (
-        <div className="sheet overflow-x-auto">
-          <table className="data">
-            <thead>
-              <tr>
-                <th>What</th>
-                <th>State</th>
-                <th className="!text-right">Asked</th>
-                <th className="!text-right">Accepted</th>
-                <th className="!text-right">Refused</th>
-                <th>By</th>
-                <th>Begun</th>
-              </tr>
-            </thead>
-            <tbody>
-              {data.map((one) => (
-                <tr key={one.bulkId}>
-                  <td>
-                    <Link to="/bulk" search={{ bulkId: one.bulkId }} className="text-link font-medium">
-                      {one.verb} {one.total.toLocaleString()}
-                    </Link>
-                    <span className="block max-w-md text-soft">
-                      <Text lines={1}>{one.reason}</Text>
-                    </span>
-                  </td>
-                  <td>{IN_WORDS[one.state]}</td>
-                  <td className="text-right">{one.done.toLocaleString()}</td>
-                  <td className="text-right">{one.accepted.toLocaleString()}</td>
-                  <td className="text-right">{(one.refused + one.failed).toLocaleString()}</td>
-                  <td>
-                    <bdi>{one.actor}</bdi>
-                  </td>
-                  <td className="text-soft">
-                    <Ago at={one.createdAt} />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
-    </>
+    </Listed>
   )
 }
 
@@ -141,38 +132,25 @@ function One({ bulkId }: { bulkId: string }) {
       </div>
       {items.isError && <Wrong error={items.error} />}
       <div className="sheet overflow-x-auto">
-        <table className="data">
-          <thead>
-            <tr>
-              <th>Saga</th>
-              <th>Answer</th>
-              <th>Why</th>
+        <Table columns={['Saga', 'Answer', 'Why']} items={items.data?.items ?? []}>
+          {({ sagaId, state, detail }) => (
+            <tr key={sagaId}>
+              <td>
+                <Link to="/sagas/$sagaId" params={{ sagaId }} className="text-link font-mono text-[12px]">
+                  {sagaId}
+                </Link>
+              </td>
+              <td
+                className={
+                  state === 'accepted' ? 'text-completed' : state === 'pending' ? 'text-faint' : 'text-stuck'
+                }
+              >
+                {state}
+              </td>
+              <td className="text-soft">{detail !== undefined && <Text>{detail}</Text>}</td>
             </tr>
-          </thead>
-          <tbody>
-            {items.data?.items.map(({ sagaId, state, detail }) => (
-              <tr key={sagaId}>
-                <td>
-                  <Link to="/sagas/$sagaId" params={{ sagaId }} className="text-link font-mono text-[12px]">
-                    {sagaId}
-                  </Link>
-                </td>
-                <td
-                  className={
-                    state === 'accepted'
-                      ? 'text-completed'
-                      : state === 'pending'
-                        ? 'text-faint'
-                        : 'text-stuck'
-                  }
-                >
-                  {state}
-                </td>
-                <td className="text-soft">{detail !== undefined && <Text>{detail}</Text>}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+          )}
+        </Table>
       </div>
       {items.data?.nextCursor !== undefined && (
         <p className="mt-2 text-faint">

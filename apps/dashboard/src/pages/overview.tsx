@@ -11,11 +11,11 @@ import { Command, Empty, Loading, Text, Title, Wrong } from '../ui/told.tsx'
 export function OverviewPage() {
   const stats = useQuery({ queryKey: ['stats'], queryFn: fetchStats })
   const stuck = useQuery({
-    queryKey: ['sagas', 'stuck'],
+    queryKey: ['sagas', { status: 'stuck' }, 'all of them'],
     queryFn: ({ signal }) => fetchSagas({ status: 'stuck' }, { limit: 200 }, signal),
   })
   const unclean = useQuery({
-    queryKey: ['sagas', 'unclean'],
+    queryKey: ['sagas', { clean: 'false' }, 'all of them'],
     queryFn: ({ signal }) => fetchSagas({ clean: 'false' }, { limit: 200 }, signal),
   })
   const services = useQuery({ queryKey: ['services'], queryFn: fetchServices })

@@ -5,47 +5,29 @@ import { useState } from 'react'
 import { ask } from '../api.ts'
 import { fetchSchedules } from '../data.ts'
 import { Button } from '../ui/button.tsx'
+import { Listed } from '../ui/listed.tsx'
 import { Paused } from '../ui/status.tsx'
-import { Ago } from '../ui/time.tsx'
-import { Command, Empty, Loading, Title, Wrong } from '../ui/told.tsx'
+import { Ago, instant } from '../ui/time.tsx'
+import { Command, Empty, Wrong } from '../ui/told.tsx'
 
 export function SchedulesPage() {
-  const { data, error, isPending } = useQuery({ queryKey: ['schedules'], queryFn: fetchSchedules })
+  const query = useQuery({ queryKey: ['schedules'], queryFn: fetchSchedules })
   return (
-    <>
-      <Title>Schedules</Title>
-      {isPending && <Loading />}
-      {error !== null && <Wrong error={error} />}
-      {data?.length === 0 && (
+    <Listed
+      title="Schedules"
+      query={query}
+      columns={['Name', 'Starts', 'When', 'Next', 'Last', '']}
+      none={
         <Empty title="Nothing is scheduled">
           A schedule starts a saga at a time, or again and again:
           <Command>{`curl -X PUT ${new URL('v1/schedules/nightly', document.baseURI).href} \\
   -H 'content-type: application/json' \\
   -d '{"definition":"order","cron":"0 3 * * *","timeZone":"Europe/Berlin"}'`}</Command>
         </Empty>
-      )}
-      {data !== undefined && data.length > 0 && (
-        <div className="sheet overflow-x-auto">
-          <table className="data">
-            <thead>
-              <tr>
-                <th>Name</th>
-                <th>Starts</th>
-                <th>When</th>
-                <th>Next</th>
-                <th>Last</th>
-                <th />
-              </tr>
-            </thead>
-            <tbody>
-              {data.map((schedule) => (
-                <Row key={schedule.name} schedule={schedule} />
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
-    </>
+      }
+    >
+      {(schedule) => <Row key={schedule.name} schedule={schedule} />}
+    </Listed>
   )
 }
 
@@ -78,7 +60,7 @@ function Row({ schedule }: { schedule: ScheduleSummary }) {
       </td>
       <td>
         {cron === undefined ? (
-          <Ago at={at} />
+          <>once{at !== undefined && `, ${instant(at)}`}</>
         ) : (
           <>
             <code className="font-mono text-[12px]">{cron}</code>{' '}
@@ -106,7 +88,7 @@ function Row({ schedule }: { schedule: ScheduleSummary }) {
         )}{' '}
         {lastRun !== undefined && <Ago at={lastRun.at} className="text-faint" />}
       </td>
-      <td className="text-right whitespace-nowrap">
+      <td className="text-right whitespace-nowrap *:-my-1">
         <Button kind="quiet" onClick={() => void act(paused ? 'resume' : 'pause', version)}>
           {paused ? 'Resume' : 'Pause'}
         </Button>

@@ -1,7 +1,8 @@
 import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { fetchServices } from '../data.ts'
-import { Empty, Loading, Title, Wrong } from '../ui/told.tsx'
+import { Listed } from '../ui/listed.tsx'
+import { Empty } from '../ui/told.tsx'
 
 const BREAKERS = {
   closed: { word: '● called', ink: 'text-completed' },
@@ -10,67 +11,56 @@ const BREAKERS = {
 }
 
 export function ServicesPage() {
-  const { data, error, isPending } = useQuery({ queryKey: ['services'], queryFn: fetchServices })
+  const query = useQuery({ queryKey: ['services'], queryFn: fetchServices })
   return (
-    <>
-      <Title>Services</Title>
-      {isPending && <Loading />}
-      {error !== null && <Wrong error={error} />}
-      {data?.length === 0 && (
+    <Listed
+      title="Services"
+      query={query}
+      columns={[
+        'Service',
+        'Circuit breaker',
+        'Calls at once',
+        'Attempts that wait',
+        'Last error',
+        'Called by',
+      ]}
+      none={
         <Empty title="No service is known">
           A service appears here when a step with an HTTP action calls it, or a worker is configured for it
           (SERVICES).
         </Empty>
+      }
+    >
+      {({ service, configured, breaker, inFlight, limit, waiting, workers, definitions }) => (
+        <tr key={service}>
+          <td className="font-medium">
+            <bdi>{service}</bdi>
+            {!configured && (
+              <span className="block text-[12px] font-normal text-compensating">
+                no live worker is configured for it
+              </span>
+            )}
+          </td>
+          <td className={breaker === undefined ? 'text-faint' : BREAKERS[breaker].ink}>
+            {breaker === undefined ? '–' : BREAKERS[breaker].word}
+          </td>
+          <td>
+            {inFlight} of {limit}
+          </td>
+          <td>{waiting}</td>
+          <td className="text-soft">
+            {[...new Set(workers.flatMap(({ lastError }) => lastError ?? []))].join(', ') || '–'}
+          </td>
+          <td>
+            {definitions.length === 0 && <span className="text-faint">–</span>}
+            {definitions.map((name) => (
+              <Link key={name} to="/definitions/$name" params={{ name }} className="text-link mr-2">
+                {name}
+              </Link>
+            ))}
+          </td>
+        </tr>
       )}
-      {data !== undefined && data.length > 0 && (
-        <div className="sheet overflow-x-auto">
-          <table className="data">
-            <thead>
-              <tr>
-                <th>Service</th>
-                <th>Circuit breaker</th>
-                <th>Calls at once</th>
-                <th>Attempts that wait</th>
-                <th>Last error</th>
-                <th>Called by</th>
-              </tr>
-            </thead>
-            <tbody>
-              {data.map(
-                ({ service, configured, breaker, inFlight, limit, waiting, workers, definitions }) => (
-                  <tr key={service}>
-                    <td className="font-medium">
-                      <bdi>{service}</bdi>
-                      {!configured && (
-                        <span className="block text-[12px] font-normal text-compensating">
-                          no live worker is configured for it
-                        </span>
-                      )}
-                    </td>
-                    <td className={breaker === undefined ? 'text-faint' : BREAKERS[breaker].ink}>
-                      {breaker === undefined ? '–' : BREAKERS[breaker].word}
-                    </td>
-                    <td>
-                      {inFlight} of {limit}
-                    </td>
-                    <td>{waiting}</td>
-                    <td className="text-soft">
-                      {[...new Set(workers.flatMap(({ lastError }) => lastError ?? []))].join(', ') || '–'}
-                    </td>
-                    <td>
-                      {definitions.map((name) => (
-                        <Link key={name} to="/definitions/$name" params={{ name }} className="text-link mr-2">
-                          {name}
-                        </Link>
-                      ))}
-                    </td>
-                  </tr>
-                ),
-              )}
-            </tbody>
-          </table>
-        </div>
-      )}
-    </>
+    </Listed>
   )
 }

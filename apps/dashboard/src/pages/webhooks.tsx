@@ -7,6 +7,7 @@ import { fetchWebhooks } from '../data.ts'
 import { Button } from '../ui/button.tsx'
 import { Dialog } from '../ui/dialog.tsx'
 import { Copy } from '../ui/json.tsx'
+import { Table } from '../ui/listed.tsx'
 import { Ago } from '../ui/time.tsx'
 import { Empty, Loading, Text, Title, Wrong } from '../ui/told.tsx'
 
@@ -65,10 +66,29 @@ export function WebhooksPage() {
   )
 }
 
+/** What is asked about first: it cannot be taken back. */
+const GRAVE = {
+  remove: {
+    name: 'Remove',
+    does: 'Nobody is told there any more, and what has not been delivered yet is not.',
+    method: 'DELETE',
+    path: '',
+    body: undefined,
+  },
+  rotate: {
+    name: 'New secret',
+    does: 'Deliveries are signed with another secret, which is shown once; for a day the old one signs, too.',
+    method: 'POST',
+    path: '/rotate-secret',
+    body: {},
+  },
+} as const
+
 function One({ webhook, onSecret }: { webhook: Webhook; onSecret: (secret: string) => void }) {
   const queries = useQueryClient()
   const [isOpen, setOpen] = useState(false)
   const [error, setError] = useState<unknown>()
+  const [asked, setAsked] = useState<keyof typeof GRAVE>()
   const {
     webhookId,
     url,
@@ -94,7 +114,7 @@ function One({ webhook, onSecret }: { webhook: Webhook; onSecret: (secret: strin
   }
   return (
     <section className="sheet" aria-label={`Webhook to ${url}`}>
-      <div className="flex flex-wrap items-start justify-between gap-3 px-4 py-3">
+      <div className="grid items-start gap-3 px-4 py-3 lg:grid-cols-[minmax(0,1fr)_auto]">
         <div className="min-w-0">
           <p className="font-medium break-all">
             <span className={enabled ? 'text-completed' : 'text-stuck'}>{enabled ? '●' : '■'}</span>{' '}
@@ -106,7 +126,7 @@ function One({ webhook, onSecret }: { webhook: Webhook; onSecret: (secret: strin
             </p>
           )}
           <p className="text-soft">
-            {types.join(', ')}
+            {types.includes('*') ? 'everything' : types.join(', ')}
             {definition !== undefined && <> of {definition}</>}
           </p>
           {!enabled && <p className="text-stuck">Disabled: {disabledReason}</p>}
@@ -131,8 +151,8 @@ function One({ webhook, onSecret }: { webhook: Webhook; onSecret: (secret: strin
           <Button onClick={() => void act('PATCH', '', { enabled: !enabled })}>
             {enabled ? 'Disable' : 'Enable'}
           </Button>
-          <Button onClick={() => void act('POST', '/rotate-secret', {})}>New secret</Button>
-          <Button kind="danger" onClick={() => void act('DELETE', '')}>
+          <Button onClick={() => setAsked('rotate')}>New secret</Button>
+          <Button kind="danger" onClick={() => setAsked('remove')}>
             Remove
           </Button>
           <Button kind="quiet" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
@@ -141,6 +161,24 @@ function One({ webhook, onSecret }: { webhook: Webhook; onSecret: (secret: strin
         </div>
       </div>
       {error !== undefined && <Wrong error={error} />}
+      {asked !== undefined && (
+        <Dialog open onClose={() => setAsked(undefined)} title={GRAVE[asked].name}>
+          <p className="mb-1 break-all">
+            <bdi>{url}</bdi>
+          </p>
+          <p className="mb-3 text-soft">{GRAVE[asked].does}</p>
+          <Button
+            kind="danger"
+            onClick={() => {
+              const { method, path, body } = GRAVE[asked]
+              setAsked(undefined)
+              void act(method, path, body)
+            }}
+          >
+            {GRAVE[asked].name}
+          </Button>
+        </Dialog>
+      )}
       {isOpen && (
         <Deliveries
           webhookId={webhookId}
@@ -163,60 +201,49 @@ function Deliveries({ webhookId, onAgain }: { webhookId: string; onAgain: (deliv
     return <p className="border-line border-t px-4 py-3 text-faint">Nothing was sent yet.</p>
   return (
     <div className="overflow-x-auto border-line border-t">
-      <table className="data">
-        <thead>
-          <tr>
-            <th>Event</th>
-            <th>State</th>
-            <th>Attempts</th>
-            <th>Last answer</th>
-            <th />
+      <Table columns={['Event', 'State', 'Attempts', 'Last answer', '']} items={data.items}>
+        {(one) => (
+          <tr key={one.deliveryId}>
+            <td>
+              {one.eventType} <Ago at={one.at} className="text-faint" />
+              {one.sagaId !== undefined && (
+                <Link
+                  to="/sagas/$sagaId"
+                  params={{ sagaId: one.sagaId }}
+                  className="text-link block font-mono text-[12px]"
+                >
+                  …{one.sagaId.slice(-12)}
+                </Link>
+              )}
+            </td>
+            <td
+              className={
+                one.state === 'delivered'
+                  ? 'text-completed'
+                  : one.state === 'failed'
+                    ? 'text-stuck'
+                    : 'text-soft'
+              }
+            >
+              {one.state}
+              {one.state === 'pending' && one.nextAt !== undefined && (
+                <span className="block text-[12px] text-faint">
+                  next <Ago at={one.nextAt} />
+                </span>
+              )}
+            </td>
+            <td>{one.attempts}</td>
+            <td className="max-w-md text-soft">
+              {one.lastStatus} {one.lastError !== undefined && <Text>{one.lastError}</Text>}
+            </td>
+            <td className="text-right">
+              <Button kind="quiet" onClick={() => onAgain(one.deliveryId)}>
+                Send again
+              </Button>
+            </td>
           </tr>
-        </thead>
-        <tbody>
-          {data.items.map((one) => (
-            <tr key={one.deliveryId}>
-              <td>
-                {one.eventType} <Ago at={one.at} className="text-faint" />
-                {one.sagaId !== undefined && (
-                  <Link
-                    to="/sagas/$sagaId"
-                    params={{ sagaId: one.sagaId }}
-                    className="text-link block font-mono text-[12px]"
-                  >
-                    …{one.sagaId.slice(-12)}
-                  </Link>
-                )}
-              </td>
-              <td
-                className={
-                  one.state === 'delivered'
-                    ? 'text-completed'
-                    : one.state === 'failed'
-                      ? 'text-stuck'
-                      : 'text-soft'
-                }
-              >
-                {one.state}
-                {one.state === 'pending' && one.nextAt !== undefined && (
-                  <span className="block text-[12px] text-faint">
-                    next <Ago at={one.nextAt} />
-                  </span>
-                )}
-              </td>
-              <td>{one.attempts}</td>
-              <td className="max-w-md text-soft">
-                {one.lastStatus} {one.lastError !== undefined && <Text>{one.lastError}</Text>}
-              </td>
-              <td className="text-right">
-                <Button kind="quiet" onClick={() => onAgain(one.deliveryId)}>
-                  Send again
-                </Button>
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+        )}
+      </Table>
     </div>
   )
 }

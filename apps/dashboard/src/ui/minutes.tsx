@@ -27,8 +27,11 @@ export function Minutes({ minutes }: { minutes: readonly Minute[] }) {
     if (element === null) return
     const draw = () => {
       plot.current?.destroy()
-      const style = getComputedStyle(document.documentElement)
-      const of = (name: string) => style.getPropertyValue(name)
+      // A canvas knows no variables: each colour is read where it has become one.
+      const of = (name: string) => {
+        element.style.color = `var(${name})`
+        return getComputedStyle(element).color
+      }
       const axis = {
         stroke: of('--ink-faint'),
         grid: { stroke: of('--line'), width: 1 },
@@ -54,6 +57,7 @@ export function Minutes({ minutes }: { minutes: readonly Minute[] }) {
         latest.current,
         element,
       )
+      element.style.color = ''
     }
     draw()
     const resized = new ResizeObserver(() =>
@@ -62,7 +66,10 @@ export function Minutes({ minutes }: { minutes: readonly Minute[] }) {
     resized.observe(element)
     const themed = new MutationObserver(draw)
     themed.observe(document.documentElement, { attributes: true, attributeFilter: ['data-theme'] })
+    const night = matchMedia('(prefers-color-scheme: dark)')
+    night.addEventListener('change', draw)
     return () => {
+      night.removeEventListener('change', draw)
       resized.disconnect()
       themed.disconnect()
       plot.current?.destroy()

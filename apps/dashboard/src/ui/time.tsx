@@ -35,8 +35,11 @@ export function Ago({ at, className = '' }: { at: string | null | undefined; cla
   )
 }
 
+/** Made once: it is dearer than a row of a list. */
+const INSTANT = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' })
+
 export function instant(at: string): string {
-  return new Date(at).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' })
+  return INSTANT.format(new Date(at))
 }
 
 /** 850 ms · 4.2 s · 12 min · 3 h 20 min · 5 d */
