@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 
 // Two projects, so that tests which need no database start none: the server starts for the first file of `postgres`.
 const standalone = [
-  'packages/{core,input-schema,sdk,local-postgres}/src/**/*.test.ts',
+  'packages/{addresses,core,input-schema,sdk,local-postgres}/src/**/*.test.ts',
   'examples/*/src/**/*.test.ts',
   'tests/{architecture,bootstrap,failure-classes}.test.ts',
   'tests/{model,simulation}/*.test.ts',

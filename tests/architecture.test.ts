@@ -11,13 +11,14 @@ type Room = { ours: string[]; mayBeAbsent?: true }
 
 const rooms: Record<string, Room> = {
   'packages/core': { ours: [] },
+  'packages/addresses': { ours: [] },
   'packages/input-schema': { ours: ['core'] },
   'packages/store': { ours: ['core'] },
-  'packages/engine': { ours: ['core', 'store', 'input-schema'] },
+  'packages/engine': { ours: ['core', 'store', 'input-schema', 'addresses'] },
   'packages/sdk': { ours: ['core'] },
   'packages/local-postgres': { ours: [] },
-  'apps/api': { ours: ['core', 'store', 'input-schema'] },
-  'apps/worker': { ours: ['core', 'store', 'engine', 'sdk', 'api'] },
+  'apps/api': { ours: ['core', 'store', 'input-schema', 'addresses'] },
+  'apps/worker': { ours: ['core', 'store', 'engine', 'sdk', 'api', 'addresses'] },
   'apps/dashboard': { ours: ['core'], mayBeAbsent: true },
   'apps/cli': { ours: ['sdk', 'local-postgres'] },
   'examples/participants': { ours: ['sdk'] },

@@ -102,6 +102,7 @@ test.skipIf(missing !== undefined)(
     const told = page.getByRole('navigation').getByRole('status').getByText('not live')
     await told.waitFor()
     gate.letStreamsThrough()
-    await told.waitFor({ state: 'detached' })
+    await expect.poll(() => told.count(), { timeout: 25_000 }).toBe(0)
+    expect(page.complaints.filter((one) => !one.includes('net::'))).toEqual([])
   },
 )

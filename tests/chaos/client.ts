@@ -141,7 +141,7 @@ export function createClient(options: {
     return answer
   }
 
-  /** What is refused since the pause has not been read yet is made up for by those who look after all in the end. */
+  /** A resume that nobody answers is made up for by those who look after all in the end. */
   async function holdBack(sagaId: string, { afterMs, forMs }: NonNullable<Script['pause']>): Promise<void> {
     await sleep(afterMs)
     await verb(sagaId, 'pause')
@@ -214,8 +214,15 @@ export function createClient(options: {
       })
     }
     const askedAt = now()
-    const answer = await post(`/v1/sagas/${sagaId}/${verb}`, { reason: 'because' })
-    const line = { what: 'verb' as const, askedAt, answeredAt: now(), verb, sagaId }
+    // Unforced, it is refused where the step may have had its effect: the new key would have it a second time.
+    const isEdited = verb === 'retry' && how !== 'gently' && direction === 'action' && chance.happens(0.5)
+    const input = { label: labelOf(saga), edited: true }
+    const answer = await post(`/v1/sagas/${sagaId}/${verb}`, {
+      reason: 'because',
+      ...(isEdited && { input }),
+    })
+    const edited = isEdited && { edited: true as const }
+    const line = { what: 'verb' as const, askedAt, answeredAt: now(), verb, ...edited, sagaId }
     if (answer === undefined) note({ ...line, answer: 'unknown' })
     else note({ ...line, answer: answer.status < 300 ? 'accepted' : 'refused' })
   }

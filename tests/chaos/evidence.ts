@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import type { HistoryItem, Page, Saga } from '@backstitch/core'
+import type { FeedEvent, FeedPage, HistoryItem, Page, Saga } from '@backstitch/core'
 import type { Client } from './client.ts'
 import type { Definition } from './generator.ts'
 import type { ClientLine, LedgerLine } from './records.ts'
@@ -10,6 +10,8 @@ export type Evidence = {
   ledger: readonly LedgerLine[]
   client: readonly ClientLine[]
   sagas: ReadonlyMap<string, Told>
+  /** What whoever listens was told, in the order in which they were. */
+  events: readonly FeedEvent[]
   /** Calls that followed a redirect to where nobody was to go. */
   strays: number
   /** Found in the database once every process has ended. */
@@ -53,6 +55,17 @@ export async function askForSagas(
     if (undone !== undefined) undone.undo = undo
   }
   return told
+}
+
+/** Asked for when nothing is left to be published. */
+export async function askForEvents(client: Pick<Client, 'get'>): Promise<FeedEvent[]> {
+  const events: FeedEvent[] = []
+  for (let after = '0'; ; ) {
+    const { items, last } = await client.get<FeedPage>(`/v1/events?limit=200&after=${after}`)
+    events.push(...items)
+    if (last === after) return events
+    after = last
+  }
 }
 
 async function historyOf(client: Pick<Client, 'get'>, sagaId: string): Promise<HistoryItem[]> {

@@ -120,17 +120,23 @@ export const noEffectTwice: Invariant = ({ sagas }) =>
       .map((step) => `${step} has ${netOf(calls, step)} effects`),
   )
 
-/** S2 */
-export const oneKeyPerStepAndDirection: Invariant = ({ ledger }) => {
-  const keys = new Map<string, string>()
+/** S2; but for each edited input of an action there may be another (S30a). */
+export const oneKeyPerStepAndDirection: Invariant = ({ ledger, sagas }) => {
+  const keys = new Map<string, Set<string>>()
   const places = new Map<string, string>()
   const wrong = new Set<string>()
   for (const { call, sagaId, step, direction, key } of ledger) {
     if (call === 0) continue
     const place = `${sagaId} ${step} ${direction}`
-    if ((keys.get(place) ?? key) !== key) wrong.add(`${place} has more than one key`)
+    const those = (keys.get(place) ?? new Set()).add(key)
+    const edits =
+      sagas
+        .get(sagaId)
+        ?.history.filter((entry) => entry.kind === 'retried' && entry.edited && entry.step === step) ?? []
+    const most = direction === 'action' ? 1 + edits.length : 1
+    if (those.size > most) wrong.add(`${place} has more than ${most} keys`)
     if ((places.get(key) ?? place) !== place) wrong.add(`${key} is the key of more than one step`)
-    keys.set(place, key)
+    keys.set(place, those)
     places.set(key, place)
   }
   return [...wrong]
@@ -436,6 +442,40 @@ export const noRedirectIsFollowed: Invariant = ({ strays }) =>
 /** F03, F31, F36 */
 export const nothingLeaked: Invariant = ({ leaks }) => [...leaks]
 
+/** M6: of each saga its start first, each of its ends once, nothing twice, and no place in the feed without an event. */
+export const everythingIsToldOnceAndInOrder: Invariant = ({ events, sagas }) => {
+  const told = Map.groupBy(events, ({ sagaId }) => sagaId)
+  const gaps = events.flatMap(({ position }, index) =>
+    Number(position) === index + 1 ? [] : [`the event at place ${index + 1} has the position ${position}`],
+  )
+  const strangers = [...told.keys()].filter((sagaId) => !sagas.has(sagaId))
+  return [
+    ...gaps.slice(0, 1),
+    ...strangers.map((sagaId) => `${sagaId} is told of, and is not there`),
+    ...eachSaga(sagas, ({ saga }) => {
+      const those = told.get(saga.sagaId) ?? []
+      const changes = those.filter(({ type }) => type !== 'saga.acted')
+      const wrong: string[] = []
+      if (changes[0]?.type !== 'saga.started') wrong.push(`is first told to be ${changes[0]?.type}`)
+      changes.slice(1).forEach(({ type, was, status }, index) => {
+        const before = changes[index]?.status
+        if (was !== before || type !== `saga.${status}`)
+          wrong.push(`was ${before}, and is told as ${type} from ${was}`)
+      })
+      if (changes.at(-1)?.status !== saga.status)
+        wrong.push(`is ${saga.status}, and was last told to be ${changes.at(-1)?.status}`)
+      const ends = changes.filter(({ status }) => TERMINAL.includes(status)).length
+      if (ends !== (TERMINAL.includes(saga.status) ? 1 : 0))
+        wrong.push(`has ended ${ends} times, as it is told`)
+      const seqs = those.map(({ seq }) => seq)
+      if (seqs.some((seq, index) => seq < (seqs[index - 1] ?? 0))) wrong.push('is told in another order')
+      if (new Set(those.map(({ type, seq }) => `${type} ${seq}`)).size < those.length)
+        wrong.push('is told twice')
+      return wrong
+    }),
+  ]
+}
+
 export const invariants: Readonly<Record<string, Invariant>> = {
   everyAcknowledgedStartExistsOnce,
   everySagaIsTerminalOrRightlyStuck,
@@ -455,6 +495,7 @@ export const invariants: Readonly<Record<string, Invariant>> = {
   everySignalIsUsedOnce,
   moneyIsConserved,
   historyIsWhole,
+  everythingIsToldOnceAndInOrder,
   noRedirectIsFollowed,
   nothingLeaked,
 }

@@ -146,6 +146,21 @@ export const bugs = {
     { file: CLAIM_LOOP, find: 'if (ms < pollMs) setTimeout', replace: 'if (ms < 0) setTimeout' },
     { file: WORKERS, find: "onDue((payload ?? '').split(','))", replace: 'undefined' },
   ),
+  eventsThatDoNotLeaveWithTheirCommit: worker({
+    file: 'packages/store/src/outbox.ts',
+    find: 'WHERE events IS NOT NULL HAVING',
+    replace: 'WHERE events IS NOT NULL AND random() < 0.7 HAVING',
+  }),
+  publishedInNoOrder: {
+    in: ['worker', 'api'],
+    patches: [
+      {
+        file: 'packages/store/src/feed.ts',
+        find: 'WHERE last_position IS NULL ORDER BY at LIMIT',
+        replace: 'WHERE last_position IS NULL ORDER BY batch_id LIMIT',
+      },
+    ],
+  },
   releasedForAnHour: worker({
     file: COMMITS,
     find: "ELSE now() + i.delay_ms * interval '1 millisecond' END",

@@ -39,7 +39,7 @@ export type ClientLine = { askedAt: number; answeredAt: number } & (
       answer: 'accepted' | 'ended' | 'pastPivot' | 'unknown'
       status?: string
     }
-  | { what: 'verb'; verb: string; sagaId: string; answer: 'accepted' | 'refused' | 'unknown' }
+  | { what: 'verb'; verb: string; edited?: true; sagaId: string; answer: 'accepted' | 'refused' | 'unknown' }
   | { what: 'signal'; sagaId: string }
   | { what: 'seen'; sagaId: string; version: number; status: string }
 )

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Page, SagaSummary } from '@backstitch/core'
 import { chanceOf } from './chance.ts'
 import { type Client, createClient } from './client.ts'
-import { askForSagas, type Evidence, linesOf } from './evidence.ts'
+import { askForEvents, askForSagas, type Evidence, linesOf } from './evidence.ts'
 import type { Mix } from './faults.ts'
 import { type Definition, HABITS, HANG_MS, type Habits } from './generator.ts'
 import { handlers } from './handler-sagas.ts'
@@ -85,6 +85,7 @@ export async function run(options: RunOptions): Promise<Verdict> {
     say('healed; waiting for everything to come to rest')
     await rest(client, processes, options.restSeconds ?? 20)
     const sagas = await askForSagas(client, linesOf<LedgerLine>(join(folder, 'ledger.jsonl')))
+    const events = await allTold(client, database)
     const { strays } = await quiet(processes)
     const leaks = await endings(
       processes,
@@ -97,6 +98,7 @@ export async function run(options: RunOptions): Promise<Verdict> {
       ledger: linesOf<LedgerLine>(join(folder, 'ledger.jsonl')),
       client: linesOf<ClientLine>(join(folder, 'client.jsonl')),
       sagas,
+      events,
       strays,
       leaks,
     }
@@ -168,6 +170,16 @@ async function rest(client: Client, processes: Processes, seconds: number): Prom
     if (now !== seen) changedAt = performance.now()
     seen = now
   }
+}
+
+/** The workers publish; what they have not after so long, nobody will. */
+async function allTold(client: Client, database: Database): Promise<Evidence['events']> {
+  for (let looks = 0; looks < 100; looks++) {
+    const waiting = await database.query('SELECT 1 FROM events WHERE last_position IS NULL LIMIT 1')
+    if (waiting.length === 0) break
+    await sleep(100)
+  }
+  return askForEvents(client)
 }
 
 /** Ends every process in good order, and looks for what they have left behind. */

@@ -39,6 +39,8 @@ const circumstances: Record<keyof typeof bugs, Circumstances> = {
   nobodySweeps: { nemeses: ['kill'] },
   aTimerReopensWhatHasEnded: { seconds: 4 },
   noPollAndNotificationsLost: {},
+  eventsThatDoNotLeaveWithTheirCommit: {},
+  publishedInNoOrder: {},
   releasedForAnHour: { mix: actions({ drip: 80 }) },
   acknowledgedBeforeTheCommit: { habits: { repeats: 1 } },
   startKeysIgnored: { habits: { repeats: 1 } },

@@ -1,3 +1,4 @@
+import { type Leash, outsideLeash, readAllowed } from '@backstitch/addresses'
 import type { Saga } from '@backstitch/core'
 import { createInputSchemas, type InputSchemas } from '@backstitch/input-schema'
 import type { ApiStore, Slot } from '@backstitch/store'
@@ -58,6 +59,8 @@ export type Door = {
   isStopping: () => boolean
   streams: EventStreams
   basePath: string
+  /** Where webhooks may be. */
+  webhookLeash: Leash
 }
 
 /** A worker in this process. What is started here may be its own at once, and what it ends need not be asked for. */
@@ -76,9 +79,14 @@ export async function buildApp(options: {
   dashboard?: string | undefined
   /** Where all this is seen from outside, such as "/tools/backstitch": behind a proxy that leaves it in front of each path, or takes it away. */
   basePath?: string | undefined
+  /** Where webhooks may be although it is inside. */
+  webhookAllow?: readonly string[] | undefined
 }): Promise<App> {
   const { store, log, hands, dashboard, basePath = '' } = options
   const limits = { ...DEFAULT_LIMITS, ...options.limits }
+  const allow = readAllowed(options.webhookAllow ?? [])
+  if (!allow.ok) throw new Error(`webhookAllow is not right:\n${allow.problems.join('\n')}`)
+  const webhookLeash = outsideLeash(allow.allowed)
   const app: App = fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
@@ -129,7 +137,18 @@ export async function buildApp(options: {
   const bulkRunner = createBulkRunner({ store, log })
   app.addHook('onReady', async () => bulkRunner.start())
   app.addHook('preClose', () => bulkRunner.stop())
-  const door: Door = { store, starting, schemas, hub, metrics, bulkRunner, isStopping, streams, basePath }
+  const door: Door = {
+    store,
+    starting,
+    schemas,
+    hub,
+    metrics,
+    bulkRunner,
+    isStopping,
+    streams,
+    basePath,
+    webhookLeash,
+  }
 
   answerProblems(
     app,

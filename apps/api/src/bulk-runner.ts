@@ -29,13 +29,20 @@ export function createBulkRunner(options: { store: () => ApiStore; log: FastifyB
   let isAwake = false
 
   async function loop(): Promise<void> {
+    let isAway = false
     while (!stopped) {
       isAwake = false
-      const waitMs = await look().catch((error: unknown) => {
-        if (!isUnreachable(error))
-          log.warn({ err: error }, 'could not look after bulk operations; trying again')
-        return AFTER_FAILURE_MS
-      })
+      let waitMs = AFTER_FAILURE_MS
+      try {
+        waitMs = await look()
+        if (isAway) log.info('the database is back; bulk operations go on')
+        isAway = false
+      } catch (error) {
+        // Whoever connects says so again and again; here the beginning and the end are enough.
+        if (!isUnreachable(error) && !(isAway && isOutage(error)))
+          log.warn({ err: error }, 'could not look after bulk operations; trying until it can be done')
+        isAway ||= isOutage(error)
+      }
       if (waitMs > 0) await sleep(waitMs)
     }
   }

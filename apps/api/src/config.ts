@@ -1,3 +1,4 @@
+import { readAllowed } from '@backstitch/addresses'
 import { z } from 'zod'
 import { DEFAULT_LIMITS } from './plugins/overload.ts'
 
@@ -31,6 +32,20 @@ const Environment = z.object({
       'is not a path; write one such as /tools/backstitch, without a slash at its end',
     )
     .default(''),
+  /** Where webhooks may be told although it is inside: "10.0.0.0/8,hooks.internal". The workers are to be told the same. */
+  WEBHOOK_ALLOW: z
+    .string()
+    .transform((text) =>
+      text
+        .split(',')
+        .map((item) => item.trim())
+        .filter((item) => item !== ''),
+    )
+    .superRefine((texts, context) => {
+      const read = readAllowed(texts)
+      if (!read.ok) context.addIssue({ code: 'custom', message: `is not right: ${read.problems.join('; ')}` })
+    })
+    .prefault(''),
   LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
       error: 'is not a log level; write one of trace, debug, info, warn, error, fatal, silent',

@@ -49,6 +49,7 @@ const app = await buildApp({
   limits: { maxRequests: config.MAX_REQUESTS },
   dashboard: dashboardIfBuilt(log),
   basePath: config.BASE_PATH,
+  webhookAllow: config.WEBHOOK_ALLOW,
 })
 
 let stopping = false

@@ -1,13 +1,14 @@
 import { type BulkVerb, hasEnded, isTerminal, PAST_PIVOT, Problem, refusal } from '@backstitch/core'
-import type { BulkTools, Judged, Posted } from '@backstitch/store'
+import type { BulkTools, Judged } from '@backstitch/store'
 import { noSuchSaga } from './parameters.ts'
+import { movesTooFast, pausedAfter, standing, untilTaken } from './posting.ts'
 
 /** One verb on one saga of many (S30): decided on the saga as it stands when its turn comes. */
 
 export type Operation = { verb: BulkVerb; step?: string | undefined; reason: string; actor: string }
 
-/** How often the saga may move between being read and being written to. */
-const TRIES = 5
+/** These are about a pause, or the want of one, that may still be in the mail. */
+const PAUSING: ReadonlySet<BulkVerb> = new Set(['pause', 'resume', 'runNow'])
 
 /** Why the verb is not possible, by the same rules as the worker will apply; undefined if it is. */
 export function whyNot(saga: Judged, { verb, step }: Pick<Operation, 'verb' | 'step'>): string | undefined {
@@ -24,34 +25,31 @@ export async function operate(
   { verb, step, reason, actor }: Operation,
   { mailbox, read }: BulkTools,
 ): Promise<string> {
-  let posted: Posted | undefined
-  for (let tried = 1; tried <= TRIES; tried++) {
-    const saga = await read()
-    if (saga === undefined) throw noSuchSaga(sagaId)
+  const posted = await untilTaken(async () => {
+    const saga = await standing({
+      read: async () => {
+        const found = await read()
+        if (found === undefined) throw noSuchSaga(sagaId)
+        return found
+      },
+      refuses: (seen) => PAUSING.has(verb) && whyNot(seen, { verb, step }) !== undefined,
+      unread: () => mailbox.unread(sagaId),
+      after: ({ state, ...seen }, unread) => ({
+        ...seen,
+        state: state && { ...state, paused: pausedAfter(state.paused, unread) },
+      }),
+    })
     const why = whyNot(saga, { verb, step })
     if (why !== undefined) throw new Problem('VERB_NOT_POSSIBLE', why, { sagaStatus: saga.status })
-    const { version } = saga
-    if (verb === 'abandon') posted = await mailbox.abandon(sagaId, { actor, reason })
-    else if (verb === 'cancel')
-      posted = await mailbox.post(sagaId, { kind: 'cancel', actor, reason }, { beforePivot: true })
-    else {
-      // Of one that moves, what no longer holds when this is read is refused there.
-      const isForStuck = saga.status === 'stuck'
-      const letter = {
-        kind: 'verb',
-        verb,
-        actor,
-        reason,
-        step,
-        ...(isForStuck && { decidedOn: version }),
-      } as const
-      posted = await mailbox.post(sagaId, letter, isForStuck ? { status: 'stuck', version } : {})
-    }
-    if (posted.is === 'posted') return posted.queue
-  }
-  const now = posted !== undefined && 'status' in posted ? posted.status : 'gone'
-  throw new Problem(
-    'VERB_NOT_POSSIBLE',
-    `the saga moves faster than it can be written to; it is ${now} now: read it and decide again`,
-  )
+    if (verb === 'abandon') return mailbox.abandon(sagaId, { actor, reason })
+    if (verb === 'cancel')
+      return mailbox.post(sagaId, { kind: 'cancel', actor, reason }, { beforePivot: true })
+    const { version, status } = saga
+    const letter = { kind: 'verb', verb, actor, reason, step } as const
+    // Of one that moves, what no longer holds when this is read is refused there.
+    if (status !== 'stuck') return mailbox.post(sagaId, letter)
+    return mailbox.post(sagaId, { ...letter, decidedOn: version }, { status, version })
+  })
+  if (posted.is === 'posted') return posted.queue
+  throw movesTooFast('status' in posted ? posted.status : 'gone')
 }

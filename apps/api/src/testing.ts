@@ -52,7 +52,7 @@ const SINCE = '2026-01-02T03:04:05.678Z'
 const PATIENT: Partial<Limits> = { maxLagMs: 60_000 }
 
 export async function openStage(
-  options: { limits?: Partial<Limits>; log?: FastifyBaseLogger } = {},
+  options: { limits?: Partial<Limits>; log?: FastifyBaseLogger; webhookAllow?: readonly string[] } = {},
 ): Promise<Stage> {
   const database = await createTestDatabase()
   const store = await openApiStore({ databaseUrl: database.url })
@@ -60,6 +60,7 @@ export async function openStage(
     store: () => store,
     log: options.log ?? quiet,
     limits: { ...PATIENT, ...options.limits },
+    webhookAllow: options.webhookAllow,
   })
   const ask: Stage['ask'] = (method, path, given) => askApp(app, method, path, given)
   let names = 0

@@ -22,11 +22,14 @@ export type Site = { config: Config; play: Play; slot: Slot; databaseUrl: string
 /** Told of each part that is up. */
 export type Up = (what: string, where: string, tookMs: number) => void
 
+const LOOPBACK = 'localhost,127.0.0.0/8,::1'
+
 export async function install(
   supervisor: Supervisor,
   { config, play, slot, databaseUrl, up }: Site,
 ): Promise<Installation> {
-  const common = { ...ownEnvironment(), LOG_LEVEL: config.logLevel }
+  // Whoever is told of things is on this machine, too, unless it is said otherwise.
+  const common = { WEBHOOK_ALLOW: LOOPBACK, ...ownEnvironment(), LOG_LEVEL: config.logLevel }
   const add = (layer: Layer, name: string, env: () => NodeJS.ProcessEnv) =>
     supervisor.add(layer, {
       name,

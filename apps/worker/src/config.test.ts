@@ -31,3 +31,12 @@ test('all that is wrong is said at once', () => {
     'LOG_LEVEL',
   ])
 })
+
+test('where webhooks may be told is read at the start, with all that is wrong with it', () => {
+  const right = readConfig({ DATABASE_URL, WEBHOOK_ALLOW: '10.0.0.0/8, hooks.internal' })
+  expect(right).toMatchObject({ config: { WEBHOOK_ALLOW: ['10.0.0.0/8', 'hooks.internal'] } })
+  const wrong = readConfig({ DATABASE_URL, WEBHOOK_ALLOW: '10.0.0.0/99,everything!' })
+  expect(wrong.ok ? [] : wrong.problems).toEqual([
+    expect.stringMatching(/^WEBHOOK_ALLOW: "10\.0\.0\.0\/99" .*; "everything!" /),
+  ])
+})

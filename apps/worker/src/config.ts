@@ -1,3 +1,4 @@
+import { readAllowed } from '@backstitch/addresses'
 import { z } from 'zod'
 
 /** The worker's whole configuration: environment variables, all checked at once. */
@@ -18,6 +19,11 @@ const Environment = z.object({
     .string()
     .regex(/^https?:\/\/[^/?#@]+(\/[^?#]*)?$/, 'must be an http or https address, without user name or query')
     .optional(),
+  /** Where webhooks may be told although it is inside: ranges of addresses, addresses, names of hosts, separated by commas. */
+  WEBHOOK_ALLOW: list().superRefine((texts, context) => {
+    const read = readAllowed(texts)
+    if (!read.ok) context.addIssue({ code: 'custom', message: read.problems.join('; ') })
+  }),
   HOST: z.string().min(1).default('127.0.0.1'),
   /** Where /livez, /readyz and /metrics are served; none if absent, any free port if 0. */
   HEALTH_PORT: z.coerce.number().int().min(0).max(65_535).optional(),

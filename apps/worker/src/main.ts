@@ -44,6 +44,7 @@ function newWorker() {
     leaseMs: config.LEASE_MS,
     pollMs: config.POLL_MS,
     publicUrl: config.PUBLIC_URL,
+    webhookAllow: config.WEBHOOK_ALLOW,
     log,
   })
 }
@@ -103,9 +104,9 @@ if (config.HEALTH_PORT !== undefined) {
 }
 if (config.API_PORT !== undefined && !stopping) {
   const { DATABASE_URL: databaseUrl, HOST: host, API_PORT: port } = config
-  const { MAX_REQUESTS: maxRequests, BASE_PATH: basePath } = config
+  const { MAX_REQUESTS: maxRequests, BASE_PATH: basePath, WEBHOOK_ALLOW: webhookAllow } = config
   try {
-    api = await serveApi({ databaseUrl, worker, host, port, maxRequests, basePath, log })
+    api = await serveApi({ databaseUrl, worker, host, port, maxRequests, basePath, webhookAllow, log })
   } catch (error) {
     log.fatal({ err: error }, `the API cannot be served at ${host}:${port}`)
     status = 1

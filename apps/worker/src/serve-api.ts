@@ -15,9 +15,10 @@ export async function serveApi(options: {
   port: number
   maxRequests: number
   basePath: string
+  webhookAllow: readonly string[]
   log: Logger
 }): Promise<{ url: string; close(): Promise<void> }> {
-  const { databaseUrl, worker, host, port, maxRequests, basePath, log } = options
+  const { databaseUrl, worker, host, port, maxRequests, basePath, webhookAllow, log } = options
   const store = await openApiStore({
     databaseUrl,
     onConnectionError: (error) => log.warn({ err: error }, 'a connection to the database was lost'),
@@ -29,6 +30,7 @@ export async function serveApi(options: {
     limits: { maxRequests },
     dashboard: dashboardIfBuilt(log),
     basePath,
+    webhookAllow,
   })
   const listenTextResolver = (address: string) => `the API listens at ${address}`
   const url = await app.listen({ host, port, listenTextResolver }).catch(async (error: unknown) => {

@@ -399,6 +399,15 @@ describe('cancel (S25)', () => {
     expect(play.settleAll('succeeded', 'succeeded').state.status).toBe('failed')
   })
 
+  test('of a paused saga turns it round, beside resuming it: what was next is not begun (S30a)', () => {
+    const play = new Play(order).settleAll('succeeded')
+    play.operator('pause')
+    play.cancel()
+    expect(play.state).toMatchObject({ status: 'compensating', cause: 'cancel', attempts: { reserve: 1 } })
+    expect(play.state.paused).toBeUndefined()
+    expect(play.settleAll('succeeded').state.status).toBe('cancelled')
+  })
+
   test.each([true, false])(
     'of a saga stuck going forward compensates, whatever the worker believes (underWay: %s)',
     (underWay) => {

@@ -106,6 +106,41 @@ describe('a step that is a saga', () => {
     expect(child.definition).toEqual({ name: 'child', version: 1 })
   })
 
+  test('is started anew with an edited input, which its parent keeps for itself (S30d)', async () => {
+    const stage = await createStage()
+    const made = family([], {
+      parent: { before: { options: { pivot: true } } },
+      child: {
+        paper: {
+          action: ({ input }) => {
+            if (JSON.stringify(input) !== '{"n":2}') throw rejection('no paper of that kind')
+          },
+        },
+      },
+    })
+    const sagaId = await begin(stage, made)
+    await stage.eventually(sagaId, ({ status }) => status === 'stuck')
+    const first = await childOf(stage, sagaId)
+    await stage.store.mailbox.post(sagaId, {
+      kind: 'verb',
+      verb: 'retry',
+      actor: 'ada',
+      reason: 'another kind',
+      input: { n: 2 },
+    })
+
+    const ended = await stage.ended(sagaId)
+
+    const second = await childOf(stage, sagaId)
+    expect(second).not.toBe(first)
+    expect(ended).toMatchObject({
+      status: 'completed',
+      context: { input: { n: 1 }, inner: { sagaId: second } },
+    })
+    expect(await stage.saga(first)).toMatchObject({ status: 'failed', context: { input: { n: 1 } } })
+    expect(await stage.saga(second)).toMatchObject({ status: 'completed', context: { input: { n: 2 } } })
+  })
+
   test('is undone as one unit when a later step fails: its own steps in reverse, under its own keys (M5)', async () => {
     const stage = await createStage()
     const log: string[] = []

@@ -39,6 +39,8 @@ const EMPTYING_MS = 30_000
 /** With a backlog there is always something to claim: how often the suspects are looked at all the same. */
 const LOOK_MS = 1_000
 const ERROR_DELAY_MS = 500
+/** Who is woken again within this time need not have asked when the next is due. */
+const CALM_MS = 10
 
 export function createClaimLoop({
   claims,
@@ -97,8 +99,12 @@ export function createClaimLoop({
       void runner.run(one).then(whenRoom)
     }
     backlog = claimed.length >= Math.ceil(limit / 2)
+    if (performance.now() - lookedAt < LOOK_MS) {
+      if (backlog) return 0
+      if (!woken && !stopped) await sleep(CALM_MS)
+      if (woken) return 0
+    }
     const now = performance.now()
-    if (backlog && now - lookedAt < LOOK_MS) return 0
     lookedAt = now
     const { dueMs = pollMs, suspectWaitingMs } = await claims.nextDueMs(queues)
     if (suspectWaitingMs !== undefined) {

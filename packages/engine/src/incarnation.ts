@@ -1,3 +1,4 @@
+import type { Leash } from '@backstitch/addresses'
 import { checkJson, entryOf, type Json, type SagaModule } from '@backstitch/core'
 import { createInputSchemas } from '@backstitch/input-schema'
 import type { Lease, openWorkerStore, ServiceReport, Slot, WorkerStore } from '@backstitch/store'
@@ -44,6 +45,7 @@ export type IncarnationOptions = {
   leaseMs: number
   pollMs: number
   publicUrl: string | undefined
+  webhookLeash: Leash
   log: Logger
   counters: Counters
   onRest(sagaId: string): void
@@ -139,7 +141,7 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
   claimLoop = createClaimLoop({ claims: store.claims, runner, queues, concurrency, pollMs, log })
   const scheduler = createScheduler({ store, schemas, counters, log })
   const publisher = createPublisher({ store, complain, log })
-  const webhooks = createWebhookSender({ store, log })
+  const webhooks = createWebhookSender({ store, leash: options.webhookLeash, log })
   store.listeners.onNews = publisher.wake
   heartbeat.start()
   const offering = offerPutOff(

@@ -44,6 +44,10 @@ function saga(
   return { name: 'probed', steps: [{ name: 'charge', action, retry: RETRY, ...more.step }] }
 }
 
+function isObject(value: Json): value is { [key: string]: Json } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
 async function probesIn(stage: Stage, sagaId: string): Promise<unknown[]> {
   const history = await stage.history(sagaId)
   // S35, with probes in it.
@@ -119,6 +123,32 @@ describe('an attempt whose outcome is uncertain', () => {
     const answers = await probesIn(stage, ended.sagaId)
     expect(answers).toHaveLength(3)
     for (const answer of answers) expect(answer).toMatchObject({ answer: 'unknown', why: expect.any(String) })
+  })
+
+  test('stays uncertain when what is promised is another key’s: a person has forced that one (S30d)', async () => {
+    const stage = await createStage()
+    const { url, calls, probes } = await participant(
+      ({ url }) => (url === '/go' ? {} : 'lost'),
+      (asked) => (String(asked.headers['saga-probe']).endsWith(':2') ? WILL_NOT : UNKNOWN),
+    )
+    const document = saga(url)
+    const steps = [
+      { name: 'go', action: { type: 'http', url: `${url}/go` }, pivot: true },
+      ...(isObject(document) && Array.isArray(document.steps) ? document.steps : []),
+    ]
+    await stage.worker()
+    const sagaId = await stage.start({ name: 'vouched', steps })
+    const stuck = await stage.eventually(sagaId, ({ status }) => status === 'stuck')
+    expect(stuck.uncertainSteps).toEqual(['charge'])
+    const retry = { kind: 'verb', verb: 'retry', actor: 'ada', reason: 'i know better' } as const
+    await stage.store.mailbox.post(sagaId, { ...retry, input: { n: 2 }, force: true })
+    const again = await stage.eventually(
+      sagaId,
+      ({ status, version }) => status === 'stuck' && version > stuck.version + 1,
+    )
+    expect(calls.map(({ headers }) => String(headers['idempotency-key']).split(':').at(-1))).toContain('2')
+    expect(probes.map(({ headers }) => String(headers['saga-probe']).split(':').at(-1))).toContain('2')
+    expect(again.uncertainSteps).toEqual(['charge'])
   })
 
   test('is asked about again before it is repeated, and is not if it happened meanwhile', async () => {

@@ -484,3 +484,18 @@ describe('a service that is not to be called, beside other members of a group', 
     expect((await stage.saga(sagaId)).next.attempts).toMatchObject([{ step: 'down', attempt: 1 }])
   })
 })
+
+test.each(['http://169.254.169.254/latest/meta-data/', 'http://[fd00:ec2::254]/', 'http://0xa9fea9fe/'])(
+  'a plain URL of a definition never leads to the metadata of a cloud: %s',
+  async (url) => {
+    const stage = await createStage()
+    await stage.worker()
+    const sagaId = await stage.start({
+      name: 'curious',
+      steps: [{ name: 'ask', action: { type: 'http', method: 'GET', url } }],
+    })
+    const saga = await stage.ended(sagaId)
+    expect(saga).toMatchObject({ status: 'failed', clean: true })
+    expect(saga.failureReason).toContain('link-local')
+  },
+)

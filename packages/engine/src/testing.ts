@@ -75,7 +75,14 @@ export async function createStage(): Promise<Stage> {
     history: (sagaId) => store.history.read(sagaId, { limit: 1_000 }),
 
     async worker(options = {}) {
-      const worker = createWorker({ databaseUrl: url, pollMs: 50, log: quiet, ...options })
+      const worker = createWorker({
+        databaseUrl: url,
+        pollMs: 50,
+        // Where receivers of tests are.
+        webhookAllow: ['127.0.0.1'],
+        log: quiet,
+        ...options,
+      })
       workers.push(worker)
       await worker.start()
       return worker

@@ -167,6 +167,61 @@ describe('a webhook (S34)', () => {
     expect(seen).toHaveLength(5)
   })
 
+  test.each([
+    ['in seconds', () => ({ 'retry-after': '7200' }), 7_200],
+    ['as a date', () => ({ 'retry-after': new Date(Date.now() + 7_200_000).toUTCString() }), 7_200],
+    ['longer than a day', () => ({ 'retry-after': '999999999' }), 86_400],
+    ['for less than we would wait', () => ({ 'retry-after': '0' }), 5],
+    ['in a way nobody understands', () => ({ 'retry-after': 'soon' }), 5],
+  ])('that asks to be left in peace is, %s', async (_how, headers, seconds) => {
+    const stage = await createStage()
+    const { url } = await receiver((response) => response.writeHead(503, headers()).end())
+    const { webhook } = await stage.store.webhooks.create({ url, types: ['*'] })
+    await stage.worker({ sagas: [saga] })
+    await stage.store.webhooks.test(webhook.webhookId)
+    const { nextAt = '' } = await deliveryOf(stage, webhook.webhookId, ({ lastStatus }) => lastStatus === 503)
+    const [row] = await stage.query(
+      `SELECT extract(epoch FROM next_at - last_at)::float8 AS waits FROM webhook_deliveries`,
+    )
+    // A fifth more by chance, and what it took to ask.
+    expect(nextAt).not.toBe('')
+    expect(Number(row?.waits)).toBeGreaterThan(seconds - 2)
+    expect(Number(row?.waits)).toBeLessThan(seconds * 1.2 + 60)
+  })
+
+  test.each([
+    ['this machine', (port: string) => `http://127.0.0.1:${port}`],
+    ['a name that leads to this machine', (port: string) => `http://localhost:${port}`],
+    ['this machine as one number', (port: string) => `http://2130706433:${port}`],
+    ['this machine as IPv6', (port: string) => `http://[::ffff:127.0.0.1]:${port}`],
+  ])('is not told inside the network unless that is allowed: %s', async (_what, at) => {
+    const stage = await createStage()
+    const { url, got } = await receiver()
+    const address = at(new URL(url).port)
+    // Past the API, which would have refused what it can tell: as if the name had led elsewhere then.
+    const { webhook } = await stage.store.webhooks.create({ url: address, types: ['*'] })
+    await stage.worker({ sagas: [saga], webhookAllow: [] })
+    await stage.store.webhooks.test(webhook.webhookId)
+    const refused = await deliveryOf(
+      stage,
+      webhook.webhookId,
+      ({ lastError }) => lastError?.includes('WEBHOOK_ALLOW') === true,
+    )
+    expect(refused).toMatchObject({ state: 'pending', attempts: 1 })
+    expect(got).toEqual([])
+  })
+
+  test('is told inside the network by a name that is allowed', async () => {
+    const stage = await createStage()
+    const { url, got } = await receiver()
+    const { port } = new URL(url)
+    const { webhook } = await stage.store.webhooks.create({ url: `http://localhost:${port}`, types: ['*'] })
+    await stage.worker({ sagas: [saga], webhookAllow: ['localhost'] })
+    await stage.store.webhooks.test(webhook.webhookId)
+    await deliveryOf(stage, webhook.webhookId, ({ state }) => state === 'delivered')
+    expect(got).toHaveLength(1)
+  })
+
   test('that sends elsewhere is not followed there', async () => {
     const stage = await createStage()
     const elsewhere = await receiver()

@@ -1,14 +1,17 @@
 import { createHmac } from 'node:crypto'
+import type { Leash } from '@backstitch/addresses'
 import { sanitizeText } from '@backstitch/core'
 import type { DueDelivery, Sent, WorkerStore } from '@backstitch/store'
 import type { Logger } from 'pino'
 import { Agent, request } from 'undici'
 import { createComplaints } from './complaints.ts'
+import { leashedConnector } from './leashed.ts'
 import { createNap } from './nap.ts'
+import { retryAfterOf } from './response-headers.ts'
 
 /**
  * Tells those who asked for it (S34), as Standard Webhooks say: signed, at least once, with the same id however often. What is not
- * taken is sent again over two days and a half.
+ * taken is sent again over three days.
  */
 export type WebhookSender = {
   start(): void
@@ -20,7 +23,6 @@ export type WebhookSender = {
 const RETRY_MS = [
   5_000, 300_000, 1_800_000, 7_200_000, 18_000_000, 36_000_000, 50_400_000, 72_000_000, 86_400_000,
 ]
-const MAX_RETRY_AFTER_MS = 86_400_000
 const ANSWER_MS = 15_000
 /** Of an answer nobody reads more than this, and that only for the error's text. */
 const MAX_ANSWER_BYTES = 1_024
@@ -30,14 +32,17 @@ const LAST_MS = 1_000
 
 export function createWebhookSender({
   store,
+  leash,
   log,
 }: {
   store: Pick<WorkerStore, 'webhooks'>
+  /** Addresses are what callers say. */
+  leash: Leash
   log: Logger
 }): WebhookSender {
   const complain = createComplaints(log)
   const agent = new Agent({
-    connect: { timeout: ANSWER_MS },
+    connect: leashedConnector(leash, ANSWER_MS),
     headersTimeout: ANSWER_MS,
     bodyTimeout: ANSWER_MS,
     maxResponseSize: 64 * 1024,
@@ -117,8 +122,7 @@ export function createWebhookSender({
       const error = sanitizeText(`it answered ${statusCode} ${text}`.trim(), MAX_ANSWER_BYTES)
       if (statusCode === 410)
         return { is: 'failed', status: statusCode, error, againMs: undefined, gone: true }
-      const asked = Number(headers['retry-after']) * 1_000
-      const wished = Number.isFinite(asked) ? Math.min(asked, MAX_RETRY_AFTER_MS) : 0
+      const wished = retryAfterOf(headers) ?? 0
       return { is: 'failed', status: statusCode, error, againMs: againMs && Math.max(againMs, wished) }
     } catch (error) {
       const text = error instanceof Error ? error.message || error.name : String(error)

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { outsideLeash, readAllowed } from '@backstitch/addresses'
 import { DEFAULT_QUEUE, queueOf, type SagaModule } from '@backstitch/core'
 import { openWorkerStore, type ServiceReport, type Slot } from '@backstitch/store'
 import type { Logger } from 'pino'
@@ -28,6 +29,11 @@ export type WorkerOptions = {
   pollMs?: number
   /** Where participants reach the API: `Saga-Callback-Url` is made of it, and absent without it. */
   publicUrl?: string | undefined
+  /**
+   * Where webhooks may be told although it is inside: ranges of addresses, addresses, names of hosts. Nowhere by default: a
+   * webhook's address is what a caller of the API says.
+   */
+  webhookAllow?: readonly string[]
   log: Logger
 }
 
@@ -76,11 +82,15 @@ export function createWorkerOn(openStore: typeof openWorkerStore, options: Worke
     leaseMs = 30_000,
     pollMs = 500,
     publicUrl,
+    webhookAllow = [],
     log,
   } = options
   const read = readServices(services)
   if (!read.ok) throw new Error(`the services are not configured right:\n${read.problems.join('\n')}`)
   const known = read.services
+  const allow = readAllowed(webhookAllow)
+  if (!allow.ok) throw new Error(`webhookAllow is not right:\n${allow.problems.join('\n')}`)
+  const webhookLeash = outsideLeash(allow.allowed)
   const counters = createCounters()
   const served = [...new Set([...queues, ...sagas.map(({ definition }) => queueOf(definition))])]
   const listeners: ((sagaId: string) => void)[] = []
@@ -100,6 +110,7 @@ export function createWorkerOn(openStore: typeof openWorkerStore, options: Worke
       leaseMs,
       pollMs,
       publicUrl: publicUrl?.replace(/\/+$/, ''),
+      webhookLeash,
       log,
       counters,
       onRest: (sagaId) => {

@@ -76,7 +76,10 @@ export type Judged = {
 }
 
 /** On the item's own transaction. */
-export type BulkTools = { mailbox: Pick<Mailbox, 'post' | 'abandon'>; read(): Promise<Judged | undefined> }
+export type BulkTools = {
+  mailbox: Pick<Mailbox, 'post' | 'abandon' | 'unread'>
+  read(): Promise<Judged | undefined>
+}
 
 export type Preview = {
   matching: number

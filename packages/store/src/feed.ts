@@ -3,6 +3,7 @@ import { type Kysely, sql, type Transaction } from 'kysely'
 import { z } from 'zod'
 import type { Database } from './database.ts'
 import { isSagaId } from './ids.ts'
+import { tidy } from './retention.ts'
 import type { Tables } from './tables.ts'
 
 /**
@@ -22,7 +23,7 @@ export type Feed = {
   last(): Promise<number>
   /** Counts the sagas themselves and corrects the counts that are kept. It reads the whole table. */
   recount(): Promise<void>
-  /** Removes what is older than it is kept, a little at a time. */
+  /** Removes what is older than it is kept, a little at a time: events, and whatever else is kept for a time only. */
   tidy(): Promise<void>
 }
 
@@ -45,9 +46,6 @@ export type PlacedEvent = Telling & { position: number }
 
 export type FeedPage = { items: PlacedEvent[]; last: number; more: boolean }
 
-const KEPT_DAYS = 7
-const TIDY_EVERY_MS = 60_000
-const TIDY_ROWS = 5_000
 /** Whoever publishes and is silent for so long is frozen: the database takes the feed away from it. */
 const HOLD_MS = 10_000
 
@@ -176,24 +174,7 @@ export function createFeed(database: Database): Feed {
       })
     },
 
-    async tidy() {
-      const { rows } = await sql`
-        UPDATE feed SET tidied_at = now() WHERE tidied_at < now() - ${TIDY_EVERY_MS} * interval '1 millisecond'
-        RETURNING 1`.execute(database)
-      if (rows.length === 0) return
-      await sql`DELETE FROM events WHERE at < now() - ${KEPT_DAYS} * interval '1 day' AND last_position IN (
-        SELECT last_position FROM events WHERE last_position IS NOT NULL ORDER BY last_position LIMIT ${TIDY_ROWS})`.execute(
-        database,
-      )
-      await sql`DELETE FROM saga_minutes WHERE minute < now() - ${KEPT_DAYS} * interval '1 day'`.execute(
-        database,
-      )
-      await sql`DELETE FROM webhook_deliveries WHERE delivery_id IN (
-        SELECT delivery_id FROM webhook_deliveries
-        WHERE state <> 'pending' AND created_at < now() - ${KEPT_DAYS} * interval '1 day' LIMIT ${TIDY_ROWS})`.execute(
-        database,
-      )
-    },
+    tidy: () => tidy(database),
   }
 }
 

@@ -78,6 +78,8 @@ export type Mailbox = {
   ): Promise<Posted>
   /** The letters after `after`, in order; at most `limit`. */
   read(sagaId: string, after: number, limit?: number): Promise<{ seq: number; letter: Letter }[]>
+  /** What nobody has read yet, in order; at most 100. */
+  unread(sagaId: string): Promise<Letter[]>
   /** Ends any saga by a statement that reads nothing of its state (S30b). */
   abandon(sagaId: string, by: { actor: string; reason: string }, when?: { version?: number }): Promise<Posted>
 }
@@ -152,6 +154,22 @@ export function createMailbox(database: Database): Mailbox {
           throw new UnknownLetter(`letter ${seq} of saga ${sagaId} is of a kind unknown to this release`)
         return { seq, letter: parsed.data }
       })
+    },
+
+    async unread(sagaId) {
+      const rows = await database
+        .selectFrom('saga_mail as m')
+        .innerJoin('sagas as s', (join) =>
+          join.onRef('s.bucket', '=', 'm.bucket').onRef('s.saga_id', '=', 'm.saga_id'),
+        )
+        .select('m.body')
+        .where('m.bucket', '=', bucketOf(sagaId))
+        .where('m.saga_id', '=', sagaId)
+        .whereRef('m.seq', '>', 's.mail_seen')
+        .orderBy('m.seq')
+        .limit(100)
+        .execute()
+      return rows.flatMap(({ body }) => Letter.safeParse(body).data ?? [])
     },
 
     async abandon(sagaId, { actor, reason }, when = {}) {

@@ -314,6 +314,18 @@ describe('the sweep', () => {
     expect((await stage.row(asked)).due_at).not.toBeNull()
   })
 
+  test('leaves a paused saga at rest, unless it has mail (S30c)', async () => {
+    const stage = await createStage()
+    const [living, dead] = [await stage.worker(), await stage.worker()]
+    const [resting = '', asked = ''] = await held(stage, dead, 2)
+    await stage.sql('UPDATE sagas SET paused = true')
+    await stage.api.mailbox.post(asked, letter)
+    await dead.session.stop(dead.workerId)
+    expect(await living.session.sweep(10)).toBe(2)
+    expect(await stage.row(resting)).toMatchObject({ owner: null, due_at: null, leases_lost: 1 })
+    expect((await stage.row(asked)).due_at).not.toBeNull()
+  })
+
   test('of two workers at once frees each saga once (F05)', async () => {
     const stage = await createStage()
     const [one, other, dead] = [await stage.worker(), await stage.worker(), await stage.worker()]

@@ -133,6 +133,17 @@ describe('a bulk operation (S30)', () => {
     )
   })
 
+  test('is decided on what lies unread in the mail, too: a resume follows its pause at once (S30c)', async () => {
+    const definition = await stage.define()
+    const sagaId = await stage.start(definition)
+    for (const verb of ['pause', 'resume']) {
+      const { bulkId } = await begin({ sagaIds: [sagaId], verb })
+      await ended(bulkId)
+      expect(await items(bulkId)).toEqual([{ sagaId, state: 'accepted' }])
+    }
+    expect(await letters(sagaId)).toMatchObject([{ verb: 'pause' }, { verb: 'resume' }])
+  })
+
   test('takes ids once each, also of sagas that are not there or have ended', async () => {
     const definition = await stage.define()
     const [live, over, none] = [await stage.start(definition), await stage.start(definition), newSagaId(0)]

@@ -266,6 +266,15 @@ describe('a verb for a saga on its way (S30)', () => {
     expect((await act(sagaId, 'resume')).status).toBe(202)
   })
 
+  test('is decided on what lies unread in the mail, too: a resume follows its pause at once (S30c)', async () => {
+    const sagaId = await start(definition)
+    const answers: number[] = []
+    for (const verb of ['pause', 'pause', 'resume', 'resume', 'pause', 'cancel', 'resume'] as const)
+      answers.push((await act(sagaId, verb)).status)
+    // Nobody has read any of it; a cancel resumes.
+    expect(answers).toEqual([202, 202, 202, 409, 202, 202, 409])
+  })
+
   test('pause holds a stuck saga back, too', async () => {
     const sagaId = await start(definition)
     await stage.stick(sagaId)

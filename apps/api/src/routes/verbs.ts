@@ -21,11 +21,10 @@ import type { App, Door } from '../app.ts'
 import { matchedVersion, noSuchSaga, SagaPath, sagaIdOf, VerbHeaders } from '../parameters.ts'
 import { actorOf } from '../plugins/actor.ts'
 import { answers } from '../plugins/openapi.ts'
+import { movesTooFast, pausedAfter, standing, untilTaken } from '../posting.ts'
 
 const BODY_BYTES = 64 * 1024
 const RETRY_BYTES = 2 * 1024 * 1024
-/** How often the saga may move between being read and being written to before the caller has to decide again. */
-const TRIES = 5
 
 /** What a person does about a saga (S25, S30). The holder of the saga does it: here a letter is left, and the answer is exact. */
 export function verbRoutes(app: App, { store }: Door): void {
@@ -49,7 +48,7 @@ export function verbRoutes(app: App, { store }: Door): void {
       const sagaId = sagaIdOf(request.params)
       const version = matchedVersion(request.headers['if-match'])
       const letter = { kind: 'cancel', actor: actorOf(request), reason: request.body.reason } as const
-      for (let tried = 1; ; tried++) {
+      const posted = await untilTaken(async () => {
         const when = { beforePivot: true, ...(version !== undefined && { version }) }
         const posted = await store().mailbox.post(sagaId, letter, when)
         if (posted.is === 'refused' && version !== undefined && posted.version !== version)
@@ -57,10 +56,9 @@ export function verbRoutes(app: App, { store }: Door): void {
         if (posted.is === 'refused' && posted.pastPivot) {
           throw new Problem('PAST_PIVOT', PAST_PIVOT, { sagaStatus: posted.status })
         }
-        // Refused for a reason that is gone already.
-        if (posted.is === 'refused' && tried < TRIES) continue
-        return reply.code(202).send(accepted(sagaId, posted))
-      }
+        return posted
+      })
+      return reply.code(202).send(accepted(sagaId, posted))
     },
   )
 
@@ -143,15 +141,18 @@ export function verbRoutes(app: App, { store }: Door): void {
         const sagaId = sagaIdOf(request.params)
         const version = matchedVersion(request.headers['if-match'])
         const letter = { kind: 'verb', verb, actor: actorOf(request), reason: request.body.reason } as const
-        for (let tried = 1; ; tried++) {
-          const saga = await store().queries.saga(sagaId)
-          if (saga === undefined) throw noSuchSaga(sagaId)
+        const posted = await untilTaken(async () => {
+          const saga = await standing({
+            read: () => read(sagaId),
+            refuses: (seen) => refusal(seen, { verb }, seen.version) !== undefined,
+            unread: () => store().mailbox.unread(sagaId),
+            after: (seen, unread) => ({ ...seen, paused: pausedAfter(seen.paused, unread) }),
+          })
           possible(saga, { verb }, version)
           // It moves while it is looked at: what no longer holds when this is read is refused there.
-          const posted = await store().mailbox.post(sagaId, letter, version === undefined ? {} : { version })
-          if (posted.is === 'refused' && tried < TRIES) continue
-          return reply.code(202).send(accepted(sagaId, posted))
-        }
+          return store().mailbox.post(sagaId, letter, version === undefined ? {} : { version })
+        })
+        return reply.code(202).send(accepted(sagaId, posted))
       },
     )
   }
@@ -187,18 +188,22 @@ export function verbRoutes(app: App, { store }: Door): void {
     { sagaId, actor, matched }: Asking,
     { step, reason, input, force }: RetrySaga,
   ): Promise<Accepted> {
-    for (let tried = 1; ; tried++) {
-      const saga = await store().queries.saga(sagaId)
-      if (saga === undefined) throw noSuchSaga(sagaId)
+    const posted = await untilTaken(async () => {
+      const saga = await read(sagaId)
       const { name, version } = saga.definition
       const definition = input === undefined ? undefined : await store().definitions.get(name, version)
       const asked = { verb, step, input, force }
       const decidedOn = possible(saga, asked, matched, definition?.resolved)
       const letter = { kind: 'verb', ...asked, actor, reason, decidedOn } as const
-      const posted = await store().mailbox.post(sagaId, letter, { status: 'stuck', version: decidedOn })
-      if (posted.is === 'refused' && tried < TRIES) continue
-      return accepted(sagaId, posted)
-    }
+      return store().mailbox.post(sagaId, letter, { status: 'stuck', version: decidedOn })
+    })
+    return accepted(sagaId, posted)
+  }
+
+  async function read(sagaId: string): Promise<Saga> {
+    const saga = await store().queries.saga(sagaId)
+    if (saga === undefined) throw noSuchSaga(sagaId)
+    return saga
   }
 
   function accepted(sagaId: string, posted: Posted): Accepted {
@@ -210,10 +215,8 @@ export function verbRoutes(app: App, { store }: Door): void {
         throw noSuchSaga(sagaId)
       case 'ended':
         throw ended(posted)
-      case 'refused': {
-        const detail = `the saga moves faster than it can be written to; it is ${posted.status} now: read it and decide again`
-        throw new Problem('VERB_NOT_POSSIBLE', detail, { sagaStatus: posted.status })
-      }
+      case 'refused':
+        throw movesTooFast(posted.status)
     }
   }
 }

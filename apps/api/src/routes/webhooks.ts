@@ -24,9 +24,18 @@ const headers = VerbHeaders.pick({ 'x-actor': true })
 const BODY = ['MALFORMED_JSON', 'BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'INVALID_REQUEST'] as const
 
 /** Who is told of what happens (S34). Deliveries are made with the events, and sent by workers. */
-export function webhookRoutes(app: App, { store, basePath }: Door): void {
+export function webhookRoutes(app: App, { store, basePath, webhookLeash }: Door): void {
   const note = (request: FastifyRequest, act: string, id: string) =>
     store().audit.record({ actor: actorOf(request), act, kind: 'webhook', id })
+
+  /** Said early where it can be: a name is judged when it is called. */
+  const callable = ({ url }: { url?: string | undefined }) => {
+    if (url === undefined) return
+    const parsed = URL.parse(url)
+    const why = parsed === null ? 'its host is no address' : webhookLeash.refusal(parsed.hostname)
+    if (why === undefined) return
+    throw new Problem('INVALID_REQUEST', `/url: ${why}`, { errors: [{ pointer: '/url', detail: why }] })
+  }
 
   app.post(
     '/v1/webhooks',
@@ -43,6 +52,7 @@ export function webhookRoutes(app: App, { store, basePath }: Door): void {
       },
     },
     async (request, reply) => {
+      callable(request.body)
       const { webhook, secret } = await store().webhooks.create(request.body)
       await note(request, 'created', webhook.webhookId)
       return reply
@@ -101,6 +111,7 @@ export function webhookRoutes(app: App, { store, basePath }: Door): void {
     },
     async (request) => {
       const { params, body } = request
+      callable(body)
       const webhook = found(await store().webhooks.change(idOf(params), body), params)
       const act = body.enabled === undefined ? 'changed' : body.enabled ? 'enabled' : 'disabled'
       await note(request, act, webhook.webhookId)

@@ -1,17 +1,14 @@
 import { isUtf8 } from 'node:buffer'
 import { STATUS_CODES } from 'node:http'
 import { MAX_VALUE_BYTES, parseJson } from '@backstitch/core'
+import { only, type ResponseHeaders, retryAfterOf } from '../response-headers.ts'
 import type { AttemptEnd, Unsuccessful } from './attempt.ts'
 import { ended, succeeded } from './http-end.ts'
-
-export type ResponseHeaders = Record<string, string | string[] | undefined>
 
 /** How much of an error's body may get into its message. */
 const MAX_QUOTED_BODY_BYTES = 8 * 1024
 /** A longer body that nobody wants costs more to read than a new connection. */
 const MAX_UNWANTED_BYTES = 64 * 1024
-/** The step's retry policy caps what is left of it. */
-const MAX_RETRY_AFTER_MS = 24 * 60 * 60 * 1000
 
 /** `unlabelled`: there is no Content-Type, and so it may be JSON. */
 type BodyKind = 'json' | 'unlabelled' | 'other'
@@ -112,7 +109,7 @@ export class Answer {
     const quote = this.isEncoded() ? '' : quoteOf(this.kept, this.received, this.secrets)
     const end = ended(outcome, `HTTP_${status}`, quote === '' ? this.said() : `${this.said()}: ${quote}`)
     if (outcome === 'rejected') return end
-    const retryAfterMs = retryAfter(only(this.headers['retry-after']), only(this.headers.date))
+    const retryAfterMs = retryAfterOf(this.headers)
     return { ...end, retryAfterMs }
   }
 
@@ -170,24 +167,8 @@ function kindOf(contentType: string | undefined): BodyKind {
   return /^[^/;]+\/(?:[^/;]+\+)?json[\t ]*(?:;|$)/i.test(contentType) ? 'json' : 'other'
 }
 
-function only(header: string | string[] | undefined): string | undefined {
-  return Array.isArray(header) ? header[0] : header
-}
-
 function withoutMark(text: string): string {
   return text.startsWith('\ufeff') ? text.slice(1) : text
-}
-
-/** Milliseconds to wait, from `Retry-After` as seconds or as a date, read by the clock of whoever wrote it. */
-function retryAfter(value: string | undefined, date: string | undefined): number | undefined {
-  if (value === undefined) return undefined
-  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : httpDate(value) - (httpDate(date) || Date.now())
-  return Number.isNaN(ms) ? undefined : Math.max(0, Math.min(ms, MAX_RETRY_AFTER_MS))
-}
-
-/** NaN for anything but the one form that may be sent: `Sun, 06 Nov 1994 08:49:37 GMT`. */
-function httpDate(text = ''): number {
-  return /^\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT$/.test(text) ? Date.parse(text) : Number.NaN
 }
 
 // ── What an error says ───────────────────────────────────────────────────────────────────────────────────────────

@@ -16,6 +16,9 @@ export function notSent(error: Error, origin: string): Unsuccessful {
   const code = codeOf(error)
   // Undici names the header it does not like, never its value.
   if (UNFIT.test(code)) return invalidRequest(error.message)
+  // No retry would make it another address.
+  if (code === 'ADDRESS_REFUSED')
+    return ended('rejected', code, `nothing was sent to ${origin}: ${error.message}`)
   const to = `to ${origin}`
   if (REFUSED.test(code)) return ended('failed', 'CONNECTION_REFUSED', `the connection ${to} was refused`)
   if (UNRESOLVED.test(code)) return ended('failed', 'DNS', `no address is known for ${origin} (${code})`)

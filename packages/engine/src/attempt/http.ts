@@ -1,6 +1,9 @@
+import type { Leash } from '@backstitch/addresses'
 import { Agent, type Dispatcher } from 'undici'
+import { leashedConnector } from '../leashed.ts'
+import type { ResponseHeaders } from '../response-headers.ts'
 import type { AttemptEnd, AttemptRequest } from './attempt.ts'
-import { Answer, type ResponseHeaders } from './http-answer.ts'
+import { Answer } from './http-answer.ts'
 import { ended, lost, notSent } from './http-end.ts'
 import { type CallOptions, type HttpCall, type Prepared, prepare } from './http-request.ts'
 import { startTimer } from './timer.ts'
@@ -34,12 +37,20 @@ const CONNECT_TIMEOUT_MS = 10_000
 const KEEP_ALIVE_MS = 1500
 const KEEP_ALIVE_MARGIN_MS = 1000
 
-export function createHttpCaller({ connections = 128 }: { connections?: number } = {}): HttpCaller {
+export function createHttpCaller({
+  connections = 128,
+  leash,
+}: {
+  connections?: number
+  /** Where the address is a definition's. */
+  leash?: Leash | undefined
+} = {}): HttpCaller {
   const agent = new Agent({
     connections,
     pipelining: 1,
     allowH2: false,
     connectTimeout: CONNECT_TIMEOUT_MS,
+    ...(leash !== undefined && { connect: leashedConnector(leash, CONNECT_TIMEOUT_MS) }),
     keepAliveTimeout: KEEP_ALIVE_MS,
     keepAliveMaxTimeout: KEEP_ALIVE_MS,
     keepAliveTimeoutThreshold: KEEP_ALIVE_MARGIN_MS,

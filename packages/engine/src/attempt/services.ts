@@ -1,3 +1,4 @@
+import { type Leash, linkLocalLeash } from '@backstitch/addresses'
 import type { Direction, HttpAction } from '@backstitch/core'
 import type { ServiceReport } from '@backstitch/store'
 import type { ServiceSettings } from '../service-config.ts'
@@ -42,6 +43,7 @@ export function createServices(
 ): Services {
   const named = new Map(settings.map((one) => [one.name, nameService(one)]))
   const origins = new Map<string, Known>()
+  const leash = linkLocalLeash()
   let uses = 0
   let closed = false
 
@@ -49,12 +51,13 @@ export function createServices(
     limit?: number | undefined
     maxWaitMs?: number | undefined
     breaker: ServiceSettings['breaker']
+    leash?: Leash
   }): Pick<Known, 'gate' | 'admit' | 'caller' | 'usedAt'> {
     // Well under what the worker holds, so that a service that hangs leaves room for the others.
     const limit = options.limit ?? Math.max(1, Math.ceil(concurrency / 4))
     const { maxWaitMs = DEFAULT_MAX_WAIT_MS, breaker } = options
     const gate = createGate({ limit, maxWaitMs, breaker })
-    const caller = createHttpCaller({ connections: limit + SPARE_CONNECTIONS })
+    const caller = createHttpCaller({ connections: limit + SPARE_CONNECTIONS, leash: options.leash })
     return { gate, admit: gate.admit, caller, usedAt: 0 }
   }
 
@@ -71,7 +74,7 @@ export function createServices(
     let service = origins.get(origin)
     if (service === undefined) {
       service = {
-        ...known({ breaker: DEFAULT_BREAKER }),
+        ...known({ breaker: DEFAULT_BREAKER, leash }),
         named: false,
         identity: undefined,
         urlOf: ({ url = '' }) => url,

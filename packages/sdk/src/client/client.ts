@@ -7,7 +7,7 @@ import { type EventsClient, eventsClient } from './events.ts'
 import { type Listing, listing } from './listing.ts'
 import { type SagasClient, sagasClient } from './sagas.ts'
 import { type SchedulesClient, schedulesClient } from './schedules.ts'
-import { type CallOptions, type ClientOptions, createTransport } from './transport.ts'
+import { type CallOptions, type ClientOptions, createStreaming, createTransport } from './transport.ts'
 import { type WebhooksClient, webhooksClient } from './webhooks.ts'
 
 export type Client = {
@@ -45,7 +45,7 @@ export function createClient(options: ClientOptions): Client {
     sagas: sagasClient(call),
     callbacks: callbacksClient(call),
     schedules: schedulesClient(call),
-    events: eventsClient(call),
+    events: eventsClient(call, createStreaming(options)),
     webhooks: webhooksClient(call),
     bulk: bulkClient(call),
 

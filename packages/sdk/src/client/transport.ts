@@ -66,6 +66,30 @@ const MAYBE_ARRIVED = [408, 502, 503, 504]
 /** Of a body that is not what was expected, so much is shown. */
 const SHOWN_CHARACTERS = 200
 
+/** One answer that goes on and on: its first part has come when this resolves. Asked once. */
+export type Streaming = (
+  request: Pick<ApiRequest, 'path' | 'query'>,
+  options: { signal: AbortSignal; headers?: Record<string, string> | undefined },
+) => Promise<ReadableStream<Uint8Array>>
+
+export function createStreaming(client: ClientOptions): Streaming {
+  const base = baseOf(client.url)
+  const send: Fetch = client.fetch ?? ((url, init) => fetch(url, init))
+
+  return async ({ path, query }, { signal, headers: more }) => {
+    const url = urlOf(base, { path, query })
+    const headers = await headersOf(
+      client,
+      { headers: { accept: 'text/event-stream, application/problem+json' } },
+      { headers: more },
+    )
+    const response = await send(url, { method: 'GET', headers, redirect: 'manual', signal })
+    const isStream = /^text\/event-stream\b/.test(response.headers.get('content-type') ?? '')
+    if (response.status === 200 && isStream && response.body !== null) return response.body
+    throw problemOf({ url, status: response.status, headers: response.headers, text: await response.text() })
+  }
+}
+
 export function createTransport(client: ClientOptions): Transport {
   const base = baseOf(client.url)
   const retry: Retry = { ...DEFAULT_RETRY, ...client.retry }
@@ -73,7 +97,7 @@ export function createTransport(client: ClientOptions): Transport {
 
   return async (request, schema, options = {}) => {
     const { signal } = options
-    const url = `${base}/v1/${request.path.map(segment).join('/')}${queryOf(request.query)}`
+    const url = urlOf(base, request)
     const body = request.body === undefined ? undefined : JSON.stringify(request.body)
     const ownMs = options.timeoutMs ?? client.timeoutMs ?? DEFAULT_TIMEOUT_MS
     const timeoutMs = Math.min(Math.ceil(ownMs + (request.heldMs ?? 0)), LONGEST_TIMER_MS)
@@ -205,7 +229,11 @@ export async function pause(ms: number, signal: AbortSignal | undefined): Promis
   signal?.throwIfAborted()
 }
 
-async function headersOf(client: ClientOptions, request: ApiRequest, options: CallOptions): Promise<Headers> {
+async function headersOf(
+  client: ClientOptions,
+  request: Pick<ApiRequest, 'headers' | 'body'>,
+  options: CallOptions,
+): Promise<Headers> {
   const general = typeof client.headers === 'function' ? await client.headers() : client.headers
   const headers = new Headers({ accept: 'application/json, application/problem+json', ...general })
   for (const [name, value] of Object.entries({ ...options.headers, ...request.headers })) {
@@ -237,6 +265,10 @@ function baseOf(text: string): string {
     )
   }
   return `${url.origin}${url.pathname.replace(/\/+$/, '')}`
+}
+
+function urlOf(base: string, { path, query }: Pick<ApiRequest, 'path' | 'query'>): string {
+  return `${base}/v1/${path.map(segment).join('/')}${queryOf(query)}`
 }
 
 /** A name or id as one segment of the path, wherever it comes from. */

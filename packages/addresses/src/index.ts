@@ -1,0 +1,1 @@
+export { type Leash, linkLocalLeash, outsideLeash, readAllowed } from './addresses.ts'
