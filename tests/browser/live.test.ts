@@ -87,3 +87,22 @@ test.skipIf(missing !== undefined)(
     expect(asked).not.toContain('/v1/workers')
   },
 )
+
+test.skipIf(missing !== undefined)(
+  'a page whose stream is never answered says that it is not live, and does until it is',
+  { timeout: 60_000 },
+  async () => {
+    const theatre = await openTheatre()
+    const api = await startApi(theatre.database.url)
+    const gate = await openGate(api.url)
+    gate.cutStreams('held')
+    const browser = await openBrowser()
+    onTestFinished(() => browser.close())
+    const page = await browser.open(gate.url)
+    const told = page.getByRole('navigation').getByRole('status').getByText('not live')
+    await told.waitFor()
+    gate.letStreamsThrough()
+    await expect.poll(() => told.count(), { timeout: 25_000 }).toBe(0)
+    expect(page.complaints.filter((one) => !one.includes('net::'))).toEqual([])
+  },
+)
