@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 // Two projects, so that tests which need no database start none: the server starts for the first file of `postgres`.
@@ -10,6 +11,8 @@ const standalone = [
 
 export default defineConfig({
   test: {
+    // On two cores, too: what most tests do most of the time is wait.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     coverage: {
       provider: 'v8',
       include: ['packages/*/src/**/*.ts', 'apps/*/src/**/*.ts'],
