@@ -9,7 +9,7 @@ describe('a worker killed without a word', () => {
   test('is succeeded at once: the attempt runs again under its number and key, and the history says so (S2, S17, S17b, F01)', async () => {
     const theatre = await openTheatre()
     const first = await theatre.worker()
-    const sagaId = await theatre.start({ takesMs: 1_500 })
+    const sagaId = await theatre.start({ takesMs: 5_000, slowAt: 'two' })
     await theatre.eventually(
       sagaId,
       ({ attempts, next }) => attempts.two === 1 && next.worker === first.workerId,

@@ -10,6 +10,8 @@ import { z } from 'zod'
 const Input = z.object({
   /** How long each action takes. */
   takesMs: z.number().default(0),
+  /** The one step that takes that long; all of them, if absent. */
+  slowAt: z.string().optional(),
   /** The step that is rejected. */
   rejectedAt: z.string().optional(),
   /** The step whose action kills the process it runs in. */
@@ -43,12 +45,12 @@ function note(phase: LedgerLine['phase'], { sagaId, step, direction, attempt, id
 
 async function act(call: Call & { input: z.infer<typeof Input> }) {
   note('called', call)
-  const { takesMs, rejectedAt, abortsAt, carelessAt } = call.input
+  const { takesMs, slowAt = call.step, rejectedAt, abortsAt, carelessAt } = call.input
   if (abortsAt === call.step) process.abort()
   if (carelessAt === call.step) {
     for (const one of ['one', 'another']) setTimeout(() => void Promise.reject(new Error(one)), 10)
   }
-  if (takesMs > 0) await new Promise((resolve) => setTimeout(resolve, takesMs))
+  if (takesMs > 0 && slowAt === call.step) await new Promise((resolve) => setTimeout(resolve, takesMs))
   if (rejectedAt === call.step) throw new StepRejected('as the input asked for')
   note('done', call)
   return { by: process.pid }

@@ -552,7 +552,8 @@ describe('workers', () => {
 
     for (let round = 0; round < 15; round++) {
       await stage.query(
-        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'backstitch/worker/%'`,
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name LIKE 'backstitch/worker/%'`,
       )
       await new Promise((resolve) => setTimeout(resolve, 50))
     }

@@ -97,7 +97,8 @@ test('a lane whose settings are refused does not keep that connection', async ()
   expect(await one.query({ name: 'mode', text: 'SHOW plan_cache_mode' }, [])).toEqual([
     ['force_generic_plan'],
   ])
-  const there = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'test'"
+  const there =
+    "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'test'"
   await eventually('only one is left', async () => ((await query(there)).length === 1 ? true : undefined))
 })
 

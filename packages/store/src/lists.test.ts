@@ -295,7 +295,8 @@ test('a page that takes too long is given up by the database, too: nobody goes o
   const asked = list({ status: ['failed'] }, { limit: 5 })
   await expect(asked).rejects.toSatisfy(isOutage)
   await stage.sql('ROLLBACK')
-  const busy = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'impatient' AND state <> 'idle'"
+  const busy =
+    "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'impatient' AND state <> 'idle'"
   await eventually('the connection rests', async () => (await stage.sql(busy)).length === 0 || undefined)
   expect(await list({ status: ['failed'] }, { limit: 5 })).toEqual({ rows: [] })
 })
