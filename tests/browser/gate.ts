@@ -1,5 +1,5 @@
 import http from 'node:http'
-import { onTestFinished } from 'vitest'
+import { listen } from '../support/listen.ts'
 
 /** Stands before an API as a proxy does, and can take the stream of events away. */
 export type Gate = {
@@ -48,15 +48,9 @@ export async function openGate(target: string): Promise<Gate> {
     })
     if (isStream) streams.add(response)
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(() => {
-    server.close()
-    server.closeAllConnections()
-  })
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('it listens on a port')
+  const url = await listen(server)
   return {
-    url: `http://127.0.0.1:${address.port}`,
+    url,
     asked,
     cutStreams(how) {
       cut = how

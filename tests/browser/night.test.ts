@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { createClient } from '@backstitch/sdk'
 import { expect, onTestFinished, test } from 'vitest'
 import { openTheatre, startApi } from '../e2e/processes.ts'
+import { listen } from '../support/listen.ts'
 import { openBrowser, whyNoBrowser } from './stage.ts'
 
 const missing = whyNoBrowser()
@@ -51,17 +52,11 @@ async function openPayments() {
       return answer(200, { done: true })
     })
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(() => {
-    server.close()
-    server.closeAllConnections()
-  })
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('it listens on a port')
+  const url = await listen(server)
   const mend = () => {
     isDown = false
   }
-  return { url: `http://127.0.0.1:${address.port}`, moved, mend }
+  return { url, moved, mend }
 }
 
 /** The file that SERVICES names. No breaker: the night is about what has already failed. */

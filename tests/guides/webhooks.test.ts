@@ -1,13 +1,13 @@
 import { execFile } from 'node:child_process'
-import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
+import { createServer, type IncomingHttpHeaders } from 'node:http'
 import { buffer } from 'node:stream/consumers'
 import { promisify } from 'node:util'
 import { EVENT_TYPES, FeedEvent, FeedPage, pageOf, Webhook, WebhookDelivery } from '@backstitch/core'
-import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { openTheatre, startApi, type Theatre } from '../e2e/processes.ts'
+import { listen } from '../support/listen.ts'
 import { follow } from './follow.ts'
 import { isGenuine } from './genuine.ts'
 import { createReceiver } from './receiver.ts'
@@ -20,18 +20,6 @@ function blocksOf(language: string): string[] {
   return [...guide.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, 'gms'))].map(
     ([, text = '']) => text,
   )
-}
-
-async function listen(server: Server): Promise<string> {
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  onTestFinished(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('a server that listens has a port')
-  return `http://127.0.0.1:${address.port}`
 }
 
 const Named = z.looseObject({ type: z.string() })

@@ -16,6 +16,7 @@ function stage({ takesMs }: { takesMs: () => number }) {
   let suspectRunsAt: number | undefined
   let backlog = 0
   const asked: { limit: number; mail: number | undefined }[] = []
+  let looked = 0
   const one = (leasesLost: number): Claimed => ({
     lease: { bucket: 0, sagaId: String(claimed), epoch: 1 },
     queue: 'some',
@@ -42,6 +43,7 @@ function stage({ takesMs }: { takesMs: () => number }) {
       return [one(2)]
     },
     async nextDueMs() {
+      looked++
       const suspectWaitingMs = suspectSince === undefined ? undefined : performance.now() - suspectSince
       return { dueMs: undefined, suspectWaitingMs }
     },
@@ -90,6 +92,9 @@ function stage({ takesMs }: { takesMs: () => number }) {
     },
     get claimed() {
       return claimed
+    },
+    get looked() {
+      return looked
     },
     get suspectRan() {
       return suspectRunsAt !== undefined
@@ -165,4 +170,24 @@ test('as long as there is more than it can take, what has mail comes first for h
   expect(later.map(({ mail }) => mail)).toEqual(
     later.map(({ limit }, n) => (n % 2 === 0 ? Math.floor(limit / 2) : Math.ceil(limit / 2))),
   )
+})
+
+test('a worker that is woken again and again asks once a second when the next is due, and soon once it is calm', async () => {
+  const worker = stage({ takesMs: () => 1 })
+  worker.loop.start()
+  await vi.advanceTimersByTimeAsync(50)
+  const before = worker.looked
+  for (let woken = 0; woken < 600; woken++) {
+    worker.due(1)
+    await vi.advanceTimersByTimeAsync(5)
+  }
+  expect(worker.claimed).toBe(600)
+  const trickle = worker.looked - before
+  expect(trickle).toBeGreaterThanOrEqual(2)
+  expect(trickle).toBeLessThanOrEqual(4)
+
+  await vi.advanceTimersByTimeAsync(20)
+
+  expect(worker.looked - before).toBe(trickle + 1)
+  void worker.loop.stop()
 })
