@@ -19,7 +19,7 @@ const real = await openApiStore({ databaseUrl: DATABASE_URL })
 function storeThat(keep: (request: StartRequest, sagaId: string) => Promise<unknown>): ApiStore {
   return {
     ...real,
-    wakeups: { due: () => undefined, close: async () => undefined },
+    wakeups: { due: () => undefined },
     starts: {
       ...real.starts,
       async start(request) {
