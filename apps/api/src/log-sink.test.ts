@@ -6,12 +6,12 @@ import { expect, onTestFinished, test } from 'vitest'
 const MODULE = fileURLToPath(new URL('./log-sink.ts', import.meta.url))
 
 /** A process that has something to say when it is told to, and ends. */
-function speaker(end: string) {
+function speaker(end: string, options = '{}') {
   const code = `
     import { pino } from 'pino'
     import { createLogSink } from ${JSON.stringify(MODULE)}
-    const sink = createLogSink()
-    const log = pino(sink.stream)
+    const sink = createLogSink(${options})
+    const log = pino({}, sink.stream)
     process.once('message', async () => {
       // The first is on its way, and the second waits for it.
       for (const line of ['my last words', 'but one more']) log.warn(line)
@@ -27,8 +27,11 @@ function speaker(end: string) {
   return child
 }
 
-test('whoever waits until all is written loses no line', async () => {
-  const child = speaker('await sink.end()')
+test.each([
+  ['each line by itself', '{}'],
+  ['lines in thousands of bytes', '{ minLength: 8_192, periodicFlush: 60_000 }'],
+])('whoever waits until all is written loses no line: %s', async (_how, options) => {
+  const child = speaker('await sink.end()', options)
   let output = ''
   child.stdout?.on('data', (chunk) => {
     output += String(chunk)
@@ -36,7 +39,21 @@ test('whoever waits until all is written loses no line', async () => {
   await once(child, 'message')
   child.send('speak')
   await once(child, 'close')
-  expect(output).toMatch(/my last words.*\n.*but one more/)
+  expect(output).toMatch(/^.*my last words.*\n.*but one more.*\n$/)
+})
+
+test('what waits to be written does not wait for more', async () => {
+  const child = speaker(
+    'await new Promise((resolve) => setTimeout(resolve, 15_000))',
+    '{ minLength: 8_192, periodicFlush: 10 }',
+  )
+  let output = ''
+  child.stdout?.on('data', (chunk) => {
+    output += String(chunk)
+  })
+  await once(child, 'message')
+  child.send('speak')
+  await expect.poll(() => output, { timeout: 10_000 }).toMatch(/^.*my last words.*\n.*but one more.*\n$/)
 })
 
 test('a process whose log nobody reads any more ends, whether it waits or not', async () => {

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { buildApp } from '@backstitch/api/app'
+import { createLogSink } from '@backstitch/api/log-sink'
 import { begin, startedEntry } from '@backstitch/core'
 import { createWorker } from '@backstitch/engine'
 import { type ApiStore, openApiStore, type StartRequest } from '@backstitch/store'
@@ -11,7 +12,8 @@ import { sagaOf } from '../installation.ts'
 /** One API in a process of its own: ours, or one of those it is measured against. `DOOR` says which. */
 
 const { DOOR = 'stored', DATABASE_URL = '' } = process.env
-const log = pino({ level: 'info' }, pino.destination({ dest: '/dev/null', sync: false, minLength: 8 * 1024 }))
+/** As the API does; nobody reads what it says. */
+const log = pino({ level: 'info' }, createLogSink({ minLength: 8 * 1024 }).stream)
 
 const real = await openApiStore({ databaseUrl: DATABASE_URL })
 
