@@ -2,16 +2,15 @@ import {
   type Act,
   type AttemptId,
   actOf,
+  attemptsDue,
   type Decision,
   decide,
-  dueNow,
   type Event,
   isAttempted,
   isMoving,
   isPastDeadline,
   isTerminal,
   keptSignal,
-  next,
   overdue,
   placeOf,
   placesOf,
@@ -111,6 +110,8 @@ const READ_AGAIN_MS = 200
 /** What is due and not admitted, by step. It puts off nothing but itself. */
 type PutOff = ReadonlyMap<string, Exclude<Admission, { is: 'now' }>>
 
+const NOTHING_PUT_OFF: PutOff = new Map()
+
 /** `saga` is undefined while it is being opened. `cutShort`: an earlier attempt of it was, and the history does not say so yet. */
 type Place = { lease: Lease; of: Queued; saga: Held | undefined; cutShort: boolean }
 
@@ -200,11 +201,12 @@ export function createRunner(parts: RunnerParts): Runner {
   async function drive(saga: Held, leasesLost: number): Promise<void> {
     if (leasesLost > (saga.state.leasesLost ?? 0)) await transition(saga, { type: 'leaseLost', leasesLost })
     while (saga.ours) {
-      await readMail(saga)
+      if (hasMail(saga)) await readMail(saga)
       if (saga.ours && isPastDeadline(saga.state, clock.now())) {
         await transition(saga, { type: 'deadlinePassed' })
       }
-      if ((await endWait(saga)) || (await beginChild(saga))) continue
+      if (saga.state.waiting !== undefined && (await endWait(saga))) continue
+      if (readyIn(saga).some((id) => childOf(saga, id) !== undefined) && (await beginChild(saga))) continue
       if (!saga.ours) return
       const putOff = dispatch(saga)
       if (saga.underWay.size === 0) {
@@ -252,27 +254,24 @@ export function createRunner(parts: RunnerParts): Runner {
 
   /** What is due and not under way yet, if this worker may do it. */
   function readyIn(saga: Held): AttemptId[] {
-    const due = next(saga.state)
-    if (due.act !== 'attempt' || !saga.ours || draining || !serves(saga)) return []
-    const now = dueNow(saga.state, clock.now())
-    return due.attempts
-      .filter(({ step }) => now.includes(step) && !saga.underWay.has(step))
-      .map(({ step, direction, attempt }) => ({ step, direction, attempt }))
+    if (!saga.ours || draining || !serves(saga)) return []
+    return attemptsDue(saga.state, clock.now()).filter(({ step }) => !saga.underWay.has(step))
   }
 
   /** Starts the attempts that are due and admitted. The answer says when to ask again about those that were not. */
   function dispatch(saga: Held): PutOff {
-    const putOff = new Map<string, Exclude<Admission, { is: 'now' }>>()
+    let putOff: Map<string, Exclude<Admission, { is: 'now' }>> | undefined
     for (const id of readyIn(saga)) {
       const act = actOf(saga.definition, id)
       const admission = participants.admit(saga.definition.name, id, act)
       if (admission.is === 'now') {
         begin(saga, id, act, admission.permit)
       } else {
+        putOff ??= new Map()
         putOff.set(id.step, admission)
       }
     }
-    return putOff
+    return putOff ?? NOTHING_PUT_OFF
   }
 
   /** How long to listen for news of what is under way before something else has its time; undefined if nothing has. */
@@ -359,7 +358,7 @@ export function createRunner(parts: RunnerParts): Runner {
         const { id, end } = news
         if (!isUnderWay(saga, id)) return
         counters.attempt(id.direction, end.outcome)
-        await readMail(saga)
+        if (hasMail(saga)) await readMail(saga)
         if (saga.ours && isPastDeadline(saga.state, clock.now())) {
           await transition(saga, { type: 'deadlinePassed' })
         }
@@ -455,17 +454,19 @@ export function createRunner(parts: RunnerParts): Runner {
     now: number,
     ended: string | undefined,
   ): Transition['after'] {
-    const goesOn = [...saga.underWay.values()].some(({ id }) => id.step !== ended && isAttempted(state, id))
-    if (goesOn && isMoving(state.status)) return { is: 'keep' }
-    if (saga.mailSettled !== undefined && !isTerminal(state.status)) return { is: 'keep' }
+    if (isMoving(state.status)) {
+      for (const { id } of saga.underWay.values())
+        if (id.step !== ended && isAttempted(state, id)) return KEEP
+    }
+    if (saga.mailSettled !== undefined && !isTerminal(state.status)) return KEEP
     const at = wakeAt(state, now)
     if (at === undefined) return { is: 'rest' }
-    if (keptSignal(state) !== undefined) return { is: 'keep' }
-    return at > now || draining ? { is: 'due', at } : { is: 'keep' }
+    if (keptSignal(state) !== undefined) return KEEP
+    return at > now || draining ? { is: 'due', at } : KEEP
   }
 
   async function readMail(saga: Held): Promise<void> {
-    while (saga.ours && saga.mailSeq > saga.mailSeen) {
+    while (saga.ours && hasMail(saga)) {
       const letters = await patiently(() => parts.mailbox.read(saga.lease.sagaId, saga.mailSeen))
       if (letters.length === 0) {
         saga.mailSeq = saga.mailSeen
@@ -644,6 +645,12 @@ export function createRunner(parts: RunnerParts): Runner {
       }
     },
   }
+}
+
+const KEEP = { is: 'keep' } as const
+
+function hasMail({ mailSeq, mailSeen }: Held): boolean {
+  return mailSeq > mailSeen
 }
 
 /** It goes forward only to let end what is running (S25). */

@@ -1,3 +1,4 @@
+import { instantText } from '@backstitch/core'
 import * as binary from './binary.ts'
 
 /**
@@ -50,7 +51,10 @@ export function columnsOf<Row>() {
       name,
       type: 'timestamptz',
       array: (rows) => TYPES.timestamptz(rows.map(of)),
-      value: (row) => instantOf(of(row)),
+      value: (row) => {
+        const ms = of(row)
+        return ms === undefined ? undefined : instantText(ms)
+      },
     }),
   }
 }
@@ -81,8 +85,4 @@ export function namesOf(columns: readonly Column<never>[]): string {
 export function oneRow(columns: readonly Column<never>[]): string {
   const values = columns.map(({ name, type }, index) => `$${index + 1}::${type} AS ${name}`)
   return `(SELECT ${values.join(', ')}, 1 AS n) AS i`
-}
-
-function instantOf(ms: number | undefined): string | undefined {
-  return ms === undefined ? undefined : new Date(ms).toISOString()
 }
