@@ -135,22 +135,27 @@ export function deadlineActs(state: SagaState): state is SagaState & { deadlineA
 
 /** The attempts that may have been dispatched: those without a due time, or with one that has come. Nobody dispatches a wait. */
 export function dueNow(state: SagaState, now: number): string[] {
-  return Object.keys(state.attempts).filter((step) => {
-    if (entryOf(state.waiting, step) !== undefined) return false
-    const dueAt = entryOf(state.dueAt, step)
-    return dueAt === undefined || Date.parse(dueAt) <= now
-  })
+  return Object.keys(state.attempts).filter((step) => isDue(state, step, now))
 }
 
-/** What a worker may begin at this moment. */
-export function attemptsDue(state: SagaState, now: number): AttemptId[] {
-  if (!isMoving(state.status) || state.paused !== undefined) return []
+function isDue(state: SagaState, step: string, now: number): boolean {
+  if (entryOf(state.waiting, step) !== undefined) return false
+  const dueAt = entryOf(state.dueAt, step)
+  return dueAt === undefined || Date.parse(dueAt) <= now
+}
+
+/** What a worker may begin at this moment: what it has not begun already. */
+export function attemptsDue(
+  state: SagaState,
+  now: number,
+  begun: { has(step: string): boolean },
+): AttemptId[] {
+  const due: AttemptId[] = []
+  if (!isMoving(state.status) || state.paused !== undefined) return due
   const direction = directionOf(state)
-  return dueNow(state, now).map((step) => ({
-    step,
-    direction,
-    attempt: entryOf(state.attempts, step) ?? 1,
-  }))
+  for (const [step, attempt] of Object.entries(state.attempts))
+    if (!begun.has(step) && isDue(state, step, now)) due.push({ step, direction, attempt })
+  return due
 }
 
 /** Duplicates and results of attempts that are no longer current change nothing. */

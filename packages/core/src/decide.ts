@@ -355,7 +355,7 @@ function recorder(state: SagaState, given: Given) {
   return (fact: Fact, follow: (mid: SagaState) => Change): Decision => {
     const draft: Entry = { ...fact, to: {} }
     const mid = note(state, draft, given.version + 1)
-    const to = follow(mid)
-    return { is: 'transition', entry: { ...draft, to }, state: change(mid, to) }
+    draft.to = follow(mid)
+    return { is: 'transition', entry: draft, state: change(mid, draft.to) }
   }
 }

@@ -6,6 +6,7 @@ import {
   type Decision,
   decide,
   type Event,
+  type Given,
   isAttempted,
   isMoving,
   isPastDeadline,
@@ -22,6 +23,7 @@ import type { InputSchemas } from '@backstitch/input-schema'
 import type {
   ChildStart,
   Claimed,
+  CommitAnswer,
   DatabaseClock,
   Definitions,
   Family,
@@ -40,7 +42,7 @@ import type { AttemptEnd } from './attempt/attempt.ts'
 import type { Participants } from './attempt/participants.ts'
 import { CALLED_OFF } from './attempt/probing.ts'
 import { attemptRequest, type CallbackMaker } from './attempt/request.ts'
-import { childOf, familyOf, queuesMadeDue, startChild } from './children.ts'
+import { type ChildDue, childIn, familyOf, queuesMadeDue, startChild } from './children.ts'
 import { createComplaints } from './complaints.ts'
 import type { Counters } from './counters.ts'
 import { eventOf, eventOfLetter } from './events.ts'
@@ -106,6 +108,8 @@ const MAX_TIMER_MS = 2 ** 31 - 1
 const LOOK_AGAIN_MS = 1_000
 /** What could not be read because the database was away is asked for again after this long. */
 const READ_AGAIN_MS = 200
+
+type Decided = Extract<Decision, { is: 'transition' }>
 
 /** What is due and not admitted, by step. It puts off nothing but itself. */
 type PutOff = ReadonlyMap<string, Exclude<Admission, { is: 'now' }>>
@@ -206,9 +210,14 @@ export function createRunner(parts: RunnerParts): Runner {
         await transition(saga, { type: 'deadlinePassed' })
       }
       if (saga.state.waiting !== undefined && (await endWait(saga))) continue
-      if (readyIn(saga).some((id) => childOf(saga, id) !== undefined) && (await beginChild(saga))) continue
+      const ready = readyIn(saga)
+      const child = childIn(saga, ready)
+      if (child !== undefined) {
+        await beginChild(saga, child)
+        continue
+      }
       if (!saga.ours) return
-      const putOff = dispatch(saga)
+      const putOff = dispatch(saga, ready)
       if (saga.underWay.size === 0) {
         // Whoever is to be told need not wait for what is put off.
         const { gaveUp, status, paused } = saga.state
@@ -240,28 +249,23 @@ export function createRunner(parts: RunnerParts): Runner {
   }
 
   /** Starts the saga that a step consists of, or the one that undoes it (M4, M5). */
-  async function beginChild(saga: Held): Promise<boolean> {
-    for (const id of readyIn(saga)) {
-      const way = childOf(saga, id)
-      if (way === undefined) continue
-      const { version } = saga
-      const { event, start } = await patiently(() => startChild(saga, id, way, parts))
-      await transition(saga, event, { start })
-      return saga.version > version || !saga.ours
-    }
-    return false
+  async function beginChild(saga: Held, { id, way }: ChildDue): Promise<void> {
+    const { version } = saga
+    const { event, start } = await patiently(() => startChild(saga, id, way, parts))
+    await transition(saga, event, { start })
+    if (saga.ours && saga.version === version)
+      throw new Error(`the start of a saga for step "${id.step}" was not taken`)
   }
 
   /** What is due and not under way yet, if this worker may do it. */
   function readyIn(saga: Held): AttemptId[] {
-    if (!saga.ours || draining || !serves(saga)) return []
-    return attemptsDue(saga.state, clock.now()).filter(({ step }) => !saga.underWay.has(step))
+    return saga.ours && !draining && serves(saga) ? attemptsDue(saga.state, clock.now(), saga.underWay) : []
   }
 
   /** Starts the attempts that are due and admitted. The answer says when to ask again about those that were not. */
-  function dispatch(saga: Held): PutOff {
+  function dispatch(saga: Held, ready: readonly AttemptId[]): PutOff {
     let putOff: Map<string, Exclude<Admission, { is: 'now' }>> | undefined
-    for (const id of readyIn(saga)) {
+    for (const id of ready) {
       const act = actOf(saga.definition, id)
       const admission = participants.admit(saga.definition.name, id, act)
       if (admission.is === 'now') {
@@ -354,20 +358,22 @@ export function createRunner(parts: RunnerParts): Runner {
         if (end.outcome === 'pending') return
         return transition(saga, { type: 'lateResult', ...id, outcome: end.outcome })
       }
-      case 'ended': {
-        const { id, end } = news
-        if (!isUnderWay(saga, id)) return
-        counters.attempt(id.direction, end.outcome)
-        if (hasMail(saga)) await readMail(saga)
-        if (saga.ours && isPastDeadline(saga.state, clock.now())) {
-          await transition(saga, { type: 'deadlinePassed' })
-        }
-        // A callback may have come before the answer, and decided the step.
-        if (!isUnderWay(saga, id)) return
-        await transition(saga, eventOf(id, end), { ended: id.step })
-        saga.underWay.delete(id.step)
-      }
+      case 'ended':
+        return settleEnd(saga, news.id, news.end)
     }
+  }
+
+  async function settleEnd(saga: Held, id: AttemptId, end: AttemptEnd): Promise<void> {
+    if (!isUnderWay(saga, id)) return
+    counters.attempt(id.direction, end.outcome)
+    if (hasMail(saga)) await readMail(saga)
+    if (saga.ours && isPastDeadline(saga.state, clock.now())) {
+      await transition(saga, { type: 'deadlinePassed' })
+    }
+    // A callback may have come before the answer, and decided the step.
+    if (!isUnderWay(saga, id)) return
+    await transition(saga, eventOf(id, end), { ended: id.step })
+    saga.underWay.delete(id.step)
   }
 
   /**
@@ -385,59 +391,78 @@ export function createRunner(parts: RunnerParts): Runner {
     }: { ended?: string; settled?: number; start?: ChildStart | undefined } = {},
   ): Promise<void> {
     while (saga.ours) {
-      const now = clock.now()
-      const { definition, spilled, version } = saga
-      const underWay = [...saga.underWay.keys(), ...saga.endedFirst]
-      const given = { definition, spilled, now, random: Math.random(), version, underWay }
-      const decision = decide(saga.state, event, given)
+      const known = given(saga)
+      const decision = decide(saga.state, event, known)
       if (decision.is === 'ignored') {
         log.debug({ sagaId: saga.lease.sagaId, event: event.type, why: decision.why }, 'event ignored')
         return
       }
-      const { entry, state } = decision
       // A cancel that waits for the mail after it has come first: what came after it neither ends the saga nor takes the pivot.
-      if (isGated({ state, entry }) && saga.cancelWaits) return
-      const { lease } = saga
-      const { mailSettled = saga.mailSeen } = saga
-      const mailSeen = isGated({ state, entry }) ? saga.mailSeen : Math.min(mailSettled, saga.mailSeen)
-      const after = leaseAfter(saga, state, now, ended)
-      const family = familyOf(saga.state, decision, spilled, start)
-      const answer = await commit.submit({
-        lease,
-        version,
-        mailSeen,
-        was: saga.state.status,
-        state,
-        entry,
-        after,
-        family,
-      })
-      if (answer.is === 'unreadMail') {
-        saga.mailSeq = answer.mailSeq
-        const { mailSettled: outer, endedFirst, cancelWaits } = saga
-        saga.mailSettled = Math.min(outer ?? settled, settled)
-        if (event.type === 'attemptSucceeded' || event.type === 'attemptFailed')
-          saga.endedFirst = [...endedFirst, event.step]
-        saga.cancelWaits ||= event.type === 'cancelRequested'
-        await readMail(saga)
-        Object.assign(saga, { mailSettled: outer, endedFirst, cancelWaits })
-        if (saga.ours && saga.mailSeen < answer.mailSeq) {
-          throw new Error(
-            `the mail has ${answer.mailSeq} letters, of which only ${saga.mailSeen} can be read`,
-          )
-        }
-        continue
-      }
+      if (saga.cancelWaits && isGated(decision)) return
+      const family = familyOf(saga.state, decision, saga.spilled, start)
+      const after = leaseAfter(saga, decision.state, known.now, ended)
+      const next = transitionOf(saga, decision, after, family)
+      const answer = await commit.submit(next)
+      if (answer.is === 'committed') return believe(saga, decision, next, answer, ended)
       if (answer.is === 'leaseLost') return loseLease(saga)
-      saga.version = answer.version
-      saga.mailSeq = answer.mailSeq
-      saga.state = state
-      callOff(saga, ended)
-      if (family !== undefined) tellFamily(state, family)
-      if (after.is !== 'keep') saga.ours = false
-      if (after.is === 'due') parts.onDueAt(after.at)
-      tell(saga, decision)
-      return
+      await readFirst(saga, event, settled, answer.mailSeq)
+    }
+  }
+
+  function given(saga: Held): Given {
+    const { definition, spilled, version } = saga
+    const underWay = [...saga.underWay.keys(), ...saga.endedFirst]
+    return { definition, spilled, now: clock.now(), random: Math.random(), version, underWay }
+  }
+
+  function transitionOf(
+    saga: Held,
+    { state, entry }: Decided,
+    after: Transition['after'],
+    family: Family | undefined,
+  ): Transition {
+    const { mailSettled = saga.mailSeen } = saga
+    return {
+      lease: saga.lease,
+      version: saga.version,
+      mailSeen: isGated({ state, entry }) ? saga.mailSeen : Math.min(mailSettled, saga.mailSeen),
+      was: saga.state.status,
+      state,
+      entry,
+      after,
+      family,
+    }
+  }
+
+  function believe(
+    saga: Held,
+    decision: Decided,
+    { after, family }: Transition,
+    { version, mailSeq }: Extract<CommitAnswer, { is: 'committed' }>,
+    ended: string | undefined,
+  ): void {
+    saga.version = version
+    saga.mailSeq = mailSeq
+    saga.state = decision.state
+    callOff(saga, ended)
+    if (family !== undefined) tellFamily(decision.state, family)
+    if (after.is !== 'keep') saga.ours = false
+    if (after.is === 'due') parts.onDueAt(after.at)
+    tell(saga, decision)
+  }
+
+  /** Mail that this event would have been settled over. */
+  async function readFirst(saga: Held, event: Event, settled: number, mailSeq: number): Promise<void> {
+    saga.mailSeq = mailSeq
+    const { mailSettled: outer, endedFirst, cancelWaits } = saga
+    saga.mailSettled = Math.min(outer ?? settled, settled)
+    if (event.type === 'attemptSucceeded' || event.type === 'attemptFailed')
+      saga.endedFirst = [...endedFirst, event.step]
+    saga.cancelWaits ||= event.type === 'cancelRequested'
+    await readMail(saga)
+    Object.assign(saga, { mailSettled: outer, endedFirst, cancelWaits })
+    if (saga.ours && saga.mailSeen < mailSeq) {
+      throw new Error(`the mail has ${mailSeq} letters, of which only ${saga.mailSeen} can be read`)
     }
   }
 
@@ -583,7 +608,7 @@ export function createRunner(parts: RunnerParts): Runner {
     }
   }
 
-  function tell(saga: Held, { entry, state }: Extract<Decision, { is: 'transition' }>): void {
+  function tell(saga: Held, { entry, state }: Decided): void {
     const { sagaId } = saga.lease
     counters.transition(entry.kind)
     if ((entry.kind === 'attemptSucceeded' || entry.kind === 'signalReceived') && entry.spilled === true)

@@ -86,7 +86,7 @@ export function createParticipants({ sagas, services, missing }: ParticipantsPar
     return end
   }
 
-  async function runOwn(
+  function runOwn(
     request: AttemptRequest,
     abort: () => void,
     onLate: (end: AttemptEnd) => void,
@@ -94,10 +94,10 @@ export function createParticipants({ sagas, services, missing }: ParticipantsPar
     const handler = handlerFor(request.definition.name, request)
     if (handler === undefined)
       throw new Error(`no handler for step "${request.step}": admit must be asked first`)
-    const { end, settled } = runHandler(handler, request, abort, onLate)
-    const ended = await end
-    if (ended.outcome === 'uncertain' && request.direction === 'action') watch(zombieKey(request), settled)
-    return ended
+    const onLeft = (running: Promise<unknown>) => {
+      if (request.direction === 'action') watch(zombieKey(request), running)
+    }
+    return runHandler(handler, request, { abort, onLate, onLeft })
   }
 
   function watch(key: string, settled: Promise<unknown>): void {
