@@ -201,8 +201,8 @@ WITH u AS (
     updated_at = i.at,
     ended_at = CASE WHEN i.ends THEN i.at END,
     clean = CASE WHEN i.status IN ('failed', 'cancelled') THEN i.state->'uncertainSteps' = '[]' END,
-    failure_words = CASE WHEN i.status <> s.status AND i.state ? 'failureReason' THEN ${wordsOf('i.state')}
-                         ELSE s.failure_words END
+    failure_words = CASE WHEN s.failure_words IS NULL AND i.status <> s.status AND i.state ? 'failureReason'
+                         THEN ${wordsOf('i.state')} ELSE s.failure_words END
   FROM ${rowsOf(columns)}
   WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id
     AND s.epoch = i.epoch AND s.version = i.version AND s.ended_at IS NULL
