@@ -253,53 +253,48 @@ const COLUMNS = [
 ]
 
 /**
- * Leased to a worker only if nobody has declared it dead, just as a claim (S17). `value` says where a row's values are: one row's
- * are the parameters themselves, since going through a row of them costs more than the row (docs/adr/0024-starts.md).
+ * Leased to a worker only if nobody has declared it dead, just as a claim (S17). `values` says where the values of columns are: those
+ * of one row are the parameters themselves (docs/adr/0024-starts.md).
  */
-const startOf = ({ given = '', rows, value, inserted }: StartRows) => `
+const startOf = ({ given = '', rows, values, inserted }: StartRows) => `
 WITH ${given}s AS (
   INSERT INTO sagas AS s (bucket, saga_id, definition_name, definition_version, queue, status, state, start_key, request_hash,
                           saga_key, idempotency_key, correlation_id, tags, past_pivot, created_at, updated_at,
                           owner, epoch, due_at)
-  SELECT ${[
-    ...['bucket', 'saga_id', 'definition_name', 'definition_version', 'queue'].map(value),
-    `'running'`,
-    ...['state', 'start_key', 'request_hash', 'saga_key', 'idempotency_key', 'correlation_id'].map(value),
-    ...['tags', 'past_pivot', 'at', 'at'].map(value),
-  ].join(', ')},
+  SELECT ${values('bucket, saga_id, definition_name, definition_version, queue')}, 'running', ${values('state, start_key, request_hash')},
+         ${values('saga_key, idempotency_key, correlation_id, tags, past_pivot, at, at')},
          w.worker_id, CASE WHEN w.worker_id IS NULL THEN 0 ELSE 1 END, CASE WHEN w.worker_id IS NULL THEN now() END
   FROM ${rows} LEFT JOIN LATERAL (
-    SELECT worker_id FROM workers WHERE worker_id = ${value('worker')} AND ended_at IS NULL LIMIT 1
+    SELECT worker_id FROM workers WHERE worker_id = ${values('worker')} AND ended_at IS NULL LIMIT 1
   ) w ON true
-  WHERE NOT ${value('only_if_latest')}
-     OR ${value('definition_version')} = (SELECT max(version) FROM definitions WHERE name = ${value('definition_name')})
+  WHERE NOT ${values('only_if_latest')}
+     OR ${values('definition_version')} = (SELECT max(version) FROM definitions WHERE name = ${values('definition_name')})
   ON CONFLICT DO NOTHING
   RETURNING s.bucket, s.saga_id, s.epoch
 ), h AS (
   INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
-  SELECT ${value('bucket')}, ${value('saga_id')}, 1, ${value('at')}, 'sagaStarted', 0, NULL, ${value('entry')}
-  FROM ${inserted}
+  SELECT ${values('bucket, saga_id')}, 1, ${values('at')}, 'sagaStarted', 0, NULL, ${values('entry')} FROM ${inserted}
 ), o AS (
   INSERT INTO events AS o (bucket, told)
-  SELECT min(${value('bucket')}), json_agg(${value('events')}) FROM ${inserted} HAVING count(*) > 0
+  SELECT min(${values('bucket')}), json_agg(${values('events')}) FROM ${inserted} HAVING count(*) > 0
 )
 SELECT s.saga_id, ${DATABASE_NOW}, s.epoch FROM s`
 
-type StartRows = { given?: string; rows: string; value: (column: string) => string; inserted: string }
+type StartRows = { given?: string; rows: string; values: (columns: string) => string; inserted: string }
 
 export const INSERT: Statement = {
   name: 'start',
   text: startOf({
     given: `i AS (SELECT * FROM ${manyRows(COLUMNS)}), `,
     rows: 'i',
-    value: (column) => `i.${column}`,
+    values: (columns) => columns.replaceAll(/\w+/g, 'i.$&'),
     inserted: 'i JOIN s USING (bucket, saga_id)',
   }),
 }
 
 export const INSERT_ONE: Statement = {
   name: 'start_one',
-  text: startOf({ rows: '(SELECT) i', value: parametersOf(COLUMNS), inserted: 's' }),
+  text: startOf({ rows: '(SELECT) i', values: parametersOf(COLUMNS), inserted: 's' }),
 }
 
 /**
