@@ -191,9 +191,9 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
   })
 
   test.runIf(canExplainLanes).each<[Statement, string[]]>([
-    [INSERT, ['workers_alive_idx']],
-    [INSERT_ONE, ['workers_alive_idx']],
-    [HOLDERS, ['sagas_start_key_once']],
+    [INSERT, ['definitions_pk', 'workers_alive_idx']],
+    [INSERT_ONE, ['definitions_pk', 'workers_alive_idx']],
+    [HOLDERS, ['sagas_pk', 'sagas_start_key_once']],
   ])('on the lanes of the starts: $name', async ({ text }, wanted) => {
     const { indexes, ...read } = await explain(text, { settings: [...SETTINGS, JOIN_SETTINGS.hash] })
     expect(read).toEqual({ scans: [], whole: [], gathers: [] })
