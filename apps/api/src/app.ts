@@ -105,11 +105,12 @@ export async function buildApp(options: {
     clientErrorHandler: answerBrokenHttp,
   })
 
-  const hub = createWaitHub({
+  const hub: WaitHub<Saga> = createWaitHub({
     resting: (ids) => store().queries.resting(ids),
     maxWaiters: limits.maxWaiters,
     onRefused: () => metrics.refused('waiters'),
     isTold: hands !== undefined,
+    expect: (sagaId) => store().rests.expect(sagaId, hub.hint),
   })
   hands?.onRest(hub.tell)
   // What comes beyond that is cut off before it can say anything.

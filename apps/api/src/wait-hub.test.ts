@@ -1,9 +1,16 @@
 import { Problem } from '@backstitch/core'
-import { expect, onTestFinished, test, vi } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createWaitHub } from './wait-hub.ts'
 
 /** A database that knows who rests, and counts how often and about how many it is asked. */
-function hubOf(options: { maxWaiters?: number; takesMs?: number; isTold?: boolean } = {}) {
+function hubOf(
+  options: {
+    maxWaiters?: number
+    takesMs?: number
+    isTold?: boolean
+    expect?: (sagaId: string) => boolean
+  } = {},
+) {
   const rests = new Set<string>()
   const asked: string[][] = []
   let fails = false
@@ -11,6 +18,7 @@ function hubOf(options: { maxWaiters?: number; takesMs?: number; isTold?: boolea
     maxWaiters: options.maxWaiters ?? 100,
     onRefused: () => undefined,
     isTold: options.isTold ?? false,
+    ...(options.expect && { expect: options.expect }),
     async resting(ids) {
       asked.push([...ids])
       await new Promise((resolve) => setTimeout(resolve, options.takesMs ?? 0))
@@ -153,4 +161,114 @@ test('a slow database is never asked twice at once, and has as long to rest as i
   } finally {
     vi.useRealTimers()
   }
+})
+
+describe('a hint of another process', () => {
+  function hinted(options: Parameters<typeof hubOf>[0] = {}) {
+    vi.useFakeTimers({ toFake: ['performance', 'setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const expected: string[] = []
+    const expects = (sagaId: string) => expected.push(sagaId) > 0
+    return { expected, ...hubOf({ expect: expects, ...options }) }
+  }
+
+  test('brings the question forward; where hints arrive nobody asks before a while has passed', async () => {
+    const { hub, rests, asked, expected } = hinted()
+    hub.hint(['anybody'])
+    const waits = ['a', 'a', 'b'].map((id) => hub.wait(id, 10_000))
+    expect(expected).toEqual(['a', 'a', 'b'])
+    await vi.advanceTimersByTimeAsync(40)
+    expect(asked).toEqual([])
+    rests.add('a').add('b')
+    hub.hint(['a', 'nobody waits for this'])
+    await vi.advanceTimersByTimeAsync(1)
+    expect(await Promise.all(waits.slice(0, 2))).toEqual(['a at rest', 'a at rest'])
+    expect(asked).toEqual([['a']])
+    await vi.advanceTimersByTimeAsync(30)
+    expect(await waits[2]).toBe('b at rest')
+  })
+
+  test('that is false answers nobody: what is waited for goes on being asked about', async () => {
+    const { hub, rests, asked } = hinted()
+    const waiting = hub.wait('a', 10_000)
+    hub.hint(['a'])
+    await vi.advanceTimersByTimeAsync(40)
+    expect(hub.waiting).toBe(1)
+    expect(asked).toEqual([['a']])
+    rests.add('a')
+    await vi.advanceTimersByTimeAsync(40)
+    expect(await waiting).toBe('a at rest')
+  })
+
+  test('again and again does not make a slow database be asked more than half of the time (F38)', async () => {
+    const { hub, asked } = hinted({ takesMs: 50 })
+    const waiting = hub.wait('a', 2_000)
+    for (let n = 0; n < 1_000; n++) {
+      hub.hint(['a'])
+      await vi.advanceTimersByTimeAsync(1)
+    }
+    expect(asked.length).toBeLessThanOrEqual(11)
+    hub.close()
+    expect(await waiting).toBe(undefined)
+  })
+
+  test('that comes while a question is under way, which may have been too early, is followed by another', async () => {
+    const { hub, rests, asked } = hinted({ takesMs: 5 })
+    hub.hint(['anybody'])
+    const waiting = hub.wait('a', 60_000)
+    hub.hint(['a'])
+    await vi.advanceTimersByTimeAsync(2)
+    hub.hint(['a'])
+    await vi.advanceTimersByTimeAsync(4)
+    rests.add('a')
+    await vi.advanceTimersByTimeAsync(15)
+    expect(asked).toHaveLength(2)
+    expect(await waiting).toBe('a at rest')
+  })
+
+  test('that does not come is not waited for again, until another does', async () => {
+    const { hub, rests, asked } = hinted()
+    hub.hint(['anybody'])
+    const waiting = hub.wait('a', 10_000)
+    await vi.advanceTimersByTimeAsync(30)
+    rests.add('a')
+    await vi.advanceTimersByTimeAsync(30)
+    expect(await waiting).toBe('a at rest')
+    expect(asked).toHaveLength(1)
+    const impatient = hub.wait('b', 10_000)
+    await vi.advanceTimersByTimeAsync(20)
+    expect(asked.length).toBeGreaterThan(4)
+    rests.add('b')
+    await vi.advanceTimersByTimeAsync(20)
+    expect(await impatient).toBe('b at rest')
+    asked.length = 0
+    hub.hint(['b'])
+    const patient = hub.wait('c', 10_000)
+    await vi.advanceTimersByTimeAsync(40)
+    expect(asked).toEqual([])
+    hub.close()
+    expect(await patient).toBe(undefined)
+  })
+
+  test('is not waited for by who asks about an old saga, nor where others cannot be told', async () => {
+    const { hub, rests, asked } = hinted({ expect: (sagaId) => sagaId !== 'untold' })
+    rests.add('old').add('untold')
+    hub.hint(['anybody'])
+    const waits = [hub.wait('old', 10_000, undefined, { isOld: true }), hub.wait('untold', 10_000)]
+    await vi.advanceTimersByTimeAsync(5)
+    expect(await Promise.all(waits)).toEqual(['old at rest', 'untold at rest'])
+    expect(asked.length).toBeLessThanOrEqual(2)
+  })
+
+  test('is asked for only after a while where a worker of this process tells of most', async () => {
+    const { hub, expected } = hinted({ isTold: true })
+    const waits = ['a', 'b'].map((id) => hub.wait(id, 10_000))
+    hub.tell('a')
+    await vi.advanceTimersByTimeAsync(40)
+    expect(expected).toEqual([])
+    await vi.advanceTimersByTimeAsync(1_000)
+    expect(expected).toEqual(['b'])
+    hub.close()
+    await Promise.all(waits)
+  })
 })

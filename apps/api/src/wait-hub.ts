@@ -4,18 +4,29 @@ import { tooMuch } from './plugins/overload.ts'
  * All that wait for a saga ask together: one statement answers for every saga whose turn it is, and one at a time.
  *
  * 1. A young wait asks every millisecond or two, an old one every tenth of a second: how late the news is stays in
- *    proportion to how long it took (`LATENESS`).
- * 2. Asking never takes more than half of the time: a database that answers slowly is asked less often.
+ *    proportion to how long it took (`LATENESS`). Where hints arrive the asking begins later.
+ * 2. Asking never takes more than half of the time: a database that answers slowly is asked less often, whatever is hinted.
  * 3. Whoever gives up, by time-out or because the caller went away, is forgotten at once.
+ * 4. A hint brings forward the turn of a saga and nothing else: none that is false, late or lost changes an answer.
  */
 export type WaitHub<Found> = {
   /**
    * Resolves to what was found when the saga had ended or needed a person, and to undefined when that was only told,
    * when time is up, the caller has gone or the hub is closed. Throws a `Problem` when too many are waiting.
    */
-  wait(sagaId: string, timeoutMs: number, signal?: AbortSignal): Promise<Found | undefined>
+  wait(
+    sagaId: string,
+    timeoutMs: number,
+    signal?: AbortSignal,
+    how?: {
+      /** It may have ended already, or need a person, with nobody left to tell of it. */
+      isOld?: boolean
+    },
+  ): Promise<Found | undefined>
   /** This saga has just ended, or needs a person: whoever waits for it may read it. */
   tell(sagaId: string): void
+  /** Another process says so of these. */
+  hint(sagaIds: readonly string[]): void
   readonly waiting: number
   /** Everybody is answered now, and whoever comes later at once. */
   close(): void
@@ -25,6 +36,9 @@ type Waiter<Found> = {
   sagaId: string
   since: number
   askAt: number
+  /** Others know that it is waited for. */
+  isExpected: boolean
+  hintedAt: number
   settle: (found: Found | undefined) => void
 }
 
@@ -35,6 +49,7 @@ const TOLD_MS = 50
 /** Waits that are older than a few of these ask together. */
 const GRAIN_MS = 20
 const AFTER_FAILURE_MS = 250
+const NEVER = Number.NEGATIVE_INFINITY
 /** Sagas in one question. */
 const MAX_ASKED = 1_000
 
@@ -43,17 +58,20 @@ export function createWaitHub<Found>(options: {
   resting: (sagaIds: readonly string[]) => Promise<ReadonlyMap<string, Found>>
   maxWaiters: number
   onRefused: () => void
-  /** Most ends are told of by `tell`: nobody asks before a while has passed. */
+  /** Most ends are told of by `tell`: nobody asks, or tells others that somebody waits, before a while has passed. */
   isTold?: boolean
+  /** Tells others that this saga is waited for, so that they may `hint`. False: they could not. */
+  expect?: (sagaId: string) => boolean
 }): WaitHub<Found> {
-  const { resting, maxWaiters, onRefused } = options
-  const firstAskMs = options.isTold === true ? TOLD_MS : SHORTEST_MS
+  const { resting, maxWaiters, onRefused, isTold = false, expect = () => false } = options
   const waiters = new Set<Waiter<Found>>()
   const waitersOf = new Map<string, Set<Waiter<Found>>>()
   let timer: NodeJS.Timeout | undefined
   let timerAt = Number.POSITIVE_INFINITY
   let asking = false
   let notBefore = 0
+  /** Since the last rest that no hint came for. */
+  let hintsArrive = false
   let closed = false
 
   /** Sees to it that somebody asks at `askAt`, or as soon after as is allowed. */
@@ -73,6 +91,7 @@ export function createWaitHub<Found>(options: {
   }
 
   async function ask(): Promise<void> {
+    clearTimeout(timer)
     timerAt = Number.POSITIVE_INFINITY
     const began = performance.now()
     const due = new Set<Waiter<Found>>()
@@ -83,6 +102,7 @@ export function createWaitHub<Found>(options: {
       if (!sagaIds.has(waiter.sagaId) && sagaIds.size >= MAX_ASKED) continue
       sagaIds.add(waiter.sagaId)
       due.add(waiter)
+      waiter.isExpected ||= expect(waiter.sagaId)
     }
     asking = true
     let rest: ReadonlyMap<string, Found> = new Map()
@@ -97,10 +117,14 @@ export function createWaitHub<Found>(options: {
     const now = performance.now()
     notBefore = now + pauseMs
     for (const waiter of due) {
-      const found = rest.get(waiter.sagaId)
-      if (found !== undefined) waiter.settle(found)
-      else if (waiters.delete(waiter)) {
-        waiter.askAt = nextAsk(now, waiter.since)
+      const { sagaId, since, hintedAt } = waiter
+      const found = rest.get(sagaId)
+      if (found !== undefined) {
+        if (hintedAt === NEVER && began - since >= TOLD_MS) hintsArrive = false
+        waiter.settle(found)
+      } else if (waiters.delete(waiter)) {
+        // What was hinted meanwhile the question may have been too early for.
+        waiter.askAt = hintedAt > began ? now : nextAsk(now, since, isToldOf(waiter) ? TOLD_MS : 0)
         waiters.add(waiter)
       }
     }
@@ -109,8 +133,12 @@ export function createWaitHub<Found>(options: {
     if (earliest < Number.POSITIVE_INFINITY) plan(earliest)
   }
 
+  function isToldOf({ isExpected }: Waiter<Found>): boolean {
+    return isTold || (isExpected && hintsArrive)
+  }
+
   return {
-    async wait(sagaId, timeoutMs, signal) {
+    async wait(sagaId, timeoutMs, signal, { isOld = false } = {}) {
       if (closed || timeoutMs <= 0 || signal?.aborted === true) return undefined
       if (waiters.size >= maxWaiters) {
         onRefused()
@@ -123,7 +151,9 @@ export function createWaitHub<Found>(options: {
         const waiter: Waiter<Found> = {
           sagaId,
           since,
-          askAt: since + firstAskMs,
+          askAt: since + SHORTEST_MS,
+          isExpected: !isTold && expect(sagaId),
+          hintedAt: NEVER,
           settle(found) {
             clearTimeout(timeout)
             signal?.removeEventListener('abort', giveUp)
@@ -131,6 +161,7 @@ export function createWaitHub<Found>(options: {
             resolve(found)
           },
         }
+        if (!isOld && isToldOf(waiter)) waiter.askAt = since + TOLD_MS
         signal?.addEventListener('abort', giveUp)
         waiters.add(waiter)
         const others = waitersOf.get(sagaId)
@@ -141,6 +172,20 @@ export function createWaitHub<Found>(options: {
     },
     tell(sagaId) {
       for (const waiter of waitersOf.get(sagaId) ?? []) waiter.settle(undefined)
+    },
+    hint(sagaIds) {
+      if (sagaIds.length > 0) hintsArrive = true
+      const now = performance.now()
+      let isWaitedFor = false
+      for (const sagaId of sagaIds) {
+        for (const waiter of waitersOf.get(sagaId) ?? []) {
+          isWaitedFor = true
+          waiter.hintedAt = waiter.askAt = now
+        }
+      }
+      if (!isWaitedFor) return
+      if (asking || now < notBefore) plan(now)
+      else void ask()
     },
     get waiting() {
       return waiters.size
@@ -153,8 +198,9 @@ export function createWaitHub<Found>(options: {
   }
 }
 
-function nextAsk(now: number, since: number): number {
-  const inMs = Math.min(LONGEST_MS, Math.max(SHORTEST_MS, (now - since) * LATENESS))
+function nextAsk(now: number, since: number, notBeforeMs: number): number {
+  const ageMs = now - since
+  const inMs = Math.min(LONGEST_MS, Math.max(SHORTEST_MS, ageMs * LATENESS, notBeforeMs - ageMs))
   const at = now + inMs
   return inMs < GRAIN_MS ? at : Math.ceil(at / GRAIN_MS) * GRAIN_MS
 }

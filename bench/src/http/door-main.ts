@@ -32,7 +32,7 @@ function storeThat(keep: (request: StartRequest, sagaId: string) => Promise<unkn
   }
   return {
     ...real,
-    wakeups: { due: () => undefined, close: async () => undefined },
+    wakeups: { due: () => undefined },
     starts: { ...real.starts, start, startIfLatest: start },
   }
 }

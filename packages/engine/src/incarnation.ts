@@ -101,7 +101,10 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
     counters,
     leaseMs,
     log,
-    onRest: options.onRest,
+    onRest: (sagaId) => {
+      options.onRest(sagaId)
+      store.rests.tell(sagaId)
+    },
     onDueAt: (at) => claimLoop?.wakeIn(at - store.clock.now()),
     onDue: (due) => {
       wakeFor(due)

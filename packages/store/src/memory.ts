@@ -710,7 +710,8 @@ export function openMemoryStore(
       waiting: 0,
       close: async () => undefined,
     },
-    wakeups: { due: (queue) => options.tell?.(queue), close: async () => undefined },
+    wakeups: { due: (queue) => options.tell?.(queue) },
+    rests: { tell: () => undefined },
     session: {
       register: (record) => onSession(() => database.announce(record)),
       pulse: (id, beat) => onSession(() => database.pulse(id, beat)),

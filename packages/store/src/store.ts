@@ -16,10 +16,11 @@ import { createMailbox, type Mailbox } from './mailbox.ts'
 import { missingMigrations } from './migrate.ts'
 import type { Listeners } from './outbox.ts'
 import { createQueries, type Queries } from './queries.ts'
+import { createRestsHeard, createRestsTold, type RestsHeard, type RestsTold } from './rests.ts'
 import { createSchedules, type Schedules } from './schedules.ts'
 import { createStarts, type Starts } from './starts.ts'
 import { statsOf } from './stats.ts'
-import { createWakeups, type Wakeups } from './wakeups.ts'
+import { AWAITED_CHANNEL, createWakeups, DUE_CHANNEL, type Wakeups } from './wakeups.ts'
 import { createWebhooks, type Webhooks } from './webhooks.ts'
 import { createSession, type Session } from './workers.ts'
 
@@ -37,7 +38,8 @@ export type ApiStore = {
   webhooks: Webhooks
   audit: Audit
   bulks: Bulks
-  wakeups: Wakeups
+  wakeups: Pick<Wakeups, 'due'>
+  rests: Pick<RestsHeard, 'expect'>
   /** Throws if the database does not answer; names the migrations it lacks. */
   check(): Promise<{ missingMigrations: string[] }>
   close(): Promise<void>
@@ -60,7 +62,8 @@ export type WorkerStore = {
   /** Who listens to what is committed here. */
   listeners: Listeners
   starts: Starts
-  wakeups: Wakeups
+  wakeups: Pick<Wakeups, 'due'>
+  rests: RestsTold
   session: Session
   clock: DatabaseClock
   check(): Promise<{ missingMigrations: string[] }>
@@ -84,6 +87,7 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
   const feed = createFeed(database)
   const starts = createStarts(lane, clock)
   const wakeups = createWakeups(lane)
+  const rests = createRestsHeard(lane, wakeups)
   return {
     definitions,
     starts,
@@ -98,9 +102,10 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
     audit: createAudit(database),
     bulks: createBulks(database),
     wakeups,
+    rests,
     check: checkOn(versions),
     async close() {
-      await Promise.all([starts.close(), wakeups.close(), versions.close()])
+      await Promise.all([starts.close(), wakeups.close(), rests.close(), versions.close()])
       await within(CLOSE_MS, database.destroy())
     },
   }
@@ -123,10 +128,14 @@ export async function openWorkerStore(
   const claims = createClaims({ ...lane, workerId }, clock)
   const listeners: Listeners = { steps: false, onNews: () => undefined }
   const commits = createCommits({ ...lane, workerId, leaseMs, listeners }, clock)
-  const session = createSession(lane, clock, options.onDue)
   // These connect when they are first used: where there are no schedules, never.
   const starts = createStarts(lane, clock)
   const wakeups = createWakeups(lane)
+  const rests = createRestsTold(wakeups)
+  const session = createSession(lane, clock, {
+    [DUE_CHANNEL]: options.onDue,
+    [AWAITED_CHANNEL]: rests.hear,
+  })
   const versions = createLane(lane)
   return {
     definitions: createDefinitions(database, versions),
@@ -142,6 +151,7 @@ export async function openWorkerStore(
     listeners,
     starts,
     wakeups,
+    rests,
     session,
     clock,
     check: checkOn(versions),

@@ -5,7 +5,6 @@ import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
 import type { Lease } from './commits.ts'
 import { ConnectionLost } from './failure.ts'
 import { createLink, type LinkOptions } from './link.ts'
-import { DUE_CHANNEL } from './wakeups.ts'
 
 /**
  * Who is alive. Each worker has one row, and one connection that it keeps open: its session. The heartbeat says that it is
@@ -36,7 +35,7 @@ export type Pulse = {
 export type DeathReason = 'connectionLost' | 'leaseExpired'
 
 export type Session = {
-  /** Announces the worker and listens for sagas that became due. */
+  /** Announces the worker and listens for hints. */
   register(record: WorkerRecord): Promise<void>
   /** Says that the worker is alive, and what it tells, if there is a `beat`; looks around in any case. */
   pulse(workerId: string, beat: { holds: number; services: ServiceReport } | undefined): Promise<Pulse>
@@ -67,7 +66,8 @@ export type Session = {
 export function createSession(
   options: LinkOptions,
   clock: DatabaseClock,
-  onDue: (queues: string[]) => void,
+  /** By channel: what is told there. */
+  hints: Readonly<Record<string, (words: string[]) => void>>,
 ): Session {
   let current: WorkerRecord | undefined
 
@@ -76,8 +76,12 @@ export function createSession(
     if (!pooled) await client.query(SESSION_SETTINGS.map((setting) => `SET ${setting}`).join('; '))
     if (current !== undefined) await client.query(ANNOUNCE, [current.workerId, !pooled])
     if (pooled) return
-    client.on('notification', ({ payload }) => onDue((payload ?? '').split(',')))
-    await client.query(`LISTEN ${DUE_CHANNEL}`)
+    client.on('notification', ({ channel, payload }) => hints[channel]?.((payload ?? '').split(',')))
+    await client.query(
+      Object.keys(hints)
+        .map((channel) => `LISTEN ${channel}`)
+        .join('; '),
+    )
   })
 
   function query<T>(shape: z.ZodType<T>, text: string, values: unknown[]): Promise<T[]> {

@@ -91,7 +91,7 @@ export function sagaRoutes(app: App, { store, starting, hub, basePath }: Door): 
       const known = started.is === 'started' ? started.saga : await read(started.sagaId)
       reply.header('location', `${basePath}/v1/sagas/${known.sagaId}`)
       if (query.waitMs === 0) return reply.code(202).header('etag', etagOf(known)).send(known)
-      const saga = await afterAWhile(known, query.waitMs, reply)
+      const saga = await afterAWhile(known, query.waitMs, reply, { isOld: started.is === 'repeated' })
       return reply
         .code(isMoving(saga.status) ? 202 : 200)
         .header('etag', etagOf(saga))
@@ -219,7 +219,7 @@ export function sagaRoutes(app: App, { store, starting, hub, basePath }: Door): 
     async ({ params, query }, reply) => {
       let saga = await read(sagaIdOf(params))
       if (!isTerminal(saga.status)) {
-        const rested = await hub.wait(saga.sagaId, query.timeoutMs, whileConnected(reply))
+        const rested = await hub.wait(saga.sagaId, query.timeoutMs, whileConnected(reply), { isOld: true })
         saga = rested ?? (await read(saga.sagaId))
       }
       return reply.header('etag', etagOf(saga)).send(saga)
@@ -258,10 +258,15 @@ export function sagaRoutes(app: App, { store, starting, hub, basePath }: Door): 
   }
 
   /** The start has been acknowledged already, so nothing that goes wrong from here on may turn it into an error. */
-  async function afterAWhile(known: Saga, waitMs: number, reply: FastifyReply): Promise<Saga> {
+  async function afterAWhile(
+    known: Saga,
+    waitMs: number,
+    reply: FastifyReply,
+    how: { isOld: boolean },
+  ): Promise<Saga> {
     if (isTerminal(known.status)) return known
     try {
-      const rested = await hub.wait(known.sagaId, waitMs, whileConnected(reply))
+      const rested = await hub.wait(known.sagaId, waitMs, whileConnected(reply), how)
       return rested ?? (await read(known.sagaId))
     } catch (error) {
       if (problemOf(error).code === 'INTERNAL') reply.log.error({ err: error }, 'a wait failed')
