@@ -37,7 +37,7 @@ export type Definitions = {
   get(name: string, version: number): Promise<Registered | undefined>
   /** The highest version, read from the database each time (S26). Asked by many at once it is one statement. */
   latest(name: string): Promise<Registered | undefined>
-  /** What `latest` has last answered: by now there may be another (`Starts.startIfLatest`). */
+  /** What `latest` has last found: by now there may be another (`Starts.startIfLatest`). */
   lastKnown(name: string): Registered | undefined
   /** The highest version of each, by name. `after` is the last name of the page before. */
   list(page: { after?: string | undefined; limit: number }): Promise<Registered[]>
@@ -136,7 +136,7 @@ export function createDefinitions(database: Database, lane: Lane): Definitions {
     async latest(name) {
       const version = await latestVersions.submit(name)
       const found = version === undefined ? undefined : await get(name, version)
-      lastKnown.set(name, found)
+      if (found !== undefined) lastKnown.set(name, found)
       return found
     },
 
@@ -166,9 +166,9 @@ export function createDefinitions(database: Database, lane: Lane): Definitions {
 function createKept() {
   const kept = new Map<string, Registered>()
 
-  function set(key: string, registered: Registered | undefined): void {
+  function set(key: string, registered: Registered): void {
     kept.delete(key)
-    if (registered !== undefined) kept.set(key, registered)
+    kept.set(key, registered)
     const [oldest] = kept.keys()
     if (kept.size > KEPT && oldest !== undefined) kept.delete(oldest)
   }

@@ -603,8 +603,7 @@ export function openMemoryStore(
       get: async (name, version) => database.definition(name, version),
       async latest(name) {
         const found = await ask(() => database.latest(name))
-        if (found === undefined) lastKnown.delete(name)
-        else lastKnown.set(name, found)
+        if (found !== undefined) lastKnown.set(name, found)
         return found
       },
       lastKnown: (name) => lastKnown.get(name),
