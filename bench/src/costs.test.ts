@@ -1,5 +1,7 @@
+import { buildApp } from '@backstitch/api/app'
 import { createTestDatabase } from '@backstitch/local-postgres/testing'
 import pg from 'pg'
+import { pino } from 'pino'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { type Installation, install, sagaOf } from './installation.ts'
@@ -73,6 +75,22 @@ test.each([
   // The heartbeat goes on meanwhile: it looks at the workers, and at its own leases. The publisher looks at no saga.
   const ofSagas = others.filter(({ text }) => /\b(sagas|saga_history|saga_mail)\b/.test(text))
   expect(ofSagas.filter(({ text }) => !/\bworkers w\b|WHERE s\.owner = \$1/.test(text))).toEqual([])
+})
+
+test('a start over HTTP is one statement: it reads the highest version, too (S26)', async () => {
+  const app = await buildApp({ store: () => installation.store, log: pino({ level: 'silent' }) })
+  const start = async () => {
+    const payload = { definition: 'order', input: { orderId: 'o-1' } }
+    const { statusCode } = await app.inject({ method: 'POST', url: '/v1/sagas', payload })
+    expect(statusCode).toBe(202)
+  }
+  await start()
+  const asked = await statementsOf(async () => {
+    for (let n = 0; n < 10; n++) await start()
+  })
+  await app.close()
+  const ofStarts = asked.filter(({ text }) => /\bdefinitions\b/.test(text))
+  expect(ofStarts.map(({ name }) => name)).toEqual(Array.from({ length: 10 }, () => 'start_one'))
 })
 
 test('a hundred at once share their starts, claims and commits', async () => {

@@ -13,7 +13,7 @@ import {
   type StartSaga,
 } from '@backstitch/core'
 import type { InputSchemas } from '@backstitch/input-schema'
-import type { ApiStore, Registered, Slot, StartAnswer, StartRequest } from '@backstitch/store'
+import type { ApiStore, Outdated, Registered, Slot, StartAnswer, StartRequest } from '@backstitch/store'
 import { definitionOf } from './definition-of.ts'
 import type { Metrics } from './plugins/metrics.ts'
 import { tooMuch } from './plugins/overload.ts'
@@ -24,6 +24,8 @@ export type Starting = {
   /** The same checks of a start that is to be made later. Throws what the start would be refused with. */
   check(asked: Pick<Asked, 'definition' | 'version' | 'input'>): Promise<void>
 }
+
+type Fit = Pick<StartRequest, 'definition' | 'input' | 'inputBytes'>
 
 type Asked = Omit<StartSaga, 'version'> & { version?: number | undefined }
 
@@ -52,31 +54,49 @@ export function createStarting(options: {
   /** Counted from the first moment: those that come in one burst have not been handed to the store yet. */
   let waiting = 0
 
-  function misfits({ name, version, document }: Registered, input: Json, inputBytes: number): JsonProblem[] {
+  function misfits({ definition, input, inputBytes }: Fit): JsonProblem[] {
+    const { name, version, document } = definition
     const { inputSchema } = document
     return inputSchema === undefined
       ? []
       : schemas.misfits({ name, version, schema: inputSchema }, input, inputBytes)
   }
 
-  async function make(store: ApiStore, request: StartRequest): Promise<StartAnswer> {
-    const { queue } = request.definition
+  async function make<Answer extends StartAnswer | Outdated>(
+    { wakeups }: ApiStore,
+    { definition: { queue } }: StartRequest,
+    begin: (taken: Slot | undefined) => Promise<Answer>,
+  ): Promise<Answer> {
     const taken = slot(queue)
-    const answer = await store.starts.start(request, taken)
-    if (taken === undefined && answer.is === 'started') store.wakeups.due(queue)
+    const answer = await begin(taken)
+    if (taken === undefined && answer.is === 'started') wakeups.due(queue)
+    return answer
+  }
+
+  /** With the highest version as it was last seen. Nothing, if that refuses the input or there is another by now (S26). */
+  async function startAsKnown(store: ApiStore, request: StartRequest): Promise<StartAnswer | undefined> {
+    if (misfits(request).length > 0) return undefined
+    const answer = await make(store, request, (taken) => store.starts.startIfLatest(request, taken))
+    return answer.is === 'outdated' ? undefined : answer
+  }
+
+  async function startAs(store: ApiStore, request: StartRequest): Promise<StartAnswer> {
+    const errors = misfits(request)
+    // What was started under an older schema stays started: a repetition finds it whatever the newest schema says (S23).
+    const answer = await (errors.length === 0
+      ? make(store, request, (taken) => store.starts.start(request, taken))
+      : store.starts.find(request))
+    if (answer === undefined) throw misfit(request.definition, errors)
     return answer
   }
 
   async function start({ sent, asked, caller }: Parameters<Starting['start']>[0]): Promise<Started> {
     const store = options.store()
     refuseNamelessTag(sent)
-    const { input, sagaKey, tags, deadlineMs } = asked
-    const inputBytes = bytesOf(input, MAX_VALUE_BYTES)
-    const definition = await definitionOf(store, asked.definition, asked.version)
-    const request: StartRequest = {
-      definition,
+    const { definition: name, version, input, sagaKey, tags, deadlineMs } = asked
+    const request = {
       input,
-      inputBytes,
+      inputBytes: bytesOf(input, MAX_VALUE_BYTES),
       sagaKey,
       idempotencyKey: caller.idempotencyKey,
       scheduleKey: caller.scheduleKey,
@@ -86,10 +106,10 @@ export function createStarting(options: {
       tags,
       deadlineMs,
     }
-    const errors = misfits(definition, input, inputBytes)
-    // What was started under an older schema stays started: a repetition finds it whatever the newest schema says (S23).
-    const answer = errors.length === 0 ? await make(store, request) : await store.starts.find(request)
-    if (answer === undefined) throw misfit(definition, errors)
+    const known = version === undefined ? store.definitions.lastKnown(name) : undefined
+    const answer =
+      (known && (await startAsKnown(store, { ...request, definition: known }))) ??
+      (await startAs(store, { ...request, definition: await definitionOf(store, name, version) }))
     switch (answer.is) {
       case 'started':
         return { is: 'started', saga: justStarted(answer.state, request) }
@@ -108,7 +128,7 @@ export function createStarting(options: {
     async check({ definition: name, version, input }) {
       const inputBytes = bytesOf(input, MAX_SCHEDULE_INPUT_BYTES)
       const definition = await definitionOf(options.store(), name, version)
-      const errors = misfits(definition, input, inputBytes)
+      const errors = misfits({ definition, input, inputBytes })
       if (errors.length > 0) throw misfit(definition, errors)
     },
 
@@ -147,7 +167,10 @@ function misfit({ name, version }: Registered, errors: JsonProblem[]): Problem {
 }
 
 /** What reading it back would give, without reading it. */
-function justStarted(state: SagaState, { input, sagaKey, tags }: StartRequest): Saga {
+function justStarted(
+  state: SagaState,
+  { input, sagaKey, tags }: Pick<StartRequest, 'input' | 'sagaKey' | 'tags'>,
+): Saga {
   const { bytes: _, spilled: __, traceparent: ___, ...shown } = state
   return {
     ...shown,

@@ -3,7 +3,7 @@ import { buildApp } from '@backstitch/api/app'
 import { createLogSink } from '@backstitch/api/log-sink'
 import { begin, startedEntry } from '@backstitch/core'
 import { createWorker } from '@backstitch/engine'
-import { type ApiStore, openApiStore, type StartRequest } from '@backstitch/store'
+import { type ApiStore, openApiStore, type StartAnswer, type StartRequest } from '@backstitch/store'
 import fastify from 'fastify'
 import pg from 'pg'
 import { pino } from 'pino'
@@ -19,25 +19,23 @@ const real = await openApiStore({ databaseUrl: DATABASE_URL })
 
 /** All of the API; only that what is started is kept nowhere, or by one statement for each request. */
 function storeThat(keep: (request: StartRequest, sagaId: string) => Promise<unknown>): ApiStore {
+  async function start(request: StartRequest): Promise<StartAnswer> {
+    const sagaId = randomUUID()
+    const { input, inputBytes, definition } = request
+    const entry = startedEntry({
+      sagaId,
+      definition: definition.resolved,
+      input,
+      inputBytes,
+      now: Date.now(),
+    })
+    await keep(request, sagaId)
+    return { is: 'started', sagaId, state: begin(entry) }
+  }
   return {
     ...real,
     wakeups: { due: () => undefined },
-    starts: {
-      ...real.starts,
-      async start(request) {
-        const sagaId = randomUUID()
-        const { input, inputBytes, definition } = request
-        const entry = startedEntry({
-          sagaId,
-          definition: definition.resolved,
-          input,
-          inputBytes,
-          now: Date.now(),
-        })
-        await keep(request, sagaId)
-        return { is: 'started', sagaId, state: begin(entry) }
-      },
-    },
+    starts: { ...real.starts, start, startIfLatest: start },
   }
 }
 

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { Logger, run, type TaskList } from 'graphile-worker'
+import pg from 'pg'
 import { load } from '../load.ts'
 import { createMeter } from '../meter.ts'
 import type { Contender } from '../scenario.ts'
@@ -20,15 +21,18 @@ export function graphileWorker(inFlight: number, size: number): Contender {
           ended.delete(id)
         },
       }
+      // Its own pool is left open, and brings the process down when the server ends.
+      const pool = new pg.Pool({ connectionString: place.url, max: 25 })
+      pool.on('error', ignore)
+      pool.on('connect', (client) => client.on('error', ignore))
       const runner = await run({
         taskList: tasks,
+        pgPool: pool,
         noHandleSignals: true,
         logger: new Logger(() => () => undefined),
         preset: {
           worker: {
-            connectionString: place.url,
             concurrentJobs: 24,
-            maxPoolSize: 25,
             localQueue: { size: 100 },
             completeJobBatchDelay: 0,
             failJobBatchDelay: 0,
@@ -45,12 +49,15 @@ export function graphileWorker(inFlight: number, size: number): Contender {
         run: () => load({ meter, count: size, inFlight, stepsEach: 3, one }),
         async close() {
           await runner.stop()
+          await pool.end()
           await meter.close()
         },
       }
     },
   }
 }
+
+function ignore(): void {}
 
 function idOf(payload: unknown): string {
   return typeof payload === 'object' && payload !== null && 'id' in payload ? String(payload.id) : ''

@@ -2,7 +2,15 @@ import type { NextAct } from './contract.ts'
 import { MAX_DURATION_MS } from './definition.ts'
 import type { AttemptId, Event } from './event.ts'
 import type { Change } from './history.ts'
-import { type Direction, entryOf, isTerminal, type SagaState, type Waiting, without } from './state.ts'
+import {
+  type Direction,
+  entryOf,
+  isMoving,
+  isTerminal,
+  type SagaState,
+  type Waiting,
+  without,
+} from './state.ts'
 
 /** What a saga has under way, and what it waits for: read out of its state. */
 
@@ -96,13 +104,14 @@ export function keptSignal(state: SagaState): { signal: string; letter: number }
  * hears of its end by mail; its own time is as far off as any may be.
  */
 export function wakeAt(state: SagaState, now: number, underWay: readonly string[] = []): number | undefined {
-  const due = next(state)
-  if (due.act !== 'attempt') return undefined
-  const times = due.attempts
-    .filter(({ step, waiting }) => waiting?.for !== 'saga' && !underWay.includes(step))
-    .map(({ dueAt }) => (dueAt === undefined ? now : Date.parse(dueAt)))
-  if (deadlineActs(state)) times.push(Date.parse(state.deadlineAt))
-  return Math.min(...times, now + MAX_DURATION_MS)
+  if (!isMoving(state.status) || state.paused !== undefined) return undefined
+  let at = now + MAX_DURATION_MS
+  for (const step of Object.keys(state.attempts)) {
+    if (entryOf(state.waiting, step)?.for === 'saga' || underWay.includes(step)) continue
+    const dueAt = entryOf(state.dueAt, step)
+    at = Math.min(at, dueAt === undefined ? now : Date.parse(dueAt))
+  }
+  return deadlineActs(state) ? Math.min(at, Date.parse(state.deadlineAt)) : at
 }
 
 /** Has the deadline passed, with something left for it to stop? */
@@ -126,11 +135,27 @@ export function deadlineActs(state: SagaState): state is SagaState & { deadlineA
 
 /** The attempts that may have been dispatched: those without a due time, or with one that has come. Nobody dispatches a wait. */
 export function dueNow(state: SagaState, now: number): string[] {
-  return Object.keys(state.attempts).filter((step) => {
-    if (entryOf(state.waiting, step) !== undefined) return false
-    const dueAt = entryOf(state.dueAt, step)
-    return dueAt === undefined || Date.parse(dueAt) <= now
-  })
+  return Object.keys(state.attempts).filter((step) => isDue(state, step, now))
+}
+
+function isDue(state: SagaState, step: string, now: number): boolean {
+  if (entryOf(state.waiting, step) !== undefined) return false
+  const dueAt = entryOf(state.dueAt, step)
+  return dueAt === undefined || Date.parse(dueAt) <= now
+}
+
+/** What a worker may begin at this moment: what it has not begun already. */
+export function attemptsDue(
+  state: SagaState,
+  now: number,
+  begun: { has(step: string): boolean },
+): AttemptId[] {
+  const due: AttemptId[] = []
+  if (!isMoving(state.status) || state.paused !== undefined) return due
+  const direction = directionOf(state)
+  for (const [step, attempt] of Object.entries(state.attempts))
+    if (!begun.has(step) && isDue(state, step, now)) due.push({ step, direction, attempt })
+  return due
 }
 
 /** Duplicates and results of attempts that are no longer current change nothing. */

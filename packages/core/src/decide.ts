@@ -14,6 +14,7 @@ import { crashLooped, cutShort, type Given, giveUp, goOn, onward, settle, turn }
 import { type Act, isAct, isWait, type ResolvedDefinition } from './definition.ts'
 import type { AttemptId, ChildReport, Event } from './event.ts'
 import { type Change, change, type Entry, type Fact, note } from './history.ts'
+import { instantText } from './instant.ts'
 import { byteLength, sanitizeText } from './json.ts'
 import {
   INLINE_BYTES,
@@ -47,7 +48,7 @@ const MAX_CODE_BYTES = 128
 export function decide(state: SagaState, event: Event, known: Given): Decision {
   if (isTerminal(state.status)) return ignored(`the saga is ${state.status}`)
   const given = { ...known, underWay: known.underWay?.filter((step) => !isAbout(event, step)) }
-  const at = new Date(given.now).toISOString()
+  const at = instantText(given.now)
   const record = recorder(state, given)
 
   switch (event.type) {
@@ -243,7 +244,7 @@ function hearOfChild(
     return decide(state, { type: 'attemptFailed', ...id, outcome, error }, given)
   }
   if ((waiting.stuck === true) === (status === 'stuck')) return ignored(`saga ${child} is ${status}`)
-  const at = new Date(given.now).toISOString()
+  const at = instantText(given.now)
   return record({ kind: 'childReported', at, step, child, status }, (mid) => {
     const { stuck: _, ...rest } = waiting
     return agendaWith(mid, step, {
@@ -311,7 +312,7 @@ function keepSignal(
   { definition, now }: Given,
   record: ReturnType<typeof recorder>,
 ): Decision {
-  const at = new Date(now).toISOString()
+  const at = instantText(now)
   const kept = entryOf(state.signals, signal) ?? []
   if (
     !definition.steps.some(
@@ -354,7 +355,7 @@ function recorder(state: SagaState, given: Given) {
   return (fact: Fact, follow: (mid: SagaState) => Change): Decision => {
     const draft: Entry = { ...fact, to: {} }
     const mid = note(state, draft, given.version + 1)
-    const to = follow(mid)
-    return { is: 'transition', entry: { ...draft, to }, state: change(mid, to) }
+    draft.to = follow(mid)
+    return { is: 'transition', entry: draft, state: change(mid, draft.to) }
   }
 }

@@ -1,6 +1,7 @@
 import { backward, beginning } from './course.ts'
 import type { ResolvedDefinition } from './definition.ts'
 import { begin, type Started } from './history.ts'
+import { instantText } from './instant.ts'
 import { byteLength, type Json, sanitizeText } from './json.ts'
 import { INLINE_BYTES, MAX_REASON_BYTES } from './limits.ts'
 import type { InputOverrides, Parent, SagaState } from './state.ts'
@@ -22,7 +23,7 @@ export function startedEntry(start: {
   const deadlineMs = start.deadlineMs ?? definition.deadlineMs
   return {
     kind: 'sagaStarted',
-    at: new Date(start.now).toISOString(),
+    at: instantText(start.now),
     sagaId: start.sagaId,
     definition: { name: definition.name, version: definition.version },
     input: start.input,
@@ -66,7 +67,7 @@ export function undoEntry(start: {
   const { total } = child.bytes
   const entry: Started = {
     kind: 'sagaStarted',
-    at: new Date(now).toISOString(),
+    at: instantText(now),
     sagaId: start.sagaId,
     definition: { name: definition.name, version: definition.version },
     input,

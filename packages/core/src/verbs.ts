@@ -4,6 +4,7 @@ import { again, type Given, goOn, isChildAction, settle, turn } from './course.t
 import type { ResolvedDefinition } from './definition.ts'
 import type { Event } from './event.ts'
 import { type Change, change, type Fact } from './history.ts'
+import { instantText } from './instant.ts'
 import { byteLength } from './json.ts'
 import { entryOf, generationOf, isTerminal, type SagaState } from './state.ts'
 
@@ -123,7 +124,7 @@ export function byOperator(
   given: Given,
 ): { fact: Fact; follow: (mid: SagaState) => Change } {
   const { verb, actor, reason } = event
-  const by = { at: new Date(given.now).toISOString(), actor, reason }
+  const by = { at: instantText(given.now), actor, reason }
   const refused = (why: string) => ({
     fact: { kind: 'verbRefused', ...by, verb, why } as const,
     follow: () => ({}),

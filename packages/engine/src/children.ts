@@ -56,8 +56,19 @@ type Holder = {
 /** What it comes to, and what rides in the same commit. */
 export type Beginning = { event: Event; start?: ChildStart }
 
-/** The saga to be started for a step that is due, if that is what this step is. */
-export function childOf(holder: Holder, { step, direction }: AttemptId): Child | Undo | undefined {
+/** A step that is due, and the saga that is to be started for it. */
+export type ChildDue = { id: AttemptId; way: Child | Undo }
+
+/** The first of these that consists of a saga of its own. */
+export function childIn(holder: Holder, due: readonly AttemptId[]): ChildDue | undefined {
+  for (const id of due) {
+    const way = childOf(holder, id)
+    if (way !== undefined) return { id, way }
+  }
+  return undefined
+}
+
+function childOf(holder: Holder, { step, direction }: AttemptId): Child | Undo | undefined {
   const way = stepOf(holder.definition, step)?.[direction]
   if (way === undefined || 'undoes' in way) return way
   return 'starts' in way && isChild(way) ? way : undefined

@@ -50,6 +50,7 @@ function stage(
       register: async () => registered,
       get: async () => registered,
       latest: async () => registered,
+      lastKnown: () => undefined,
       list: async () => [],
       versions: async () => [],
     },

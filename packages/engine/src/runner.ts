@@ -2,16 +2,16 @@ import {
   type Act,
   type AttemptId,
   actOf,
+  attemptsDue,
   type Decision,
   decide,
-  dueNow,
   type Event,
+  type Given,
   isAttempted,
   isMoving,
   isPastDeadline,
   isTerminal,
   keptSignal,
-  next,
   overdue,
   placeOf,
   placesOf,
@@ -23,6 +23,7 @@ import type { InputSchemas } from '@backstitch/input-schema'
 import type {
   ChildStart,
   Claimed,
+  CommitAnswer,
   DatabaseClock,
   Definitions,
   Family,
@@ -41,7 +42,7 @@ import type { AttemptEnd } from './attempt/attempt.ts'
 import type { Participants } from './attempt/participants.ts'
 import { CALLED_OFF } from './attempt/probing.ts'
 import { attemptRequest, type CallbackMaker } from './attempt/request.ts'
-import { childOf, familyOf, queuesMadeDue, startChild } from './children.ts'
+import { type ChildDue, childIn, familyOf, queuesMadeDue, startChild } from './children.ts'
 import { createComplaints } from './complaints.ts'
 import type { Counters } from './counters.ts'
 import { eventOf, eventOfLetter } from './events.ts'
@@ -108,8 +109,12 @@ const LOOK_AGAIN_MS = 1_000
 /** What could not be read because the database was away is asked for again after this long. */
 const READ_AGAIN_MS = 200
 
+type Decided = Extract<Decision, { is: 'transition' }>
+
 /** What is due and not admitted, by step. It puts off nothing but itself. */
 type PutOff = ReadonlyMap<string, Exclude<Admission, { is: 'now' }>>
+
+const NOTHING_PUT_OFF: PutOff = new Map()
 
 /** `saga` is undefined while it is being opened. `cutShort`: an earlier attempt of it was, and the history does not say so yet. */
 type Place = { lease: Lease; of: Queued; saga: Held | undefined; cutShort: boolean }
@@ -200,13 +205,19 @@ export function createRunner(parts: RunnerParts): Runner {
   async function drive(saga: Held, leasesLost: number): Promise<void> {
     if (leasesLost > (saga.state.leasesLost ?? 0)) await transition(saga, { type: 'leaseLost', leasesLost })
     while (saga.ours) {
-      await readMail(saga)
+      if (hasMail(saga)) await readMail(saga)
       if (saga.ours && isPastDeadline(saga.state, clock.now())) {
         await transition(saga, { type: 'deadlinePassed' })
       }
-      if ((await endWait(saga)) || (await beginChild(saga))) continue
+      if (saga.state.waiting !== undefined && (await endWait(saga))) continue
+      const ready = readyIn(saga)
+      const child = childIn(saga, ready)
+      if (child !== undefined) {
+        await beginChild(saga, child)
+        continue
+      }
       if (!saga.ours) return
-      const putOff = dispatch(saga)
+      const putOff = dispatch(saga, ready)
       if (saga.underWay.size === 0) {
         // Whoever is to be told need not wait for what is put off.
         const { gaveUp, status, paused } = saga.state
@@ -238,41 +249,33 @@ export function createRunner(parts: RunnerParts): Runner {
   }
 
   /** Starts the saga that a step consists of, or the one that undoes it (M4, M5). */
-  async function beginChild(saga: Held): Promise<boolean> {
-    for (const id of readyIn(saga)) {
-      const way = childOf(saga, id)
-      if (way === undefined) continue
-      const { version } = saga
-      const { event, start } = await patiently(() => startChild(saga, id, way, parts))
-      await transition(saga, event, { start })
-      return saga.version > version || !saga.ours
-    }
-    return false
+  async function beginChild(saga: Held, { id, way }: ChildDue): Promise<void> {
+    const { version } = saga
+    const { event, start } = await patiently(() => startChild(saga, id, way, parts))
+    await transition(saga, event, { start })
+    if (saga.ours && saga.version === version)
+      throw new Error(`the start of a saga for step "${id.step}" was not taken`)
   }
 
   /** What is due and not under way yet, if this worker may do it. */
   function readyIn(saga: Held): AttemptId[] {
-    const due = next(saga.state)
-    if (due.act !== 'attempt' || !saga.ours || draining || !serves(saga)) return []
-    const now = dueNow(saga.state, clock.now())
-    return due.attempts
-      .filter(({ step }) => now.includes(step) && !saga.underWay.has(step))
-      .map(({ step, direction, attempt }) => ({ step, direction, attempt }))
+    return saga.ours && !draining && serves(saga) ? attemptsDue(saga.state, clock.now(), saga.underWay) : []
   }
 
   /** Starts the attempts that are due and admitted. The answer says when to ask again about those that were not. */
-  function dispatch(saga: Held): PutOff {
-    const putOff = new Map<string, Exclude<Admission, { is: 'now' }>>()
-    for (const id of readyIn(saga)) {
+  function dispatch(saga: Held, ready: readonly AttemptId[]): PutOff {
+    let putOff: Map<string, Exclude<Admission, { is: 'now' }>> | undefined
+    for (const id of ready) {
       const act = actOf(saga.definition, id)
       const admission = participants.admit(saga.definition.name, id, act)
       if (admission.is === 'now') {
         begin(saga, id, act, admission.permit)
       } else {
+        putOff ??= new Map()
         putOff.set(id.step, admission)
       }
     }
-    return putOff
+    return putOff ?? NOTHING_PUT_OFF
   }
 
   /** How long to listen for news of what is under way before something else has its time; undefined if nothing has. */
@@ -355,20 +358,22 @@ export function createRunner(parts: RunnerParts): Runner {
         if (end.outcome === 'pending') return
         return transition(saga, { type: 'lateResult', ...id, outcome: end.outcome })
       }
-      case 'ended': {
-        const { id, end } = news
-        if (!isUnderWay(saga, id)) return
-        counters.attempt(id.direction, end.outcome)
-        await readMail(saga)
-        if (saga.ours && isPastDeadline(saga.state, clock.now())) {
-          await transition(saga, { type: 'deadlinePassed' })
-        }
-        // A callback may have come before the answer, and decided the step.
-        if (!isUnderWay(saga, id)) return
-        await transition(saga, eventOf(id, end), { ended: id.step })
-        saga.underWay.delete(id.step)
-      }
+      case 'ended':
+        return settleEnd(saga, news.id, news.end)
     }
+  }
+
+  async function settleEnd(saga: Held, id: AttemptId, end: AttemptEnd): Promise<void> {
+    if (!isUnderWay(saga, id)) return
+    counters.attempt(id.direction, end.outcome)
+    if (hasMail(saga)) await readMail(saga)
+    if (saga.ours && isPastDeadline(saga.state, clock.now())) {
+      await transition(saga, { type: 'deadlinePassed' })
+    }
+    // A callback may have come before the answer, and decided the step.
+    if (!isUnderWay(saga, id)) return
+    await transition(saga, eventOf(id, end), { ended: id.step })
+    saga.underWay.delete(id.step)
   }
 
   /**
@@ -386,59 +391,78 @@ export function createRunner(parts: RunnerParts): Runner {
     }: { ended?: string; settled?: number; start?: ChildStart | undefined } = {},
   ): Promise<void> {
     while (saga.ours) {
-      const now = clock.now()
-      const { definition, spilled, version } = saga
-      const underWay = [...saga.underWay.keys(), ...saga.endedFirst]
-      const given = { definition, spilled, now, random: Math.random(), version, underWay }
-      const decision = decide(saga.state, event, given)
+      const known = given(saga)
+      const decision = decide(saga.state, event, known)
       if (decision.is === 'ignored') {
         log.debug({ sagaId: saga.lease.sagaId, event: event.type, why: decision.why }, 'event ignored')
         return
       }
-      const { entry, state } = decision
       // A cancel that waits for the mail after it has come first: what came after it neither ends the saga nor takes the pivot.
-      if (isGated({ state, entry }) && saga.cancelWaits) return
-      const { lease } = saga
-      const { mailSettled = saga.mailSeen } = saga
-      const mailSeen = isGated({ state, entry }) ? saga.mailSeen : Math.min(mailSettled, saga.mailSeen)
-      const after = leaseAfter(saga, state, now, ended)
-      const family = familyOf(saga.state, decision, spilled, start)
-      const answer = await commit.submit({
-        lease,
-        version,
-        mailSeen,
-        was: saga.state.status,
-        state,
-        entry,
-        after,
-        family,
-      })
-      if (answer.is === 'unreadMail') {
-        saga.mailSeq = answer.mailSeq
-        const { mailSettled: outer, endedFirst, cancelWaits } = saga
-        saga.mailSettled = Math.min(outer ?? settled, settled)
-        if (event.type === 'attemptSucceeded' || event.type === 'attemptFailed')
-          saga.endedFirst = [...endedFirst, event.step]
-        saga.cancelWaits ||= event.type === 'cancelRequested'
-        await readMail(saga)
-        Object.assign(saga, { mailSettled: outer, endedFirst, cancelWaits })
-        if (saga.ours && saga.mailSeen < answer.mailSeq) {
-          throw new Error(
-            `the mail has ${answer.mailSeq} letters, of which only ${saga.mailSeen} can be read`,
-          )
-        }
-        continue
-      }
+      if (saga.cancelWaits && isGated(decision)) return
+      const family = familyOf(saga.state, decision, saga.spilled, start)
+      const after = leaseAfter(saga, decision.state, known.now, ended)
+      const next = transitionOf(saga, decision, after, family)
+      const answer = await commit.submit(next)
+      if (answer.is === 'committed') return believe(saga, decision, next, answer, ended)
       if (answer.is === 'leaseLost') return loseLease(saga)
-      saga.version = answer.version
-      saga.mailSeq = answer.mailSeq
-      saga.state = state
-      callOff(saga, ended)
-      if (family !== undefined) tellFamily(state, family)
-      if (after.is !== 'keep') saga.ours = false
-      if (after.is === 'due') parts.onDueAt(after.at)
-      tell(saga, decision)
-      return
+      await readFirst(saga, event, settled, answer.mailSeq)
+    }
+  }
+
+  function given(saga: Held): Given {
+    const { definition, spilled, version } = saga
+    const underWay = [...saga.underWay.keys(), ...saga.endedFirst]
+    return { definition, spilled, now: clock.now(), random: Math.random(), version, underWay }
+  }
+
+  function transitionOf(
+    saga: Held,
+    { state, entry }: Decided,
+    after: Transition['after'],
+    family: Family | undefined,
+  ): Transition {
+    const { mailSettled = saga.mailSeen } = saga
+    return {
+      lease: saga.lease,
+      version: saga.version,
+      mailSeen: isGated({ state, entry }) ? saga.mailSeen : Math.min(mailSettled, saga.mailSeen),
+      was: saga.state.status,
+      state,
+      entry,
+      after,
+      family,
+    }
+  }
+
+  function believe(
+    saga: Held,
+    decision: Decided,
+    { after, family }: Transition,
+    { version, mailSeq }: Extract<CommitAnswer, { is: 'committed' }>,
+    ended: string | undefined,
+  ): void {
+    saga.version = version
+    saga.mailSeq = mailSeq
+    saga.state = decision.state
+    callOff(saga, ended)
+    if (family !== undefined) tellFamily(decision.state, family)
+    if (after.is !== 'keep') saga.ours = false
+    if (after.is === 'due') parts.onDueAt(after.at)
+    tell(saga, decision)
+  }
+
+  /** Mail that this event would have been settled over. */
+  async function readFirst(saga: Held, event: Event, settled: number, mailSeq: number): Promise<void> {
+    saga.mailSeq = mailSeq
+    const { mailSettled: outer, endedFirst, cancelWaits } = saga
+    saga.mailSettled = Math.min(outer ?? settled, settled)
+    if (event.type === 'attemptSucceeded' || event.type === 'attemptFailed')
+      saga.endedFirst = [...endedFirst, event.step]
+    saga.cancelWaits ||= event.type === 'cancelRequested'
+    await readMail(saga)
+    Object.assign(saga, { mailSettled: outer, endedFirst, cancelWaits })
+    if (saga.ours && saga.mailSeen < mailSeq) {
+      throw new Error(`the mail has ${mailSeq} letters, of which only ${saga.mailSeen} can be read`)
     }
   }
 
@@ -455,17 +479,19 @@ export function createRunner(parts: RunnerParts): Runner {
     now: number,
     ended: string | undefined,
   ): Transition['after'] {
-    const goesOn = [...saga.underWay.values()].some(({ id }) => id.step !== ended && isAttempted(state, id))
-    if (goesOn && isMoving(state.status)) return { is: 'keep' }
-    if (saga.mailSettled !== undefined && !isTerminal(state.status)) return { is: 'keep' }
+    if (isMoving(state.status)) {
+      for (const { id } of saga.underWay.values())
+        if (id.step !== ended && isAttempted(state, id)) return KEEP
+    }
+    if (saga.mailSettled !== undefined && !isTerminal(state.status)) return KEEP
     const at = wakeAt(state, now)
     if (at === undefined) return { is: 'rest' }
-    if (keptSignal(state) !== undefined) return { is: 'keep' }
-    return at > now || draining ? { is: 'due', at } : { is: 'keep' }
+    if (keptSignal(state) !== undefined) return KEEP
+    return at > now || draining ? { is: 'due', at } : KEEP
   }
 
   async function readMail(saga: Held): Promise<void> {
-    while (saga.ours && saga.mailSeq > saga.mailSeen) {
+    while (saga.ours && hasMail(saga)) {
       const letters = await patiently(() => parts.mailbox.read(saga.lease.sagaId, saga.mailSeen))
       if (letters.length === 0) {
         saga.mailSeq = saga.mailSeen
@@ -582,7 +608,7 @@ export function createRunner(parts: RunnerParts): Runner {
     }
   }
 
-  function tell(saga: Held, { entry, state }: Extract<Decision, { is: 'transition' }>): void {
+  function tell(saga: Held, { entry, state }: Decided): void {
     const { sagaId } = saga.lease
     counters.transition(entry.kind)
     if ((entry.kind === 'attemptSucceeded' || entry.kind === 'signalReceived') && entry.spilled === true)
@@ -644,6 +670,12 @@ export function createRunner(parts: RunnerParts): Runner {
       }
     },
   }
+}
+
+const KEEP = { is: 'keep' } as const
+
+function hasMail({ mailSeq, mailSeen }: Held): boolean {
+  return mailSeq > mailSeen
 }
 
 /** It goes forward only to let end what is running (S25). */

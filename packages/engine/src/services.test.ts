@@ -219,6 +219,8 @@ test('all that is wrong with the services is said at once, and no value of a sec
 
 describe('a dead service (S37)', () => {
   const HANGS = { timeoutMs: 500, retry: { maxAttempts: 3, initialDelayMs: 1, maxDelayMs: 100 } }
+  /** What a breaker lets through when it tries again, by default. */
+  const TRIALS = 3
 
   async function startMany(stage: Stage, document: Json, count: number): Promise<string[]> {
     const ids: string[] = []
@@ -273,9 +275,11 @@ describe('a dead service (S37)', () => {
     expect(called).toBeLessThanOrEqual(40)
     const openUntil = performance.now() + 2_000
     await expect.poll(() => performance.now() > openUntil, { timeout: 5_000, interval: 100 }).toBe(true)
-    expect(worker.services()[dead.url]?.breaker).toBe('open')
-    expect(dead.seen.length).toBe(called)
-    expect(await attempts()).toEqual([before])
+    // On a slow machine it may have been tried again meanwhile: that is three calls, of a thousand that wait.
+    await expect.poll(() => worker.services()[dead.url]?.breaker, { timeout: 10_000 }).toBe('open')
+    expect(dead.seen.length).toBeLessThanOrEqual(called + TRIALS)
+    const [after] = await attempts()
+    expect(Number(after?.n)).toBeLessThanOrEqual(Number(before?.n) + TRIALS)
     const rows = () =>
       stage.query(
         `SELECT count(*) FILTER (WHERE version = 1)::int AS untouched, count(*) FILTER (WHERE owner IS NOT NULL)::int AS held

@@ -51,6 +51,25 @@ test('int8, as far as a number counts', () =>
   ))
 test('bool', () => roundTrips('bool', fc.boolean(), binary.boolArray, String))
 test('uuid', () => roundTrips('uuid', fc.uuid(), binary.uuidArray, String))
+test('uuid in capitals, or without hyphens', () =>
+  roundTrips(
+    'uuid',
+    fc.uuid(),
+    (ids) => binary.uuidArray(ids.map((id) => id.toUpperCase().replace('-', ''))),
+    String,
+  ))
+test.each([
+  '',
+  'not an id',
+  '0',
+  '0'.repeat(31),
+  '0'.repeat(33),
+  `${'0'.repeat(31)}g`,
+  `${'0'.repeat(31)}é`,
+  ` ${'0'.repeat(32)}`,
+])('%j is no uuid, and never written as one', (text) =>
+  expect(() => binary.uuidArray([text])).toThrow(RangeError),
+)
 
 const texts = fc.option(
   fc.oneof(fc.constantFrom('', 'null', 'NULL', '"', '\\', '{}', ' '), fc.string({ unit: 'binary' })),

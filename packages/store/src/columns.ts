@@ -1,3 +1,4 @@
+import { instantText } from '@backstitch/core'
 import * as binary from './binary.ts'
 
 /**
@@ -50,7 +51,10 @@ export function columnsOf<Row>() {
       name,
       type: 'timestamptz',
       array: (rows) => TYPES.timestamptz(rows.map(of)),
-      value: (row) => instantOf(of(row)),
+      value: (row) => {
+        const ms = of(row)
+        return ms === undefined ? undefined : instantText(ms)
+      },
     }),
   }
 }
@@ -78,11 +82,18 @@ export function namesOf(columns: readonly Column<never>[]): string {
   return columns.map(({ name }) => name).join(', ')
 }
 
+/** Columns by name, as the parameters that a statement of one row has them in, from $1 on. */
+export function parametersOf(columns: readonly Column<never>[]): (names: string) => string {
+  const parameters = new Map(columns.map(({ name, type }, index) => [name, `$${index + 1}::${type}`]))
+  return (names) =>
+    names.replaceAll(/\w+/g, (name) => {
+      const parameter = parameters.get(name)
+      if (parameter === undefined) throw new Error(`there is no column "${name}"`)
+      return parameter
+    })
+}
+
 export function oneRow(columns: readonly Column<never>[]): string {
   const values = columns.map(({ name, type }, index) => `$${index + 1}::${type} AS ${name}`)
   return `(SELECT ${values.join(', ')}, 1 AS n) AS i`
-}
-
-function instantOf(ms: number | undefined): string | undefined {
-  return ms === undefined ? undefined : new Date(ms).toISOString()
 }

@@ -44,8 +44,6 @@ export type Transition = {
 /** What a worker knows of a saga's mail: the last letter it has acted on, and the last it has heard of. */
 export type KnownMail = { seen: number; known: number }
 
-type Told = Transition & { events: string | undefined }
-
 type Release = { lease: Lease; delayMs: number; mail: KnownMail }
 
 export type CommitAnswer =
@@ -155,7 +153,7 @@ const RELEASED = [
   released.int8('mail_seen', ({ mail }) => mail.seen),
   released.int8('mail_known', ({ mail }) => mail.known),
 ]
-const to = columnsOf<Told>()
+const to = columnsOf<Transition>()
 const VERSION = to.int8('version', ({ version }) => version)
 /** `at` is the state's `updatedAt` too: one instant, in the row and in its entry. */
 const ENTRY = [
@@ -179,14 +177,15 @@ const COLUMNS = [
   to.bool('gated', isGated),
   ...ENTRY,
 ]
-const WITH_EVENTS = [...COLUMNS, to.json('events', ({ events }) => events)]
+const EVENTS = columnsOf<string | undefined>().json('events', (events) => events)
+const WITH_EVENTS = [...COLUMNS, EVENTS]
 const workerAfter = (columns: readonly unknown[]) => `$${columns.length + 1}::uuid`
 
 /**
  * What an update decides by looking at the row: mail that came meanwhile makes a saga due at once, whatever it was going to
  * wait for (M1). Everything else was decided before.
  */
-const commitOf = (columns: readonly Column<Told>[], rowsOf: typeof manyRows) => `
+const commitOf = (columns: readonly Column<never>[], rowsOf: typeof manyRows) => `
 WITH u AS (
   UPDATE sagas s SET
     version = s.version + 1,
@@ -202,8 +201,8 @@ WITH u AS (
     updated_at = i.at,
     ended_at = CASE WHEN i.ends THEN i.at END,
     clean = CASE WHEN i.status IN ('failed', 'cancelled') THEN i.state->'uncertainSteps' = '[]' END,
-    failure_words = CASE WHEN i.status <> s.status AND i.state ? 'failureReason' THEN ${wordsOf('i.state')}
-                         ELSE s.failure_words END
+    failure_words = CASE WHEN s.failure_words IS NULL AND i.status <> s.status AND i.state ? 'failureReason'
+                         THEN ${wordsOf('i.state')} ELSE s.failure_words END
   FROM ${rowsOf(columns)}
   WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id
     AND s.epoch = i.epoch AND s.version = i.version AND s.ended_at IS NULL
@@ -248,17 +247,19 @@ async function send(
   clock: DatabaseClock,
 ): Promise<Settled<CommitAnswer>[]> {
   const sentAt = performance.now()
-  const told = transitions.map((one) => ({ ...one, events: eventsOf(one, listeners) }))
-  if (told.some(({ events }) => events !== undefined)) listeners.onNews()
+  const events = transitions.map((one) => eventsOf(one, listeners))
+  const isTold = events.some((told) => told !== undefined)
+  if (isTold) listeners.onNews()
   const linked = transitions.flatMap(({ family }, index) =>
     family === undefined ? [] : [{ n: index + 1, family }],
   )
-  const [only, ...others] = told
+  const [only, ...others] = transitions
   const isOne = only !== undefined && others.length === 0 && linked.length === 0
-  const one = only?.events === undefined ? COMMIT_ONE : COMMIT_ONE_TOLD
-  const columns = isOne && one === COMMIT_ONE ? COLUMNS : WITH_EVENTS
-  const values = [...(isOne ? valuesOf(columns, only) : arraysOf(columns, told)), workerId]
-  const statement = isOne ? one : COMMIT
+  const values = isOne
+    ? [...valuesOf(COLUMNS, only), ...(isTold ? events : []), workerId]
+    : [...arraysOf(COLUMNS, transitions), EVENTS.array(events), workerId]
+  const oneOnly = isTold ? COMMIT_ONE_TOLD : COMMIT_ONE
+  const statement = isOne ? oneOnly : COMMIT
   const rows =
     linked.length === 0
       ? await lane.query(statement, values)
@@ -282,12 +283,7 @@ async function explain(
 ): Promise<void> {
   const missing = [...transitions.keys()].filter((index) => answers[index] === undefined)
   const asked = missing.flatMap((index) => transitions[index] ?? [])
-  const rows = await lane.query(WHERE_NOW, [
-    ...arraysOf(
-      [...LEASE, VERSION, ...ENTRY],
-      asked.map((one) => ({ ...one, events: undefined })),
-    ),
-  ])
+  const rows = await lane.query(WHERE_NOW, [...arraysOf([...LEASE, VERSION, ...ENTRY], asked)])
   for (const [n, isAsBefore, mailSeq, isWritten] of rows) {
     const index = missing[Number(n) - 1]
     const transition = index === undefined ? undefined : transitions[index]

@@ -335,6 +335,24 @@ describe.each([
     })
     expect(await worker.starts.find(request)).toEqual({ is: 'repeated', sagaId: first.sagaId })
   })
+
+  test('a start of the highest version is made only as long as it is the highest (S26)', async () => {
+    const theatre = await open()
+    const definition = await theatre.register()
+    const worker = await theatre.worker()
+    expect(worker.definitions.lastKnown(definition.name)).toBeUndefined()
+    expect(await worker.definitions.latest(definition.name)).toMatchObject({ version: 1 })
+    const request = requestFor(definition, { idempotencyKey: 'k' })
+    const first = await worker.starts.startIfLatest(request)
+    expect(first.is).toBe('started')
+    await theatre.register(orderOf(2))
+    expect(worker.definitions.lastKnown(definition.name)).toMatchObject({ version: 1 })
+    expect(await worker.starts.startIfLatest(requestFor(definition))).toEqual({ is: 'outdated' })
+    expect(await worker.starts.startIfLatest(request)).toEqual({ ...first, is: 'repeated', state: undefined })
+    expect(await worker.starts.start(requestFor(definition))).toMatchObject({ is: 'started' })
+    await worker.definitions.latest(definition.name)
+    expect(worker.definitions.lastKnown(definition.name)).toMatchObject({ version: 2 })
+  })
 })
 
 const TEN_MINUTES_MS = 600_000

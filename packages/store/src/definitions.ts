@@ -37,6 +37,8 @@ export type Definitions = {
   get(name: string, version: number): Promise<Registered | undefined>
   /** The highest version, read from the database each time (S26). Asked by many at once it is one statement. */
   latest(name: string): Promise<Registered | undefined>
+  /** What `latest` has last found: by now there may be another (`Starts.startIfLatest`). */
+  lastKnown(name: string): Registered | undefined
   /** The highest version of each, by name. `after` is the last name of the page before. */
   list(page: { after?: string | undefined; limit: number }): Promise<Registered[]>
   /** All versions of one, newest first. */
@@ -55,7 +57,8 @@ CROSS JOIN LATERAL (SELECT version FROM definitions WHERE name = n.name ORDER BY
 
 /** `lane` carries what each start asks; the rest is asked seldom. */
 export function createDefinitions(database: Database, lane: Lane): Definitions {
-  const kept = new Map<string, Registered>()
+  const kept = createKept()
+  const lastKnown = createKept()
 
   const latestVersions = createGatherer<string, number | undefined>({
     lanes: 1,
@@ -70,17 +73,13 @@ export function createDefinitions(database: Database, lane: Lane): Definitions {
   })
 
   function keep(registered: Registered): Registered {
-    const key = `${registered.name} ${registered.version}`
-    kept.delete(key)
-    kept.set(key, registered)
-    const [oldest] = kept.keys()
-    if (kept.size > KEPT && oldest !== undefined) kept.delete(oldest)
+    kept.set(`${registered.name} ${registered.version}`, registered)
     return registered
   }
 
   async function get(name: string, version: number): Promise<Registered | undefined> {
     const known = kept.get(`${name} ${version}`)
-    if (known !== undefined) return keep(known)
+    if (known !== undefined) return known
     const row = await database
       .selectFrom('definitions')
       .selectAll()
@@ -136,8 +135,12 @@ export function createDefinitions(database: Database, lane: Lane): Definitions {
 
     async latest(name) {
       const version = await latestVersions.submit(name)
-      return version === undefined ? undefined : get(name, version)
+      const found = version === undefined ? undefined : await get(name, version)
+      if (found !== undefined) lastKnown.set(name, found)
+      return found
     },
+
+    lastKnown: (name) => lastKnown.get(name),
 
     async list({ after = '', limit }) {
       const rows = await database
@@ -156,6 +159,26 @@ export function createDefinitions(database: Database, lane: Lane): Definitions {
       let query = database.selectFrom('definitions').selectAll().where('name', '=', name)
       if (before !== undefined) query = query.where('version', '<', before)
       return (await query.orderBy('version', 'desc').limit(limit).execute()).map(decode)
+    },
+  }
+}
+
+function createKept() {
+  const kept = new Map<string, Registered>()
+
+  function set(key: string, registered: Registered): void {
+    kept.delete(key)
+    kept.set(key, registered)
+    const [oldest] = kept.keys()
+    if (kept.size > KEPT && oldest !== undefined) kept.delete(oldest)
+  }
+
+  return {
+    set,
+    get(key: string): Registered | undefined {
+      const registered = kept.get(key)
+      if (registered !== undefined) set(key, registered)
+      return registered
     },
   }
 }

@@ -25,7 +25,7 @@ import type { Settled } from './gather.ts'
 import { HistoryDamaged } from './history.ts'
 import { bucketOf, newSagaId } from './ids.ts'
 import { Letter, type Mailbox, type Posted } from './mailbox.ts'
-import type { StartAnswer, StartRequest } from './starts.ts'
+import type { Outdated, Slot, StartAnswer, StartRequest } from './starts.ts'
 import type { WorkerStore } from './store.ts'
 import type { Pulse, WorkerRecord } from './workers.ts'
 
@@ -195,6 +195,17 @@ export function createMemoryDatabase(options: {
     definition: (name: string, version: number) => definitions.get(name)?.[version - 1],
     latest: (name: string) => definitions.get(name)?.at(-1),
     definitionNames: () => [...definitions.keys()].sort(),
+
+    /** Its definition is not the highest version of its name, and nothing has been started before that it would find. */
+    isOutdated(
+      { definition: { name, version } }: StartRequest,
+      startKey: string | undefined,
+      sagaId: string,
+    ): boolean {
+      const isThere = (row: MemoryRow) =>
+        row.sagaId === sagaId || (startKey !== undefined && row.startKey === startKey)
+      return definitions.get(name)?.at(-1)?.version !== version && ![...rows.values()].some(isThere)
+    },
 
     start(
       request: StartRequest,
@@ -484,6 +495,7 @@ export function openMemoryStore(
   const { workerId, leaseMs } = options
   const carry: Network = options.network ?? (async (statement) => statement())
   const clock = createDatabaseClock()
+  const lastKnown = new Map<string, Registered>()
   let closed = false
 
   async function ask<T>(statement: () => T): Promise<T> {
@@ -521,6 +533,50 @@ export function openMemoryStore(
     return transitions.map((one) => ({ ok: true, answer: answers.get(one) ?? { is: 'leaseLost' } }))
   }
 
+  async function makeStart(
+    request: StartRequest,
+    slot: Slot | undefined,
+    onlyIfLatest: boolean,
+  ): Promise<StartAnswer | Outdated> {
+    const sagaId = newSagaId(clock.now())
+    const startKey = startKeyOf(request)
+    slot?.expect(sagaId)
+    try {
+      const [settled] = await flushWithRecovery(
+        [request],
+        async () => {
+          const answer = await ask(() =>
+            onlyIfLatest && database.isOutdated(request, startKey, sagaId)
+              ? ({ is: 'outdated', lease: undefined } as const)
+              : database.start(request, startKey, slot?.workerId, sagaId),
+          )
+          return [{ ok: true, answer }]
+        },
+        (sinceMs) => !closed && sinceMs < 8_000,
+      )
+      if (settled?.ok !== true) throw settled?.error
+      const { lease, ...answer } = settled.answer
+      if (lease === undefined || answer.is !== 'started') slot?.leave()
+      else {
+        const { name, version, queue } = request.definition
+        slot?.fill({
+          lease,
+          queue,
+          definition: { name, version },
+          version: 1,
+          state: answer.state,
+          leasesLost: 0,
+          mailSeq: 0,
+          mailSeen: 0,
+        })
+      }
+      return answer
+    } catch (error) {
+      slot?.leave()
+      throw error
+    }
+  }
+
   const startKeyOf = ({
     definition,
     sagaKey,
@@ -545,7 +601,12 @@ export function openMemoryStore(
     definitions: {
       register: (document) => ask(() => database.register(document)),
       get: async (name, version) => database.definition(name, version),
-      latest: (name) => ask(() => database.latest(name)),
+      async latest(name) {
+        const found = await ask(() => database.latest(name))
+        if (found !== undefined) lastKnown.set(name, found)
+        return found
+      },
+      lastKnown: (name) => lastKnown.get(name),
       list: ({ after = '', limit }) =>
         ask(() =>
           database
@@ -630,41 +691,11 @@ export function openMemoryStore(
     schedules: { takeDue: async () => 0, nextDueMs: async () => undefined },
     starts: {
       async start(request, slot) {
-        const sagaId = newSagaId(clock.now())
-        slot?.expect(sagaId)
-        try {
-          const [settled] = await flushWithRecovery(
-            [request],
-            async () => {
-              const answer = await ask(() =>
-                database.start(request, startKeyOf(request), slot?.workerId, sagaId),
-              )
-              return [{ ok: true, answer }]
-            },
-            (sinceMs) => !closed && sinceMs < 8_000,
-          )
-          if (settled?.ok !== true) throw settled?.error
-          const { lease, ...answer } = settled.answer
-          if (lease === undefined || answer.is !== 'started') slot?.leave()
-          else {
-            const { name, version, queue } = request.definition
-            slot?.fill({
-              lease,
-              queue,
-              definition: { name, version },
-              version: 1,
-              state: answer.state,
-              leasesLost: 0,
-              mailSeq: 0,
-              mailSeen: 0,
-            })
-          }
-          return answer
-        } catch (error) {
-          slot?.leave()
-          throw error
-        }
+        const answer = await makeStart(request, slot, false)
+        if (answer.is === 'outdated') throw new Error('a start under any version was refused for its version')
+        return answer
       },
+      startIfLatest: (request, slot) => makeStart(request, slot, true),
       find: (request) =>
         ask(() => {
           const key = startKeyOf(request)

@@ -12,14 +12,10 @@ export type Listeners = {
 }
 
 /** Follows `u`, the rows that were changed, each with what there is to tell of it. */
-export const tellOutbox = tellOutboxOf('u')
-
-export function tellOutboxOf(rows: string): string {
-  return `o AS (
+export const tellOutbox = `o AS (
   INSERT INTO events AS o (bucket, told)
-  SELECT min(bucket), json_agg(events) FROM ${rows} WHERE events IS NOT NULL HAVING count(*) > 0
+  SELECT min(bucket), json_agg(events) FROM u WHERE events IS NOT NULL HAVING count(*) > 0
 )`
-}
 
 /**
  * What there is to tell of a saga that is ended, or left to a person, by a statement that reads nothing of its state. `s` is its

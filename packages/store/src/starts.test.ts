@@ -1,10 +1,11 @@
 import type { SagaState } from '@backstitch/core'
 import { describe, expect, test } from 'vitest'
 import type { Claimed } from './claims.ts'
+import { ConnectionLost } from './failure.ts'
 import { bucketOf, bucketOfKey, isSagaId, newSagaId } from './ids.ts'
-import type { Slot, StartAnswer } from './starts.ts'
+import type { Outdated, Slot, StartAnswer } from './starts.ts'
 import { openApiStore } from './store.ts'
-import { createStage, eventually, order, requestFor, type Stage } from './testing.ts'
+import { createStage, eventually, order, orderOf, requestFor, type Stage } from './testing.ts'
 
 async function rowsOf(stage: Stage): Promise<{ sagas: number; entries: number }> {
   const [counts] = await stage.sql<{ sagas: number; entries: number }>(
@@ -13,7 +14,7 @@ async function rowsOf(stage: Stage): Promise<{ sagas: number; entries: number }>
   return counts ?? { sagas: -1, entries: -1 }
 }
 
-function byKind(answers: StartAnswer[]): Record<string, number> {
+function byKind(answers: (StartAnswer | Outdated)[]): Record<string, number> {
   const counts: Record<string, number> = {}
   for (const { is } of answers) counts[is] = (counts[is] ?? 0) + 1
   return counts
@@ -231,6 +232,81 @@ describe('a key (S23)', () => {
   })
 })
 
+describe('a start of the highest version (S26)', () => {
+  test.each([1, 3])('is made if it is the highest, and is what any start is: %i at once', async (count) => {
+    const stage = await createStage()
+    await stage.register(orderOf(1))
+    const definition = await stage.register(orderOf(2))
+    await stage.register({ ...orderOf(3), name: 'another' })
+    const answers = await Promise.all(
+      Array.from({ length: count }, () => stage.api.starts.startIfLatest(requestFor(definition))),
+    )
+    expect(byKind(answers)).toEqual({ started: count })
+    expect(await rowsOf(stage)).toEqual({ sagas: count, entries: count })
+  })
+
+  test.each([1, 3])('writes nothing if there is a higher one: %i at once', async (count) => {
+    const stage = await createStage()
+    const definition = await stage.register(orderOf(1))
+    await stage.register(orderOf(2))
+    const answers = await Promise.all(
+      Array.from({ length: count }, (_, n) =>
+        stage.api.starts.startIfLatest(requestFor(definition, n === 1 ? { sagaKey: 'o-1' } : {})),
+      ),
+    )
+    expect(answers).toEqual(Array.from({ length: count }, () => ({ is: 'outdated' })))
+    const [written] = await stage.sql<{ events: number }>('SELECT count(*)::int AS events FROM events')
+    expect({ ...(await rowsOf(stage)), ...written }).toEqual({ sagas: 0, entries: 0, events: 0 })
+  })
+
+  test('says nothing of the starts beside it, nor of those that name an older version', async () => {
+    const stage = await createStage()
+    const older = await stage.register(orderOf(1))
+    const newer = await stage.register(orderOf(2))
+    const another = await stage.register({ ...orderOf(1), name: 'another' })
+    const { startIfLatest, start } = stage.api.starts
+    const answers = await Promise.all([
+      startIfLatest(requestFor(older)),
+      startIfLatest(requestFor(newer)),
+      start(requestFor(older)),
+      startIfLatest(requestFor(another)),
+    ])
+    expect(answers.map(({ is }) => is)).toEqual(['outdated', 'started', 'started', 'started'])
+    expect(await rowsOf(stage)).toEqual({ sagas: 3, entries: 3 })
+  })
+
+  test('of a definition that is not there any more is not made', async () => {
+    const stage = await createStage()
+    const definition = await stage.register()
+    await stage.sql('DELETE FROM definitions')
+    expect(await stage.api.starts.startIfLatest(requestFor(definition))).toEqual({ is: 'outdated' })
+    expect(await rowsOf(stage)).toEqual({ sagas: 0, entries: 0 })
+  })
+
+  test('finds the saga of its key, whatever the versions are (S23)', async () => {
+    const stage = await createStage()
+    const definition = await stage.register(orderOf(1))
+    const request = requestFor(definition, { sagaKey: 'o-1' })
+    const first = await stage.api.starts.startIfLatest(request)
+    if (first.is !== 'started') throw new Error(`the first start is ${first.is}`)
+    const { sagaId } = first
+    await stage.register(orderOf(2))
+    expect(await stage.api.starts.startIfLatest(request)).toEqual({ is: 'repeated', sagaId })
+    const other = { ...request, requestHash: 'other' }
+    expect(await stage.api.starts.startIfLatest(other)).toEqual({ is: 'conflict', sagaId })
+  })
+
+  test('leaves its slot if it is outdated', async () => {
+    const stage = await createStage()
+    const worker = await stage.worker()
+    const definition = await stage.register(orderOf(1))
+    await stage.register(orderOf(2))
+    const slot = slotOf(worker.workerId)
+    await stage.api.starts.startIfLatest(requestFor(definition), slot)
+    expect(slot.became).toEqual(['left'])
+  })
+})
+
 describe('a batch', () => {
   test('with bad rows at its ends and in its middle loses those and nothing else', async () => {
     const stage = await createStage()
@@ -340,6 +416,40 @@ describe('a start whose answer was lost (F30)', () => {
     expect(await answer).toMatchObject({ is: 'started' })
     expect(await rowsOf(stage)).toEqual({ sagas: 2, entries: 2 })
     expect((await stage.row((await answer).sagaId)).status).toBe('running')
+    await store.close()
+  })
+
+  test('and whose version is no longer the highest was made all the same', async () => {
+    const stage = await createStage()
+    const definition = await stage.register(orderOf(1))
+    const network = await stage.network()
+    const store = await openApiStore({ databaseUrl: network.url })
+    await store.starts.start(requestFor(definition))
+    network.when('start', network.swallowAnswers)
+    const answer = store.starts.startIfLatest(requestFor(definition))
+    await eventually('it is carried out', async () => ((await rowsOf(stage)).sagas === 2 ? true : undefined))
+    await stage.register(orderOf(2))
+    network.heal()
+    network.cut()
+    expect(await answer).toMatchObject({ is: 'started', state: { definition: { version: 1 } } })
+    expect(await rowsOf(stage)).toEqual({ sagas: 2, entries: 2 })
+    await store.close()
+  })
+
+  test('and may yet be made, though its version is no longer the highest, is not started under the next: nobody knows', async () => {
+    const stage = await createStage()
+    const definition = await stage.register(orderOf(1))
+    const network = await stage.network()
+    const store = await openApiStore({ databaseUrl: network.url })
+    await store.starts.start(requestFor(definition))
+    network.when('start', network.goBlack)
+    const answer = Promise.allSettled([store.starts.startIfLatest(requestFor(definition))])
+    await eventually('it is under way', () => (store.starts.waiting === 0 ? true : undefined))
+    await stage.register(orderOf(2))
+    network.heal()
+    network.cut()
+    expect(await answer).toMatchObject([{ status: 'rejected', reason: expect.any(ConnectionLost) }])
+    expect(await rowsOf(stage)).toEqual({ sagas: 1, entries: 1 })
     await store.close()
   })
 

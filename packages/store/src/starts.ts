@@ -2,15 +2,15 @@ import { begin, type Json, type SagaState, type Started, startedEntry, tellingsO
 import * as binary from './binary.ts'
 import type { Claimed } from './claims.ts'
 import { DATABASE_NOW, type DatabaseClock } from './clock.ts'
-import { arraysOf, columnsOf, manyRows, oneRow, valuesOf } from './columns.ts'
+import { arraysOf, columnsOf, manyRows, parametersOf, valuesOf } from './columns.ts'
 import type { Lease } from './commits.ts'
 import type { Registered } from './definitions.ts'
 import { bodyOf } from './entry-body.ts'
+import { ConnectionLost } from './failure.ts'
 import { flushWithRecovery } from './flush.ts'
 import { createGatherer, type Settled } from './gather.ts'
 import { bucketOf, bucketOfKey, newSagaId } from './ids.ts'
 import { createLane, type Lane, type LaneOptions, type Statement } from './lane.ts'
-import { tellOutboxOf } from './outbox.ts'
 
 /** A start that has been checked: what is left is to make it durable. */
 export type StartRequest = {
@@ -39,6 +39,9 @@ export type StartAnswer =
 
 type Found = Exclude<StartAnswer, { is: 'started' }>
 
+/** Its definition is not, or no longer, the highest version of its name. Nothing was started. */
+export type Outdated = { is: 'outdated' }
+
 /**
  * A slot that a worker in this process keeps for a saga: what is started in it belongs to that worker from its first commit
  * on, without a claim. The worker may be dead without knowing: then the saga is due like any other.
@@ -57,6 +60,11 @@ export type Starts = {
   /** Answers after the commit (S24). Starts that arrive together are one statement. */
   start(request: StartRequest, slot?: Slot): Promise<StartAnswer>
   /**
+   * The same, but only with the highest version of its definition: the statement that starts it sees whether it is (S26). What has been
+   * started before is found in any case (S23).
+   */
+  startIfLatest(request: StartRequest, slot?: Slot): Promise<StartAnswer | Outdated>
+  /**
    * Whether this start has been made before, without making it: a repetition must find its saga (S23) also when a newer
    * version of the definition would no longer take it.
    */
@@ -72,6 +80,9 @@ type NewRow = {
   sagaId: string
   startKey: string | undefined
   request: StartRequest
+  onlyIfLatest: boolean
+  /** Once, at least: it may have arrived, or may yet. */
+  wasSent: boolean
   state: SagaState
   stateJson: string
   entry: Started
@@ -80,7 +91,7 @@ type NewRow = {
   workerId: string | undefined
 }
 
-type Inserted = { answer: StartAnswer; lease: Lease | undefined }
+type Inserted = { answer: StartAnswer | Outdated; lease: Lease | undefined }
 
 /** A caller waits for the answer: after this long it is told to come back instead (503). */
 const PATIENCE_MS = 8_000
@@ -102,25 +113,37 @@ export function createStarts(options: LaneOptions, clock: DatabaseClock): Starts
       ),
   })
 
+  async function make(
+    request: StartRequest,
+    slot: Slot | undefined,
+    onlyIfLatest: boolean,
+  ): Promise<Inserted['answer']> {
+    try {
+      const row = newRow(request, { now: clock.now(), workerId: slot?.workerId, onlyIfLatest })
+      slot?.expect(row.sagaId)
+      const { answer, lease } = await gatherer.submit(row)
+      if (lease !== undefined) slot?.fill(claimedAs(lease, row))
+      else slot?.leave()
+      return answer
+    } catch (error) {
+      slot?.leave()
+      throw error
+    }
+  }
+
   return {
     async start(request, slot) {
-      try {
-        const row = newRow(request, clock.now(), slot?.workerId)
-        slot?.expect(row.sagaId)
-        const { answer, lease } = await gatherer.submit(row)
-        if (lease !== undefined) slot?.fill(claimedAs(lease, row))
-        else slot?.leave()
-        return answer
-      } catch (error) {
-        slot?.leave()
-        throw error
-      }
+      const answer = await make(request, slot, false)
+      if (answer.is === 'outdated') throw new Error('a start under any version was refused for its version')
+      return answer
     },
+    startIfLatest: (request, slot) => make(request, slot, true),
     async find(request) {
       const startKey = startKeyOf(request)
       if (startKey === undefined) return undefined
-      const holders = await holdersOf(laneOf(lanes, 0), [{ bucket: bucketOfKey(startKey), startKey }])
-      const holder = holders.get(startKey)
+      const bucket = bucketOfKey(startKey)
+      const holders = await holdersOf(laneOf(lanes, 0), [{ bucket, startKey, sagaId: undefined }])
+      const [holder] = holders.values()
       return holder && held(holder, request.requestHash)
     },
     get waiting() {
@@ -156,9 +179,13 @@ function recordedKey({ request, startKey }: NewRow): string | undefined {
   return request.scheduleKey === undefined ? request.idempotencyKey : startKey
 }
 
-function newRow(request: StartRequest, now: number, workerId: string | undefined): NewRow {
+function newRow(
+  request: StartRequest,
+  { now, workerId, onlyIfLatest }: { now: number; workerId: string | undefined; onlyIfLatest: boolean },
+): NewRow {
   const startKey = startKeyOf(request)
-  const sagaId = newSagaId(now, startKey === undefined ? undefined : bucketOfKey(startKey))
+  const bucket = startKey === undefined ? undefined : bucketOfKey(startKey)
+  const sagaId = newSagaId(now, bucket)
   const entry = startedEntry({
     sagaId,
     definition: request.definition.resolved,
@@ -175,6 +202,8 @@ function newRow(request: StartRequest, now: number, workerId: string | undefined
     sagaId,
     startKey,
     request,
+    onlyIfLatest,
+    wasSent: false,
     state,
     stateJson: JSON.stringify(state),
     entry,
@@ -220,47 +249,76 @@ const COLUMNS = [
   of.json('events', ({ state, entry }) =>
     JSON.stringify(tellingsOf({ was: undefined, state, entry, seq: 1 }, { steps: false })),
   ),
+  of.bool('only_if_latest', ({ onlyIfLatest }) => onlyIfLatest),
 ]
 
-/** Leased to a worker only if nobody has declared it dead, just as a claim (S17). */
-const startOf = (rows: string) => `
-WITH i AS (
-  SELECT i.*, (SELECT w.worker_id FROM workers w WHERE w.worker_id = i.worker AND w.ended_at IS NULL) AS owner FROM ${rows}
-), s AS (
+/**
+ * Leased to a worker only if nobody has declared it dead, just as a claim (S17). `values` says where the values of columns are: those
+ * of one row are the parameters themselves (docs/adr/0024-starts.md).
+ */
+const startOf = ({ given = '', rows, values, inserted }: StartRows) => `
+WITH ${given}s AS (
   INSERT INTO sagas AS s (bucket, saga_id, definition_name, definition_version, queue, status, state, start_key, request_hash,
                           saga_key, idempotency_key, correlation_id, tags, past_pivot, created_at, updated_at,
                           owner, epoch, due_at)
-  SELECT bucket, saga_id, definition_name, definition_version, queue, 'running', state, start_key, request_hash,
-         saga_key, idempotency_key, correlation_id, tags, past_pivot, at, at,
-         owner, CASE WHEN owner IS NULL THEN 0 ELSE 1 END, CASE WHEN owner IS NULL THEN now() END
-  FROM i
+  SELECT ${values('bucket, saga_id, definition_name, definition_version, queue')}, 'running', ${values('state, start_key, request_hash')},
+         ${values('saga_key, idempotency_key, correlation_id, tags, past_pivot, at, at')},
+         w.worker_id, CASE WHEN w.worker_id IS NULL THEN 0 ELSE 1 END, CASE WHEN w.worker_id IS NULL THEN now() END
+  FROM ${rows} LEFT JOIN LATERAL (
+    SELECT worker_id FROM workers WHERE worker_id = ${values('worker')} AND ended_at IS NULL LIMIT 1
+  ) w ON true
+  WHERE NOT ${values('only_if_latest')}
+     OR ${values('definition_version')} = (SELECT max(version) FROM definitions WHERE name = ${values('definition_name')})
   ON CONFLICT DO NOTHING
   RETURNING s.bucket, s.saga_id, s.epoch
 ), h AS (
   INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
-  SELECT i.bucket, i.saga_id, 1, i.at, 'sagaStarted', 0, NULL, i.entry
-  FROM i JOIN s ON s.bucket = i.bucket AND s.saga_id = i.saga_id
-), ${tellOutboxOf('i JOIN s USING (bucket, saga_id)')}
+  SELECT ${values('bucket, saga_id')}, 1, ${values('at')}, 'sagaStarted', 0, NULL, ${values('entry')} FROM ${inserted}
+), o AS (
+  INSERT INTO events AS o (bucket, told)
+  SELECT min(${values('bucket')}), json_agg(${values('events')}) FROM ${inserted} HAVING count(*) > 0
+)
 SELECT s.saga_id, ${DATABASE_NOW}, s.epoch FROM s`
 
-export const INSERT: Statement = { name: 'start', text: startOf(manyRows(COLUMNS)) }
+type StartRows = { given?: string; rows: string; values: (columns: string) => string; inserted: string }
 
-export const INSERT_ONE: Statement = { name: 'start_one', text: startOf(oneRow(COLUMNS)) }
+export const INSERT: Statement = {
+  name: 'start',
+  text: startOf({
+    given: `i AS (SELECT * FROM ${manyRows(COLUMNS)}), `,
+    rows: 'i',
+    values: (columns) => columns.replaceAll(/\w+/g, 'i.$&'),
+    inserted: 'i JOIN s USING (bucket, saga_id)',
+  }),
+}
 
-/** Who holds the keys of the starts that inserted nothing. The limit keeps each key a look into the index, on a lane that joins by hash. */
+export const INSERT_ONE: Statement = {
+  name: 'start_one',
+  text: startOf({ rows: '(SELECT) i', values: parametersOf(COLUMNS), inserted: 's' }),
+}
+
+/**
+ * What is in the way of starts that inserted nothing: the saga under their key, or an earlier try of their own. The limits keep each a
+ * look into an index, on a lane that joins by hash.
+ */
 export const HOLDERS: Statement = {
   name: 'start_holders',
   text: `
-SELECT s.start_key, s.saga_id, s.request_hash
-FROM unnest($1::int2[], $2::text[]) AS i(bucket, start_key)
+SELECT i.n, s.saga_id, s.request_hash
+FROM unnest($1::int2[], $2::text[], $3::uuid[]) WITH ORDINALITY AS i(bucket, start_key, saga_id, n)
 CROSS JOIN LATERAL (
-  SELECT start_key, saga_id, request_hash FROM sagas WHERE bucket = i.bucket AND start_key = i.start_key LIMIT 1
+  (SELECT saga_id, request_hash FROM sagas WHERE bucket = i.bucket AND start_key = i.start_key LIMIT 1)
+  UNION ALL
+  (SELECT saga_id, request_hash FROM sagas WHERE bucket = i.bucket AND saga_id = i.saga_id LIMIT 1)
+  LIMIT 1
 ) s`,
 }
 
 async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<Settled<Inserted>[]> {
   const ordered = rows.toSorted(byKey)
   const [only] = rows
+  const inDoubt = new Set(rows.filter(({ wasSent }) => wasSent))
+  for (const row of rows) row.wasSent = true
   const sentAt = performance.now()
   const inserted =
     rows.length === 1 && only !== undefined
@@ -269,40 +327,53 @@ async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<S
   const epochs = new Map(inserted.map(([sagaId, , epoch]) => [sagaId, Number(epoch)]))
   const now = inserted[0]?.[1]
   if (typeof now === 'number') clock.saw(now, sentAt)
-  const left = rows.filter(({ sagaId, startKey }) => !epochs.has(sagaId) && startKey !== undefined)
-  const holders = left.length === 0 ? new Map<string, Holder>() : await holdersOf(lane, left)
+  const left = rows.filter(({ sagaId }) => !epochs.has(sagaId))
+  const holders = await holdersOf(lane, left)
   return rows.map((row) => {
-    const { bucket, sagaId, state, startKey, request } = row
+    const { bucket, sagaId, state, request } = row
     const started = { is: 'started', sagaId, state } as const
     const epoch = epochs.get(sagaId)
     if (epoch !== undefined) return done(started, epoch > 0 ? { bucket, sagaId, epoch } : undefined)
-    // Without a key only this very row can have been in the way: an earlier try of this statement did arrive (F30). If it
-    // is leased, its worker finds it among its leases.
-    if (startKey === undefined) return done(started)
-    const holder = holders.get(startKey)
-    if (holder === undefined)
-      return {
-        ok: false,
-        error: new Error('the saga that held this start key was deleted meanwhile; start again'),
-      }
+    const holder = holders.get(row)
+    if (holder === undefined) return notMade(row, inDoubt.has(row))
+    // An earlier try of this statement did arrive (F30). If it is leased, its worker finds it among its leases.
     return done(holder.sagaId === sagaId ? started : held(holder, request.requestHash))
   })
 }
 
-type Holder = { sagaId: string; hash: string }
+function notMade({ onlyIfLatest }: NewRow, inDoubt: boolean): Settled<Inserted> {
+  if (!onlyIfLatest)
+    return {
+      ok: false,
+      error: new Error('the saga that held this start key was deleted meanwhile; start again'),
+    }
+  // An earlier try may yet arrive: with what the caller would start next it would be two sagas (F30).
+  if (inDoubt)
+    return {
+      ok: false,
+      error: new ConnectionLost(
+        'a start whose answer was lost is outdated; whether it was made is not known',
+      ),
+    }
+  return done({ is: 'outdated' })
+}
 
-/** By start key. */
-async function holdersOf(
-  lane: Lane,
-  keys: Pick<NewRow, 'bucket' | 'startKey'>[],
-): Promise<Map<string, Holder>> {
+type Holder = { sagaId: string; hash: string }
+type Held = Pick<NewRow, 'bucket' | 'startKey'> & { sagaId: string | undefined }
+
+async function holdersOf<Row extends Held>(lane: Lane, rows: readonly Row[]): Promise<Map<Row, Holder>> {
+  const holders = new Map<Row, Holder>()
+  if (rows.length === 0) return holders
   const found = await lane.query(HOLDERS, [
-    binary.int2Array(keys.map(({ bucket }) => bucket)),
-    binary.textArray(keys.map(({ startKey }) => startKey)),
+    binary.int2Array(rows.map(({ bucket }) => bucket)),
+    binary.textArray(rows.map(({ startKey }) => startKey)),
+    binary.uuidArray(rows.map(({ sagaId }) => sagaId)),
   ])
-  return new Map(
-    found.map(([key, sagaId, hash]) => [String(key), { sagaId: String(sagaId), hash: String(hash) }]),
-  )
+  for (const [n, sagaId, hash] of found) {
+    const row = rows[Number(n) - 1]
+    if (row !== undefined) holders.set(row, { sagaId: String(sagaId), hash: String(hash) })
+  }
+  return holders
 }
 
 function held({ sagaId, hash }: Holder, requestHash: string): Found {
@@ -315,6 +386,6 @@ function byKey(a: NewRow, b: NewRow): number {
   return (a.startKey ?? '') < (b.startKey ?? '') ? -1 : 1
 }
 
-function done(answer: StartAnswer, lease?: Lease): Settled<Inserted> {
+function done(answer: Inserted['answer'], lease?: Lease): Settled<Inserted> {
   return { ok: true, answer: { answer, lease } }
 }

@@ -1,9 +1,12 @@
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
+import { z } from 'zod'
 import { openStage, step } from '../testing.ts'
 
 const stage = await openStage()
 afterAll(() => stage.close())
 const { ask, query, define, start } = stage
+
+const Version = z.object({ version: z.int() })
 
 async function sagasOf(definition: string): Promise<number> {
   const [row] = await query('SELECT count(*)::int AS count FROM sagas WHERE definition_name = $1', [
@@ -56,6 +59,87 @@ describe('a start', () => {
       (await ask('POST', '/v1/sagas', { body: { definition: name, ...more } })).body.definition
     expect(await versionOf({})).toEqual({ name, version: 2 })
     expect(await versionOf({ version: 1 })).toEqual({ name, version: 1 })
+  })
+
+  test('asks for the highest version once; from then on its own statement sees whether there is another (S26)', async () => {
+    const { latest } = stage.store.definitions
+    const asked: string[] = []
+    stage.store.definitions.latest = (name) => {
+      asked.push(name)
+      return latest(name)
+    }
+    onTestFinished(() => {
+      stage.store.definitions.latest = latest
+    })
+    const name = await define()
+    for (let n = 0; n < 3; n++) await start(name)
+    expect(asked).toEqual([name])
+    await start(name, { version: 1 })
+    expect(asked).toEqual([name])
+    await define(name, { description: 'two' })
+    for (let n = 0; n < 3; n++) await start(name)
+    expect(asked).toEqual([name, name])
+    expect(await sagasOf(name)).toBe(7)
+  })
+
+  test('is of no older version than the one whose registration had been acknowledged when it was sent, in another process too (S26)', async () => {
+    const other = await stage.beside()
+    const name = await define()
+    let acknowledged = 1
+    const seen = new Set<number>()
+    const started = async () => {
+      const least = acknowledged
+      const { body } = await ask('POST', '/v1/sagas', { body: { definition: name } })
+      const { version } = Version.parse(body.definition)
+      expect(version).toBeGreaterThanOrEqual(least)
+      seen.add(version)
+    }
+    const registering = async () => {
+      while (acknowledged < 30) {
+        const body = { name, description: `${acknowledged + 1}`, steps: [step('one')] }
+        const answer = await other.ask('POST', '/v1/definitions', { body })
+        expect(answer.status).toBe(201)
+        acknowledged++
+      }
+    }
+    const starting = async () => {
+      while (acknowledged < 30) await Promise.all([started(), started(), started()])
+      await started()
+    }
+    await Promise.all([registering(), starting()])
+    expect(Math.max(...seen)).toBe(30)
+  })
+
+  test('checks its input against the version that it takes, whichever was seen last (S26)', async () => {
+    const other = await stage.beside()
+    const name = await define(undefined, { inputSchema: { type: 'string' } })
+    await start(name, { input: 'a' })
+    const sent = async (input: unknown) => {
+      const { status, body } = await ask('POST', '/v1/sagas', { body: { definition: name, input } })
+      return { status, version: Version.safeParse(body.definition).data?.version, detail: body.detail }
+    }
+    const register = (type: string, description: string) => {
+      const body = { name, description, inputSchema: { type }, steps: [step('one')] }
+      return other.ask('POST', '/v1/definitions', { body })
+    }
+    await register('number', 'two')
+    expect(await sent('a')).toMatchObject({
+      status: 422,
+      detail: expect.stringContaining(`${name} version 2`),
+    })
+    await register('string', 'three')
+    // What was seen last refuses it, and is not asked.
+    expect(await sent('b')).toMatchObject({ status: 202, version: 3 })
+    expect(await sagasOf(name)).toBe(2)
+  })
+
+  test('of a definition that has been removed since is not found', async () => {
+    const definition = await define()
+    await start(definition)
+    await query('DELETE FROM definitions WHERE name = $1', [definition])
+    const answer = await ask('POST', '/v1/sagas', { body: { definition } })
+    expect(answer).toMatchObject({ status: 404, body: { code: 'DEFINITION_NOT_FOUND' } })
+    expect(await sagasOf(definition)).toBe(1)
   })
 
   test.each([

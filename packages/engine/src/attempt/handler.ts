@@ -3,38 +3,45 @@ import type { AttemptEnd, AttemptRequest } from './attempt.ts'
 import { startTimer } from './timer.ts'
 
 /**
- * Runs a TypeScript handler. Never throws. After the time-out the attempt has ended, whatever the handler still does: what
- * it returns then is told to `onLate` and applied to nothing (S4); `abort` fires its signal. `settled` resolves when the handler itself has ended.
+ * Runs a TypeScript handler. Never rejects. After the time-out the attempt has ended, whatever the handler still does: what
+ * it returns then is told to `onLate` and applied to nothing (S4). `abort` fires the request's signal.
  */
 export function runHandler(
   handler: Handler,
   request: AttemptRequest,
-  abort: () => void,
-  onLate: (end: AttemptEnd) => void,
-): { end: Promise<AttemptEnd>; settled: Promise<unknown> } {
+  { abort, onLate, onLeft }: HandlerWatch,
+): Promise<AttemptEnd> {
   const running = call(handler, request)
-  const end = new Promise<AttemptEnd>((resolve) => {
+  return new Promise((resolve) => {
+    const { signal, timeoutMs } = request
     let over = false
     const stop = (code: string, message: string) => {
-      if (over) return
       over = true
       stopTimer()
+      signal.removeEventListener('abort', onAbort)
+      onLeft(running)
       resolve({ outcome: 'uncertain', error: { code, message } })
     }
-    const stopTimer = startTimer(request.timeoutMs, () => {
-      stop('TIMEOUT', `the handler had not returned after ${request.timeoutMs} ms`)
+    const onAbort = () => stop('ABORTED', 'the attempt was aborted')
+    const stopTimer = startTimer(timeoutMs, () => {
+      stop('TIMEOUT', `the handler had not returned after ${timeoutMs} ms`)
       abort()
     })
-    const onAbort = () => stop('ABORTED', 'the attempt was aborted')
-    request.signal.addEventListener('abort', onAbort, { once: true })
+    signal.addEventListener('abort', onAbort)
     void running.then((result) => {
+      if (over) return onLate(result)
       stopTimer()
-      request.signal.removeEventListener('abort', onAbort)
-      if (over) onLate(result)
-      else resolve(result)
+      signal.removeEventListener('abort', onAbort)
+      resolve(result)
     })
   })
-  return { end, settled: running }
+}
+
+export type HandlerWatch = {
+  abort(): void
+  onLate(end: AttemptEnd): void
+  /** The attempt is over and the handler still runs: until `running` resolves. */
+  onLeft(running: Promise<unknown>): void
 }
 
 async function call(handler: Handler, request: AttemptRequest): Promise<AttemptEnd> {

@@ -13,7 +13,7 @@ import { type Admission, FREE, type Permit } from './admission.ts'
 import type { AttemptEnd, AttemptRequest } from './attempt.ts'
 import { runHandler } from './handler.ts'
 import type { Abilities, Missing } from './missing.ts'
-import { CALLED_OFF, createAsk, withProbes } from './probing.ts'
+import { CALLED_OFF, createAsk, hasProbes, withProbes } from './probing.ts'
 import type { Services } from './services.ts'
 import { startTimer } from './timer.ts'
 import { valuesOf } from './values.ts'
@@ -86,7 +86,7 @@ export function createParticipants({ sagas, services, missing }: ParticipantsPar
     return end
   }
 
-  async function runOwn(
+  function runOwn(
     request: AttemptRequest,
     abort: () => void,
     onLate: (end: AttemptEnd) => void,
@@ -94,10 +94,10 @@ export function createParticipants({ sagas, services, missing }: ParticipantsPar
     const handler = handlerFor(request.definition.name, request)
     if (handler === undefined)
       throw new Error(`no handler for step "${request.step}": admit must be asked first`)
-    const { end, settled } = runHandler(handler, request, abort, onLate)
-    const ended = await end
-    if (ended.outcome === 'uncertain' && request.direction === 'action') watch(zombieKey(request), settled)
-    return ended
+    const onLeft = (running: Promise<unknown>) => {
+      if (request.direction === 'action') watch(zombieKey(request), running)
+    }
+    return runHandler(handler, request, { abort, onLate, onLeft })
   }
 
   function watch(key: string, settled: Promise<unknown>): void {
@@ -129,7 +129,7 @@ export function createParticipants({ sagas, services, missing }: ParticipantsPar
     async run(act, request, permit, abort, onLate, mayBegin) {
       let answer: AttemptEnd | undefined
       try {
-        if (!(await permit.turn(request.signal))) return undefined
+        if (permit !== FREE && !(await permit.turn(request.signal))) return undefined
         const zombie = request.direction === 'compensation' ? zombies.get(zombieKey(request)) : undefined
         // S13: undoing what is still being done would leave it done.
         if (zombie !== undefined && !(await endsInTime(zombie, request))) return STILL_RUNNING
@@ -137,13 +137,13 @@ export function createParticipants({ sagas, services, missing }: ParticipantsPar
         if (request.signal.aborted) return CALLED_OFF
         if (!mayBegin()) return undefined
         const begunMs = performance.now()
-        const end = await withProbes(act, request, ask, (given) =>
+        const make = (given: AttemptRequest) =>
           act.call.type === 'http'
             ? callHttp(act.call, act.request, given, (end) => {
                 answer = end
               })
-            : runOwn(given, abort, onLate),
-        )
+            : runOwn(given, abort, onLate)
+        const end = await (hasProbes(act) ? withProbes(act, request, ask, make) : make(request))
         return { ...end, tookMs: Math.max(0, Math.round(performance.now() - begunMs)) }
       } finally {
         permit.done(answer)

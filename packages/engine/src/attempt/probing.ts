@@ -16,6 +16,11 @@ import { valuesOf } from './values.ts'
 /** Asks a participant what became of an earlier attempt, or of this one. Never rejects. */
 export type Ask = (probe: Probe, request: AttemptRequest) => Promise<Finding>
 
+/** Is there anything to ask? */
+export function hasProbes({ probe, actionProbe }: Act): boolean {
+  return probe !== undefined || actionProbe !== undefined
+}
+
 /**
  * Makes an attempt of a step whose outcome may be in doubt: its participant is asked before anything is repeated or undone,
  * and after an outcome that nobody knows.
