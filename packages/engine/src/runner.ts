@@ -603,6 +603,7 @@ export function createRunner(parts: RunnerParts): Runner {
         `a worker could not carry it on: ${error instanceof Error ? error.message : String(error)}`,
       )
       place.cutShort = false
+      parts.onRest(lease.sagaId)
     } catch (second) {
       log.error({ sagaId: lease.sagaId, err: second }, 'and could not be parked; it will be taken up again')
     }
