@@ -9,6 +9,9 @@ const standalone = [
   'tests/{model,simulation}/*.test.ts',
 ]
 
+// No test is right by being quick: these are for one that would never end. A machine may be ten times slower than another.
+const patience = { testTimeout: 180_000, hookTimeout: 180_000, expect: { poll: { timeout: 60_000 } } }
+
 export default defineConfig({
   test: {
     // On two cores, too: what most tests do most of the time is wait.
@@ -20,7 +23,7 @@ export default defineConfig({
       reporter: ['text-summary', 'html'],
     },
     projects: [
-      { test: { name: 'standalone', include: standalone, environment: 'node', testTimeout: 20_000 } },
+      { test: { name: 'standalone', include: standalone, environment: 'node', ...patience } },
       {
         test: {
           name: 'postgres',
@@ -32,8 +35,7 @@ export default defineConfig({
           exclude: [...standalone, '**/node_modules/**'],
           environment: 'node',
           globalSetup: ['tests/support/postgres.ts'],
-          testTimeout: 20_000,
-          hookTimeout: 60_000,
+          ...patience,
         },
       },
     ],

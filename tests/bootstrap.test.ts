@@ -50,7 +50,7 @@ test('a SIGTERM reaches the command, which has the time to end in its own way', 
 test('without a terminal a SIGINT is passed on, once', async () => {
   const { process: started, said } = await run([...exec, '-e', child], /ready/)
   started.kill('SIGINT')
-  await expect.poll(said, { timeout: 5000 }).toContain('got SIGINT')
+  await expect.poll(said, { timeout: 60_000 }).toContain('got SIGINT')
   started.kill('SIGTERM')
   await once(started, 'exit')
   expect(said().match(/got SIGINT/g)).toHaveLength(1)
@@ -61,7 +61,7 @@ test('the command does not outlive whoever started it', async () => {
   const shell = ['sh', '-c', '"$@" & wait', 'sh']
   const { process: started, said } = await run([...shell, ...exec, '-e', child], /ready/)
   started.kill('SIGKILL')
-  await expect.poll(said, { timeout: 5000 }).toContain('got SIGTERM')
+  await expect.poll(said, { timeout: 60_000 }).toContain('got SIGTERM')
   await once(started.stdout, 'close') // nobody holds the pipe any more: all of them are gone
 })
 

@@ -8,7 +8,7 @@ const missing = whyNoBrowser()
 let stage: Stage
 beforeAll(async () => {
   if (missing === undefined) stage = await openStage()
-}, 60_000)
+})
 afterAll(async () => {
   if (missing === undefined) await stage.close()
 })
@@ -39,7 +39,7 @@ async function expectToHoldFocus(page: Opened, opener: string): Promise<void> {
   expect(await page.evaluate('document.activeElement.innerText')).toContain(opener)
 }
 
-describe.skipIf(missing !== undefined)('a dialog', { timeout: 90_000 }, () => {
+describe.skipIf(missing !== undefined)('a dialog', { timeout: 180_000 }, () => {
   test('of each verb has no barrier, and holds the focus', async () => {
     const undone = await stage.saga('order', { orderId: 'o-norefund', fails: ['invoice'] }, isStuck)
     const waiting = await stage.saga('order', { needsApproval: true }, waits)
@@ -178,7 +178,7 @@ describe.skipIf(missing !== undefined)('a dialog', { timeout: 90_000 }, () => {
 
 test.skipIf(missing !== undefined)(
   'where there is nothing yet a page says what belongs there, and has no barrier',
-  { timeout: 90_000 },
+  { timeout: 180_000 },
   async () => {
     const theatre = await openTheatre()
     const api = await startApi(theatre.database.url)

@@ -54,7 +54,7 @@ async function callsDuring(page: Opened, act: () => Promise<void>): Promise<Map<
   )
 }
 
-describe.skipIf(missing !== undefined)('a list of thousands', { timeout: 60_000 }, () => {
+describe.skipIf(missing !== undefined)('a list of thousands', { timeout: 180_000 }, () => {
   test('holds no more in the page than a short one, and goes through its rows neither for a page more nor for what is new', async () => {
     const { page, api, load } = await openList(ROWS + 500)
     await load(300)

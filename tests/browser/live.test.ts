@@ -13,7 +13,7 @@ const HOLD = `
 
 test.skipIf(missing !== undefined).each<[Cut]>([['refused'], ['dropped'], ['held']])(
   'a saga that is started elsewhere is told of by the stream; while that is %s, polling finds it; and then the stream again',
-  { timeout: 90_000 },
+  { timeout: 180_000 },
   async (how) => {
     const theatre = await openTheatre()
     const api = await startApi(theatre.database.url, { BASE_PATH: '/tools' })
@@ -60,7 +60,7 @@ test.skipIf(missing !== undefined).each<[Cut]>([['refused'], ['dropped'], ['held
 
 test.skipIf(missing !== undefined)(
   'however much happens, what it touches is asked for once a second at most; what it does not touch is not',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async () => {
     const theatre = await openTheatre()
     const api = await startApi(theatre.database.url)
@@ -90,7 +90,7 @@ test.skipIf(missing !== undefined)(
 
 test.skipIf(missing !== undefined)(
   'a page whose stream is never answered says that it is not live, and does until it is',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async () => {
     const theatre = await openTheatre()
     const api = await startApi(theatre.database.url)
@@ -102,7 +102,7 @@ test.skipIf(missing !== undefined)(
     const told = page.getByRole('navigation').getByRole('status').getByText('not live')
     await told.waitFor()
     gate.letStreamsThrough()
-    await expect.poll(() => told.count(), { timeout: 25_000 }).toBe(0)
+    await expect.poll(() => told.count(), { timeout: 60_000 }).toBe(0)
     expect(page.complaints.filter((one) => !one.includes('net::'))).toEqual([])
   },
 )

@@ -70,7 +70,7 @@ function servicesAt(baseUrl: string): string {
 
 test.skipIf(missing !== undefined)(
   'a payment service dies in the night; who is paged finds what is stuck, understands, mends and sees it drain (S30)',
-  { timeout: 90_000 },
+  { timeout: 180_000 },
   async () => {
     const payments = await openPayments()
     const theatre = await openTheatre()
@@ -81,7 +81,7 @@ test.skipIf(missing !== undefined)(
     for (let n = 0; n < ALL; n++)
       await client.sagas.start('sale', { declined: n < DECLINED }, { sagaKey: `sale-${n}` })
     const stuck = () => client.sagas.list({ status: ['stuck'] }, { limit: 200 }).toArray()
-    await expect.poll(async () => (await stuck()).length, { timeout: 30_000 }).toBe(ALL)
+    await expect.poll(async () => (await stuck()).length, { timeout: 60_000 }).toBe(ALL)
 
     const browser = await openBrowser()
     onTestFinished(() => browser.close())

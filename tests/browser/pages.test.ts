@@ -15,7 +15,7 @@ beforeAll(async () => {
   if (missing !== undefined) return
   stage = await openStage()
   await furnish()
-}, 60_000)
+})
 afterAll(async () => {
   if (missing === undefined) await stage.close()
 })
@@ -59,7 +59,7 @@ async function open(path: string): Promise<Opened> {
   return page
 }
 
-describe.skipIf(missing !== undefined)('the dashboard', { timeout: 40_000 }, () => {
+describe.skipIf(missing !== undefined)('the dashboard', { timeout: 180_000 }, () => {
   test.each([
     ['/', 'Needs a person'],
     ['/sagas', 'that is all'],
@@ -73,7 +73,7 @@ describe.skipIf(missing !== undefined)('the dashboard', { timeout: 40_000 }, () 
     ['/audit', '<img src=x'],
   ])(
     'the page %s takes what it shows for text, and has no barrier, by day and by night',
-    { timeout: 30_000 },
+    { timeout: 180_000 },
     async (path, shown) => {
       const page = await open(path)
       await page.getByRole('main').getByText(shown).first().waitFor()
@@ -155,7 +155,7 @@ describe.skipIf(missing !== undefined)('the dashboard', { timeout: 40_000 }, () 
   })
 
   test('a saga that is no longer what the list asks for says so in its place, and the last one leaves an empty list', {
-    timeout: 40_000,
+    timeout: 180_000,
   }, async () => {
     const [one, other] = [
       await stage.saga('order', { orderId: 'o-drain', fails: ['notify'] }, isStuck, {

@@ -8,7 +8,7 @@ if (missing !== undefined) process.stderr.write(`The dashboard is not looked at:
 let stage: Stage
 beforeAll(async () => {
   if (missing === undefined) stage = await openStage()
-}, 60_000)
+})
 afterAll(async () => {
   if (missing === undefined) await stage.close()
 })
@@ -25,7 +25,7 @@ async function openSaga(sagaId: string, how?: Parameters<Stage['open']>[1]): Pro
   return page
 }
 
-describe.skipIf(missing !== undefined)('the page of a saga', { timeout: 60_000 }, () => {
+describe.skipIf(missing !== undefined)('the page of a saga', { timeout: 180_000 }, () => {
   test.each<
     [name: string, definition: string, input: Record<string, unknown>, until: (saga: Saga) => boolean]
   >([
@@ -193,7 +193,7 @@ describe.skipIf(missing !== undefined)('the page of a saga', { timeout: 60_000 }
   })
 })
 
-describe.skipIf(missing !== undefined)('the page of a definition', { timeout: 60_000 }, () => {
+describe.skipIf(missing !== undefined)('the page of a definition', { timeout: 180_000 }, () => {
   test('draws what happens when a step fails, and starts a saga from its schema', async () => {
     const wide = await stage.open('/definitions/order')
     await wide.getByLabel('What happens').selectOption({ label: 'invoice fails for good' })

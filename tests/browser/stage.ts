@@ -112,7 +112,7 @@ export async function openStage(): Promise<Stage> {
   }
 
   async function until(sagaId: string, holds: (saga: Saga) => boolean): Promise<Saga> {
-    const end = performance.now() + 20_000
+    const end = performance.now() + 60_000
     for (;;) {
       const saga = (await ask('GET', `/v1/sagas/${sagaId}`)) as Saga
       if (holds(saga)) return saga

@@ -53,7 +53,7 @@ test('sagas, callers and operators under crash, pause, partition and a failing d
   expect(sagas).toBeGreaterThan(50)
   expect(strikes.filter((strike) => strike.includes('died'))).toHaveLength(6)
   rmSync(folder, { recursive: true })
-}, 120_000)
+})
 
 test('the words of every mistake stand once in their file: what is not put in is not caught', () => {
   const wrong = Object.entries(bugs).flatMap(([bug, { patches }]) =>
@@ -87,4 +87,4 @@ test('mistakes are put into the code, and each is caught', async () => {
   }
   await Promise.all([lane(), lane(), lane()])
   expect(survived).toEqual([])
-}, 180_000)
+})

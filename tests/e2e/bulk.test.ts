@@ -17,15 +17,15 @@ test('a bulk operation whose process is killed goes on in another one, and is do
     reason: 'stock-taking',
     perSecond: 40,
   })
-  await expect.poll(async () => (await client.bulk.get(bulkId)).done, { timeout: 20_000 }).toBeGreaterThan(0)
+  await expect.poll(async () => (await client.bulk.get(bulkId)).done, { timeout: 60_000 }).toBeGreaterThan(0)
   first.child.kill('SIGKILL')
   const over = async (id: string) => (await client.bulk.get(id)).state
-  await expect.poll(() => over(bulkId), { timeout: 20_000 }).toBe('done')
+  await expect.poll(() => over(bulkId), { timeout: 60_000 }).toBe('done')
   expect(await client.bulk.get(bulkId)).toMatchObject({ total: COUNT, accepted: COUNT })
 
   await theatre.worker()
   const paused = () => client.sagas.list({ paused: true, definition: 'ledger' }, { limit: 200 }).toArray()
-  await expect.poll(async () => (await paused()).length, { timeout: 20_000 }).toBe(COUNT)
+  await expect.poll(async () => (await paused()).length, { timeout: 60_000 }).toBe(COUNT)
   const acts = (history: HistoryItem[]) => history.filter((entry) => 'actor' in entry)
   for (const sagaId of sagaIds) {
     expect(acts(await client.sagas.history(sagaId).toArray())).toMatchObject([
@@ -36,4 +36,4 @@ test('a bulk operation whose process is killed goes on in another one, and is do
   await client.bulk.start({ filter: { paused: true }, verb: 'resume', reason: 'done', perSecond: 500 })
   for (const sagaId of sagaIds) expect((await theatre.ended(sagaId)).status).toBe('completed')
   expect(await paused()).toEqual([])
-}, 90_000)
+})

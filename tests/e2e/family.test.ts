@@ -77,4 +77,4 @@ test('families whose workers are killed end whole: each child once, its news onc
     expect(fold(history).status).toBe('failed')
     expect(history.filter(({ kind }) => kind === 'childStarted')).toHaveLength(5)
   }
-}, 120_000)
+})

@@ -53,7 +53,7 @@ test('an API before a database that does not move takes on so many requests, tel
   )
   // On a busy machine some are refused since the process is late. Those that have waited for eight seconds are told, too.
   const refused = () => metric(api.url, 'backstitch_requests_refused_total')
-  await expect.poll(refused, { timeout: 20_000 }).toBeGreaterThanOrEqual(1_000)
+  await expect.poll(refused, { timeout: 60_000 }).toBeGreaterThanOrEqual(1_000)
   expect((await fetch(`${api.url}/livez`)).status).toBe(200)
   await locker.query('COMMIT')
   const answers = await Promise.all(asking)
@@ -78,7 +78,7 @@ test('an API before a database that does not move takes on so many requests, tel
     'SELECT count(*)::int AS n FROM sagas WHERE saga_key IS NOT NULL',
   )
   expect(count).toEqual({ n: 1_500 })
-}, 60_000)
+})
 
 test('a worker that serves the API, too, takes on no more requests than it is told to (MAX_REQUESTS)', async () => {
   const theatre = await openTheatre()
@@ -91,13 +91,13 @@ test('a worker that serves the API, too, takes on no more requests than it is to
   await locker.query('LOCK TABLE definitions IN ACCESS EXCLUSIVE MODE')
 
   const asking = Array.from({ length: 10 }, () => fetch(`${url}/v1/definitions`))
-  await expect.poll(() => metric(url, 'backstitch_requests_refused_total'), { timeout: 20_000 }).toBe(8)
+  await expect.poll(() => metric(url, 'backstitch_requests_refused_total'), { timeout: 60_000 }).toBe(8)
   await locker.query('COMMIT')
   const statuses = (await Promise.all(asking))
     .map(({ status }) => status)
     .toSorted((one, other) => one - other)
   expect(statuses).toEqual([200, 200, ...Array.from({ length: 8 }, () => 503)])
-}, 60_000)
+})
 
 test('more starts than a worker can do fill the table and nothing else', async () => {
   const theatre = await openTheatre()
@@ -113,10 +113,10 @@ test('more starts than a worker can do fill the table and nothing else', async (
   const standing = () =>
     theatre.database.query(`SELECT count(*) FILTER (WHERE owner IS NOT NULL)::int AS held,
       count(*) FILTER (WHERE due_at <= now())::int AS due, count(*)::int AS started FROM sagas`)
-  await expect.poll(standing, { timeout: 20_000 }).toEqual([{ held: 5, due: 1_995, started: 2_000 }])
+  await expect.poll(standing, { timeout: 60_000 }).toEqual([{ held: 5, due: 1_995, started: 2_000 }])
   const holds = () => theatre.database.query('SELECT holds FROM workers')
-  await expect.poll(holds, { timeout: 20_000 }).toEqual([{ holds: 5 }])
+  await expect.poll(holds, { timeout: 60_000 }).toEqual([{ holds: 5 }])
   expect([await metric(url, 'backstitch_starts_waiting'), await metric(url, 'backstitch_waiters')]).toEqual([
     0, 0,
   ])
-}, 60_000)
+})

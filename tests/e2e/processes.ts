@@ -59,7 +59,7 @@ export async function openTheatre(): Promise<Theatre> {
   async function eventually(
     sagaId: string,
     holds: (seen: Saga) => boolean,
-    withinMs = 20_000,
+    withinMs = 60_000,
   ): Promise<Saga> {
     const end = performance.now() + withinMs
     for (;;) {

@@ -25,7 +25,7 @@ test('whoever waits for a saga in another process is answered, also when the hin
   await theatre.worker()
   const { url, child } = await startApi(theatre.database.url)
   expect(await runOne(url)).toBe('200 completed')
-  await expect.poll(() => ears(theatre), { timeout: 20_000 }).toHaveLength(1)
+  await expect.poll(() => ears(theatre), { timeout: 60_000 }).toHaveLength(1)
   expect(await Promise.all(Array.from({ length: 20 }, () => runOne(url)))).toEqual(
     Array.from({ length: 20 }, () => '200 completed'),
   )
@@ -45,8 +45,8 @@ test('whoever waits for a saga in another process is answered, also when the hin
     )
     .toHaveLength(1)
   child.kill('SIGTERM')
-  await expect.poll(() => ears(theatre), { timeout: 20_000 }).toEqual([])
-}, 60_000)
+  await expect.poll(() => ears(theatre), { timeout: 60_000 }).toEqual([])
+})
 
 test('the worker tells of the end of those that are waited for', async () => {
   const theatre = await openTheatre()
@@ -56,10 +56,10 @@ test('the worker tells of the end of those that are waited for', async () => {
   const hear = (sagaIds: readonly string[]) => {
     for (const sagaId of sagaIds) heard.add(sagaId)
   }
-  await expect.poll(() => rests.expect('nobody', hear), { timeout: 20_000 }).toBe(true)
+  await expect.poll(() => rests.expect('nobody', hear), { timeout: 60_000 }).toBe(true)
   const [unawaited, awaited] = [await theatre.start({}), await theatre.start({ takesMs: 200 })]
   expect(rests.expect(awaited, hear)).toBe(true)
   await theatre.ended(awaited)
   await theatre.ended(unawaited)
-  await expect.poll(() => [...heard], { timeout: 20_000 }).toEqual([awaited])
-}, 60_000)
+  await expect.poll(() => [...heard], { timeout: 60_000 }).toEqual([awaited])
+})

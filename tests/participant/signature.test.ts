@@ -50,7 +50,7 @@ beforeAll(async () => {
     ],
   } as Parameters<typeof store.definitions.register>[0])
   await store.starts.start({ definition, input: 'x y', inputBytes: 5, requestHash: 'test' })
-  await vi.waitFor(() => expect(seen).toHaveLength(4), { timeout: 10_000 })
+  await vi.waitFor(() => expect(seen).toHaveLength(4), { timeout: 60_000 })
 })
 
 const options = { secrets: [SECRET] }

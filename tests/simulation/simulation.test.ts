@@ -21,4 +21,4 @@ test('one seed is one run, turn by turn', async () => {
   ])
   const figures = (said: string) => said.replace(/ in [\d.]+ s/, '')
   expect(figures(one)).toBe(figures(other))
-}, 120_000)
+})

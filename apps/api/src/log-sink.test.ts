@@ -53,7 +53,7 @@ test('what waits to be written does not wait for more', async () => {
   })
   await once(child, 'message')
   child.send('speak')
-  await expect.poll(() => output, { timeout: 10_000 }).toMatch(/^.*my last words.*\n.*but one more.*\n$/)
+  await expect.poll(() => output, { timeout: 60_000 }).toMatch(/^.*my last words.*\n.*but one more.*\n$/)
 })
 
 test('a process whose log nobody reads any more ends, whether it waits or not', async () => {

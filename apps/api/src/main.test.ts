@@ -53,7 +53,7 @@ async function post(url: string, body: unknown): Promise<Record<string, unknown>
 async function startOne(url: string): Promise<string> {
   const definition = { name: 'd', steps: [{ name: 'one', action: { type: 'handler' } }] }
   const register = () => post(`${url}/v1/definitions`, definition)
-  await expect.poll(register, { timeout: 10_000 }).toMatchObject({ version: 1 })
+  await expect.poll(register, { timeout: 60_000 }).toMatchObject({ version: 1 })
   return String((await post(`${url}/v1/sagas`, { definition: 'd' })).sagaId)
 }
 

@@ -30,7 +30,7 @@ function open(to: number, ...parts: (string | Buffer)[]): Wire {
     closed,
     received: () => text,
     async answer() {
-      await vi.waitFor(() => expect(text).toMatch(/\r\n\r\n./), { timeout: 5_000 })
+      await vi.waitFor(() => expect(text).toMatch(/\r\n\r\n./), { timeout: 60_000 })
       return text
     },
   }

@@ -114,7 +114,7 @@ test('a module without sagas is named', async () => {
 
 test('without a database it says so, keeps trying, and still stops when told', async () => {
   const worker = startWorker({ DATABASE_URL: `postgres://127.0.0.1:${await freePort()}/none` })
-  await expect.poll(worker.output, { timeout: 10_000 }).toContain('cannot start yet')
+  await expect.poll(worker.output, { timeout: 60_000 }).toContain('cannot start yet')
 
   worker.child.kill('SIGTERM')
   expect(await worker.exited).toBe(0)
@@ -147,7 +147,7 @@ test('a worker with API_PORT serves the API, and runs what is started there unde
   expect(await database.query('SELECT epoch::int FROM sagas')).toEqual([{ epoch: 1 }])
   worker.child.kill('SIGTERM')
   expect(await worker.exited).toBe(0)
-}, 30_000)
+})
 
 test('a worker that cannot serve the API says why and exits with 1', async () => {
   const database = await createTestDatabase()
@@ -162,4 +162,4 @@ test('a worker that cannot serve the API says why and exits with 1', async () =>
   expect(await worker.exited).toBe(1)
   expect(worker.output()).toContain(`the API cannot be served at 127.0.0.1:${port}`)
   expect(worker.output()).toContain('EADDRINUSE')
-}, 30_000)
+})

@@ -79,7 +79,7 @@ test('a hotel that is full calls back with a definite no', async () => {
 test('it calls again until it is heard', async () => {
   const { heard, book } = await scene({ down: 2 })
   await book('Casa Azul')
-  await expect.poll(() => heard, { timeout: 5000 }).toHaveLength(1)
+  await expect.poll(() => heard, { timeout: 60_000 }).toHaveLength(1)
 })
 
 test('asked twice it books once: while it is at work it says so again, and then how it ended', async () => {

@@ -56,7 +56,7 @@ async function pending(stage: Stage, sagaId: string) {
 }
 
 async function shipped(seen: Seen[], n = 1): Promise<Seen> {
-  await expect.poll(() => seen.filter(({ path }) => path === '/ship').length, { timeout: 10_000 }).toBe(n)
+  await expect.poll(() => seen.filter(({ path }) => path === '/ship').length, { timeout: 60_000 }).toBe(n)
   const [last] = seen.filter(({ path }) => path === '/ship').slice(-1)
   if (last === undefined) throw new Error('not shipped')
   return last

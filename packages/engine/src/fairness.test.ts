@@ -48,7 +48,7 @@ const work = (stage: Stage) =>
   stage.worker({ sagas: [many.saga, more.saga, few.saga], queues: [], concurrency: CONCURRENCY })
 
 const begins = (name: string, count: number) =>
-  vi.waitFor(() => expect(begun.filter((one) => one === name)).toHaveLength(count), { timeout: 10_000 })
+  vi.waitFor(() => expect(begun.filter((one) => one === name)).toHaveLength(count), { timeout: 60_000 })
 
 test('slots that become free go to the definition that has none, however many of another are due', async () => {
   const stage = await createStage()

@@ -46,6 +46,6 @@ test('what stands in the way of taking up a lost saga does not stop the heart (S
   await locked
   await stage.worker({ sagas: [saga] })
   await expect
-    .poll(() => stage.query('SELECT status FROM sagas'), { timeout: 10_000 })
+    .poll(() => stage.query('SELECT status FROM sagas'), { timeout: 60_000 })
     .toEqual([{ status: 'completed' }])
-}, 30_000)
+})

@@ -124,7 +124,7 @@ test('a letter that changes nothing is read once: its saga waits on as it did (M
   const end = { result: null }
   await stage.store.mailbox.post(sagaId, { kind: 'callback', step: 'first', direction: 'action', end })
 
-  await expect.poll(place, { timeout: 10_000 }).toMatchObject({ read: true, waits: true })
+  await expect.poll(place, { timeout: 60_000 }).toMatchObject({ read: true, waits: true })
   const { length } = await stage.history(sagaId)
   expect(await place()).toMatchObject({ epoch: 3 })
   expect(length).toBe(3)

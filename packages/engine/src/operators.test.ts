@@ -18,7 +18,7 @@ async function resting(stage: Stage, sagaId: string) {
     const [row] = await stage.query('SELECT owner, due_at, paused FROM sagas WHERE saga_id = $1', [sagaId])
     return row
   }
-  await expect.poll(read, { timeout: 10_000 }).toEqual({ owner: null, due_at: null, paused: true })
+  await expect.poll(read, { timeout: 60_000 }).toEqual({ owner: null, due_at: null, paused: true })
 }
 
 const kindsOf = async (stage: Stage, sagaId: string) => (await stage.history(sagaId)).map(({ kind }) => kind)

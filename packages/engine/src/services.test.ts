@@ -259,7 +259,7 @@ describe('a dead service (S37)', () => {
     if (process.env.TEST_SHOW_TIMES !== undefined) console.log({ aloneMs, besideMs, calls: dead.seen.length })
     expect(besideMs).toBeLessThan(5 * aloneMs + 5_000)
 
-    await expect.poll(() => worker.services()[dead.url]?.breaker, { timeout: 10_000 }).toBe('open')
+    await expect.poll(() => worker.services()[dead.url]?.breaker, { timeout: 60_000 }).toBe('open')
     expect(worker.services()[dead.url]).toMatchObject({
       waiting: 0,
       lastError: 'TIMEOUT',
@@ -274,9 +274,9 @@ describe('a dead service (S37)', () => {
     // No more than were under way when it opened: a quarter of the worker, and those that took their places meanwhile.
     expect(called).toBeLessThanOrEqual(40)
     const openUntil = performance.now() + 2_000
-    await expect.poll(() => performance.now() > openUntil, { timeout: 5_000, interval: 100 }).toBe(true)
+    await expect.poll(() => performance.now() > openUntil, { timeout: 60_000, interval: 100 }).toBe(true)
     // On a slow machine it may have been tried again meanwhile: that is three calls, of a thousand that wait.
-    await expect.poll(() => worker.services()[dead.url]?.breaker, { timeout: 10_000 }).toBe('open')
+    await expect.poll(() => worker.services()[dead.url]?.breaker, { timeout: 60_000 }).toBe('open')
     expect(dead.seen.length).toBeLessThanOrEqual(called + TRIALS)
     const [after] = await attempts()
     expect(Number(after?.n)).toBeLessThanOrEqual(Number(before?.n) + TRIALS)
@@ -288,7 +288,7 @@ describe('a dead service (S37)', () => {
     expect((await rows())[0]?.untouched).toBeGreaterThanOrEqual(960)
     // One that is looked at again is held for a moment, until it is put off once more.
     await expect.poll(async () => (await rows())[0]?.held).toBe(0)
-  }, 120_000)
+  })
 
   test('that comes back is called again, a few at first, and its sagas complete with the attempts they had (F39)', async () => {
     const stage = await createStage()
@@ -306,7 +306,7 @@ describe('a dead service (S37)', () => {
     for (const id of ids) expect((await stage.ended(id)).status).toBe('completed')
     await expect.poll(() => worker.services().flaky?.breaker).toBe('closed')
     expect(seen.length).toBeGreaterThanOrEqual(20)
-  }, 30_000)
+  })
 
   test('is called no more often than its limit at once, however many sagas there are', async () => {
     const stage = await createStage()
@@ -326,7 +326,7 @@ describe('a dead service (S37)', () => {
 
     expect(most).toBe(3)
     expect((await stage.query(`SELECT count(*)::int AS n FROM saga_history`))[0]?.n).toBe(120)
-  }, 40_000)
+  })
 
   test('holds up its own member of a group, and not the others', async () => {
     const stage = await createStage()

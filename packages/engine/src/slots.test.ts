@@ -75,7 +75,7 @@ test('a saga that is being started in a slot is not taken for a lost one; if its
   const beats = () => stage.query('SELECT heartbeat_at::text AS at FROM workers')
   for (let n = 0; n < 4; n++) {
     const before = await beats()
-    await expect.poll(beats, { timeout: 5_000 }).not.toEqual(before)
+    await expect.poll(beats, { timeout: 60_000 }).not.toEqual(before)
   }
   expect(await stage.query('SELECT epoch::int FROM sagas')).toEqual([{ epoch: 1 }])
 

@@ -55,7 +55,7 @@ export async function createStage(): Promise<Stage> {
   }
 
   async function eventually(sagaId: string, holds: (saga: Saga) => boolean): Promise<Saga> {
-    const end = performance.now() + 10_000
+    const end = performance.now() + 60_000
     for (;;) {
       const seen = await saga(sagaId)
       if (holds(seen)) return seen

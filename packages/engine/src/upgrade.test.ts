@@ -34,7 +34,7 @@ test('a letter that only a newer release can read parks nothing: the saga is lef
     return row
   }
   await expect
-    .poll(claimedAndLetGo, { timeout: 10_000 })
+    .poll(claimedAndLetGo, { timeout: 60_000 })
     .toMatchObject({ letGo: true, status: 'running', mail_seen: '0' })
 
   // As if a worker of the newer release had read it.

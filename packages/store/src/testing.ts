@@ -272,11 +272,11 @@ export async function eventually<T>(
   what: string,
   ask: () => Promise<T | undefined> | T | undefined,
 ): Promise<T> {
-  const end = performance.now() + 10_000
+  const end = performance.now() + 60_000
   for (;;) {
     const answer = await ask()
     if (answer !== undefined) return answer
-    if (performance.now() > end) throw new Error(`still not so after ten seconds: ${what}`)
+    if (performance.now() > end) throw new Error(`still not so after a minute: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 3))
   }
 }

@@ -30,7 +30,7 @@ async function get(bulkId: string): Promise<Bulk> {
 
 async function ended(bulkId: string): Promise<Bulk> {
   return expect
-    .poll(() => get(bulkId), { timeout: 15_000, interval: 10 })
+    .poll(() => get(bulkId), { timeout: 60_000, interval: 10 })
     .toMatchObject({ state: 'done' })
     .then(() => get(bulkId))
 }
@@ -240,7 +240,7 @@ describe('a bulk operation (S30)', () => {
     await first.query('UPDATE bulk_operations SET per_second = 500')
     const second = await first.beside()
     const state = async () => JSON.parse((await second.ask('GET', `/v1/bulk/${bulkId}`)).text)
-    await expect.poll(state, { timeout: 15_000, interval: 10 }).toMatchObject({ state: 'done', accepted: 20 })
+    await expect.poll(state, { timeout: 60_000, interval: 10 }).toMatchObject({ state: 'done', accepted: 20 })
     const abandoned = await first.query(
       "SELECT saga_id FROM saga_history WHERE kind = 'abandoned' AND saga_id = ANY($1)",
       [sagas],
