@@ -144,7 +144,7 @@ export const bugs = {
       replace: 'if (!stopped && !woken) await sleep(3_600_000)',
     },
     { file: CLAIM_LOOP, find: 'if (ms < pollMs) setTimeout', replace: 'if (ms < 0) setTimeout' },
-    { file: WORKERS, find: "onDue((payload ?? '').split(','))", replace: 'undefined' },
+    { file: WORKERS, find: "hints[channel]?.((payload ?? '').split(','))", replace: 'undefined' },
   ),
   eventsThatDoNotLeaveWithTheirCommit: worker({
     file: 'packages/store/src/outbox.ts',
