@@ -148,8 +148,8 @@ export const bugs = {
   ),
   eventsThatDoNotLeaveWithTheirCommit: worker({
     file: 'packages/store/src/outbox.ts',
-    find: 'WHERE events IS NOT NULL HAVING',
-    replace: 'WHERE events IS NOT NULL AND random() < 0.7 HAVING',
+    find: 'IS NOT NULL HAVING',
+    replace: 'IS NOT NULL AND random() < 0.7 HAVING',
   }),
   publishedInNoOrder: {
     in: ['worker', 'api'],

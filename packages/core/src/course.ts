@@ -3,6 +3,7 @@ import { nextOwed, stepOf } from './compensation.ts'
 import { isChild, isWait, type ResolvedDefinition, type ResolvedStep } from './definition.ts'
 import { evaluate, type Values } from './expression.ts'
 import { type Change, change } from './history.ts'
+import { instantText } from './instant.ts'
 import { type Json, sanitizeText } from './json.ts'
 import { MAX_REASON_BYTES } from './limits.ts'
 import { contextOf, entryOf, type SagaState, type Status, type Stuck, type Waiting } from './state.ts'
@@ -39,7 +40,7 @@ export function beginning(definition: ResolvedDefinition, now: number): Change {
   const [first] = members
   if (first === undefined) throw new Error(`definition "${definition.name}" has no steps`)
   if (members.every(({ when }) => when === undefined)) return entering(members, 0, now)
-  const dueAt = { [first.name]: new Date(now).toISOString() }
+  const dueAt = { [first.name]: instantText(now) }
   return { attempts: { [first.name]: 1 }, dueAt, waiting: { [first.name]: { for: 'condition' } } }
 }
 
@@ -188,7 +189,7 @@ function stuckAt(
   given: Given,
 ): Change {
   const direction = directionOf(state)
-  const since = new Date(given.now).toISOString()
+  const since = instantText(given.now)
   return { status: 'stuck', ...left, stuck: { step: step ?? null, direction, reason, message, since } }
 }
 

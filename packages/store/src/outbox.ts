@@ -12,10 +12,15 @@ export type Listeners = {
 }
 
 /** Follows `u`, the rows that were changed, each with what there is to tell of it. */
-export const tellOutbox = `o AS (
+export const tellOutbox = tellOutboxOf('u')
+
+/** `bucket` and `events` are what these are called there, or stand for them. */
+export function tellOutboxOf(rows: string, bucket = 'bucket', events = 'events'): string {
+  return `o AS (
   INSERT INTO events AS o (bucket, told)
-  SELECT min(bucket), json_agg(events) FROM u WHERE events IS NOT NULL HAVING count(*) > 0
+  SELECT min(${bucket}), json_agg(${events}) FROM ${rows} WHERE ${events} IS NOT NULL HAVING count(*) > 0
 )`
+}
 
 /**
  * What there is to tell of a saga that is ended, or left to a person, by a statement that reads nothing of its state. `s` is its

@@ -11,6 +11,7 @@ import { flushWithRecovery } from './flush.ts'
 import { createGatherer, type Settled } from './gather.ts'
 import { bucketOf, bucketOfKey, newSagaId } from './ids.ts'
 import { createLane, type Lane, type LaneOptions, type Statement } from './lane.ts'
+import { tellOutboxOf } from './outbox.ts'
 
 /** A start that has been checked: what is left is to make it durable. */
 export type StartRequest = {
@@ -274,10 +275,7 @@ WITH ${given}s AS (
 ), h AS (
   INSERT INTO saga_history AS h (bucket, saga_id, seq, at, kind, epoch, worker, body)
   SELECT ${values('bucket, saga_id')}, 1, ${values('at')}, 'sagaStarted', 0, NULL, ${values('entry')} FROM ${inserted}
-), o AS (
-  INSERT INTO events AS o (bucket, told)
-  SELECT min(${values('bucket')}), json_agg(${values('events')}) FROM ${inserted} HAVING count(*) > 0
-)
+), ${tellOutboxOf(inserted, values('bucket'), values('events'))}
 SELECT s.saga_id, ${DATABASE_NOW}, s.epoch FROM s`
 
 type StartRows = { given?: string; rows: string; values: (columns: string) => string; inserted: string }
