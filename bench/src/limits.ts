@@ -13,16 +13,26 @@ CREATE TABLE limits_history (id integer NOT NULL, step integer NOT NULL, body js
 const STATE = JSON.stringify({ status: 'running', filler: 'x'.repeat(450) })
 const ENTRY = JSON.stringify({ kind: 'attemptSucceeded', filler: 'x'.repeat(120) })
 
-/** One row, one commit, one after the other: the time no durable step can be faster than. */
-export function bareCommit(size = 2_000): Contender {
+/**
+ * One row, one commit, one after the other: the time no durable step can be faster than. With a pause after each they find the
+ * processors asleep and their caches cold, as whatever comes seldom does.
+ */
+export function bareCommit(size = 2_000, pauseMs = 0): Contender {
   return {
-    name: 'bare commit',
+    name: pauseMs === 0 ? 'bare commit' : `bare commit every ${pauseMs} ms`,
     async open(place) {
       const { clients, meter, close } = await connect(place, 1)
       const [client] = clients
       return {
         run: () =>
-          load({ meter, count: size, inFlight: 1, stepsEach: 1, one: (n) => insertOne(client, unique(n)) }),
+          load({
+            meter,
+            count: size,
+            inFlight: 1,
+            stepsEach: 1,
+            pauseMs,
+            one: (n) => insertOne(client, unique(n)),
+          }),
         close,
       }
     },

@@ -1,15 +1,17 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Cost, Meter } from './meter.ts'
 import type { Figures } from './scenario.ts'
 
-/** Carries `count` units of work out, `inFlight` at a time, and says what they took. */
+/** Carries `count` units of work out, `inFlight` at a time, and says what they took. `pauseMs`: after each, and not counted. */
 export async function load(options: {
   meter: Meter
   count: number
   inFlight: number
   stepsEach: number
+  pauseMs?: number
   one: (n: number) => Promise<void>
 }): Promise<Figures> {
-  const { meter, count, inFlight, stepsEach, one } = options
+  const { meter, count, inFlight, stepsEach, pauseMs = 0, one } = options
   const tookMs: number[] = []
   let next = 0
   async function client(): Promise<void> {
@@ -18,6 +20,7 @@ export async function load(options: {
       const startedAt = performance.now()
       await one(n)
       tookMs.push(performance.now() - startedAt)
+      if (pauseMs > 0) await sleep(pauseMs)
     }
   }
   const cost = await meter.measure(() =>

@@ -11,7 +11,7 @@ const BACKWARD = 'two steps and their undo'
 export const latency: Scenario = {
   name: 'latency',
   about: 'One saga at a time, from its start to the commit of its end, in this process.',
-  contenders: ({ size = 500 }) => [
+  contenders: ({ size = 1_500 }) => [
     bareCommit(size * 3),
     ours(FORWARD, { fails: false, transitions: 3 }, size),
     ours(BACKWARD, { fails: true, transitions: 5 }, size),

@@ -20,7 +20,7 @@ export const start: Scenario = {
   about: 'POST /v1/sagas from 1, 64 and 256 clients, no worker; clients, API and Postgres share the machine.',
   contenders: ({ size }) =>
     CLIENTS.flatMap((clients) =>
-      DOORS.map((door) => contender(door, clients, size ?? (clients === 1 ? 1_000 : 10_000))),
+      DOORS.map((door) => contender(door, clients, size ?? (clients === 1 ? 2_000 : 20_000))),
     ),
   ratios: CLIENTS.flatMap((clients) => [
     ratio(clients, 'unstored', clients === 64 ? '≥ 0.4' : undefined),

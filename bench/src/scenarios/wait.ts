@@ -13,7 +13,7 @@ export const wait: Scenario = {
   contenders: ({ size }) =>
     CLIENTS.flatMap((clients) =>
       (['stored', 'together'] as const).map((door) =>
-        contender(door, clients, size ?? (clients === 1 ? 200 : 3_000)),
+        contender(door, clients, size ?? (clients === 1 ? 1_000 : 6_000)),
       ),
     ),
   ratios: [],

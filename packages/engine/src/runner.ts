@@ -366,11 +366,8 @@ export function createRunner(parts: RunnerParts): Runner {
   async function settleEnd(saga: Held, id: AttemptId, end: AttemptEnd): Promise<void> {
     if (!isUnderWay(saga, id)) return
     counters.attempt(id.direction, end.outcome)
-    if (hasMail(saga)) await readMail(saga)
-    if (saga.ours && isPastDeadline(saga.state, clock.now())) {
-      await transition(saga, { type: 'deadlinePassed' })
-    }
-    // A callback may have come before the answer, and decided the step.
+    if (isPastDeadline(saga.state, clock.now())) await transition(saga, { type: 'deadlinePassed' })
+    // What the deadline does not call off still counts.
     if (!isUnderWay(saga, id)) return
     await transition(saga, eventOf(id, end), { ended: id.step })
     saga.underWay.delete(id.step)

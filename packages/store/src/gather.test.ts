@@ -44,12 +44,74 @@ test('what arrives while all lanes are busy leaves together as soon as one is fr
   expect(flights.map(({ items }) => items)).toEqual([[1], [2, 3, 4]])
 })
 
-test('idle lanes share a long queue', async () => {
-  const { gatherer, flights } = lanes({ lanes: 2 })
-  for (let item = 0; item < 10; item++) void gatherer.submit(item)
-  await turn()
-  expect(flights.map(({ items }) => items.length)).toEqual([5, 5])
-  expect(new Set(flights.map(({ lane }) => lane)).size).toBe(2)
+describe('of several lanes', () => {
+  const submit = ({ gatherer }: ReturnType<typeof lanes>, count: number) => {
+    for (let item = 0; item < count; item++) void gatherer.submit(item)
+    return turn()
+  }
+  const sizes = ({ flights }: ReturnType<typeof lanes>) => flights.map(({ items }) => items.length)
+
+  test('the idle ones share a long queue', async () => {
+    const two = lanes({ lanes: 2, laneItems: 5 })
+    await submit(two, 11)
+    expect(sizes(two)).toEqual([6, 5])
+    expect(new Set(two.flights.map(({ lane }) => lane)).size).toBe(2)
+  })
+
+  test('one takes a short queue, and what comes meanwhile waits for it', async () => {
+    const two = lanes({ lanes: 2, laneItems: 5 })
+    await submit(two, 4)
+    await submit(two, 4)
+    expect(sizes(two)).toEqual([4])
+    two.flights[0]?.land()
+    await turn()
+    await turn()
+    expect(sizes(two)).toEqual([4, 4])
+  })
+
+  test('another is taken once so many wait that they are worth it', async () => {
+    const two = lanes({ lanes: 2, laneItems: 5 })
+    await submit(two, 1)
+    await submit(two, 4)
+    await submit(two, 1)
+    expect(sizes(two)).toEqual([1, 5])
+  })
+
+  test('another is taken, too, once the first has not answered for long, however much else comes meanwhile', async () => {
+    const two = lanes({ lanes: 2, laneItems: Number.POSITIVE_INFINITY, maxItems: 1_000_000 })
+    await submit(two, 1)
+    const startedAt = performance.now()
+    while (two.flights.length === 1) await submit(two, 1)
+    expect(performance.now() - startedAt).toBeGreaterThan(5)
+    expect(two.gatherer.waiting).toBeLessThanOrEqual(1)
+  })
+
+  test('one that does not answer holds nothing up, again and again', async () => {
+    const two = lanes({ lanes: 2 })
+    await submit(two, 1)
+    await new Promise((resolve) => setTimeout(resolve, 15))
+    for (let flight = 1; flight < 4; flight++) {
+      await submit(two, 1)
+      expect(sizes(two)).toHaveLength(flight + 1)
+      two.flights[flight]?.land()
+      await turn()
+    }
+  })
+
+  test('what one flush has no room for is given to the next', async () => {
+    const two = lanes({ lanes: 2, maxBytes: 10, bytesOf: () => 6 })
+    await submit(two, 3)
+    expect(sizes(two)).toEqual([1, 1])
+  })
+
+  test('each may be the only one that answers', async () => {
+    const two = lanes({ lanes: 2, laneItems: 2 })
+    await submit(two, 4)
+    await submit(two, 1)
+    expect(sizes(two)).toEqual([2, 2])
+    two.flights[1]?.land()
+    await expect.poll(() => sizes(two)).toEqual([2, 2, 1])
+  })
 })
 
 describe('a flush', () => {
@@ -97,6 +159,7 @@ test('everybody gets the answer to their own item, whatever the sizes and the or
       async (waves, count) => {
         const gatherer = createGatherer<number, number>({
           lanes: count,
+          laneItems: 3,
           maxItems: 7,
           maxBytes: 40,
           bytesOf: (item) => item,

@@ -1,7 +1,8 @@
 /**
- * Gathering: items that would each need a statement of their own travel together (idea 3 of ARCHITECTURE.md). While a
- * lane is idle an item leaves at once; while all are busy, what arrives waits and leaves together with the next flush.
- * No timer ever holds an item back.
+ * Gathering: items that would each need a statement of their own travel together (idea 3 of ARCHITECTURE.md). While all
+ * lanes are idle an item leaves at once; while one is busy, what arrives waits and leaves together when that is answered, for
+ * many in one flush cost less than few in each of two. Another lane is taken by what is worth it: many items, or some that
+ * have waited for long.
  */
 export type Gatherer<Item, Answer> = {
   /** Resolves with the answer to this item, or rejects with what its flush said about it. */
@@ -14,6 +15,8 @@ export type Gatherer<Item, Answer> = {
 
 export type GatherOptions<Item, Answer> = {
   lanes: number
+  /** So many items are worth another lane while one is busy. Default 64. */
+  laneItems?: number
   /** Answers in the order of the items. A rejection rejects them all. */
   flush: (items: Item[], lane: number) => Promise<Settled<Answer>[]>
   bytesOf: (item: Item) => number
@@ -23,6 +26,9 @@ export type GatherOptions<Item, Answer> = {
 
 export type Settled<Answer> = { ok: true; answer: Answer } | { ok: false; error: unknown }
 
+/** A flush that takes longer than this waits for something itself, and is not waited for. */
+const LONG_MS = 10
+
 type Waiting<Item, Answer> = {
   item: Item
   resolve: (answer: Answer) => void
@@ -30,11 +36,14 @@ type Waiting<Item, Answer> = {
 }
 
 export function createGatherer<Item, Answer>(options: GatherOptions<Item, Answer>): Gatherer<Item, Answer> {
-  const { flush, bytesOf, maxItems, maxBytes } = options
+  const { flush, bytesOf, maxItems, maxBytes, laneItems = 64 } = options
   const idle = Array.from({ length: options.lanes }, (_, lane) => lane)
+  /** By lane: when what is under way there left. */
+  const leftAt = idle.map(() => Number.NEGATIVE_INFINITY)
   const listeners: (() => void)[] = []
   let queue: Waiting<Item, Answer>[] = []
   let scheduled = false
+  let alarm: NodeJS.Timeout | undefined
 
   function submit(item: Item): Promise<Answer> {
     return new Promise((resolve, reject) => {
@@ -49,18 +58,36 @@ export function createGatherer<Item, Answer>(options: GatherOptions<Item, Answer
     scheduled = true
     setImmediate(() => {
       scheduled = false
-      dispatch()
+      if (queue.length >= laneItems) dispatch()
+      else waitForLane()
     })
   }
 
+  /** Until the flush that left last is answered, or has been under way for long. */
+  function waitForLane(): void {
+    if (queue.length === 0 || idle.length === 0) return
+    const longInMs = Math.max(...leftAt) + LONG_MS - performance.now()
+    if (longInMs <= 0) dispatch()
+    else alarm ??= setTimeout(dispatch, longInMs)
+  }
+
   function dispatch(): void {
-    while (queue.length > 0 && idle.length > 0) {
+    clearTimeout(alarm)
+    alarm = undefined
+    let isWorthALane = queue.length > 0
+    while (isWorthALane) {
       const lane = idle.pop()
       if (lane === undefined) return
       // A long queue is shared by the lanes that are idle.
-      const share = Math.min(maxItems, Math.ceil(queue.length / (idle.length + 1)))
-      void run(take(Math.max(share, 1)), lane)
+      const parts = Math.min(idle.length + 1, Math.max(1, Math.floor(queue.length / laneItems)))
+      const share = Math.min(maxItems, Math.ceil(queue.length / parts))
+      const batch = take(share)
+      leftAt[lane] = performance.now()
+      void run(batch, lane)
+      // A flush with as many bytes as it may have leaves behind what is worth one of its own, be it few items.
+      isWorthALane = queue.length >= laneItems || (batch.length < share && queue.length > 0)
     }
+    waitForLane()
   }
 
   function take(count: number): Waiting<Item, Answer>[] {
@@ -92,6 +119,7 @@ export function createGatherer<Item, Answer>(options: GatherOptions<Item, Answer
       for (const { reject } of batch) reject(error)
     } finally {
       idle.push(lane)
+      leftAt[lane] = Number.NEGATIVE_INFINITY
       if (queue.length > 0) schedule()
       else if (idle.length === options.lanes) for (const listener of listeners.splice(0)) listener()
     }

@@ -176,13 +176,11 @@ describe('overload', () => {
   test('too many who wait are refused; a start that would wait is acknowledged all the same', async () => {
     const crowded = await openStageForTest({ limits: { maxWaiters: 1 } })
     const sagaId = await crowded.start(await crowded.define('d'))
-    const waiting = crowded.ask('GET', `/v1/sagas/${sagaId}/wait?timeoutMs=20000`)
-    for (;;) {
-      const second = await crowded.ask('GET', `/v1/sagas/${sagaId}/wait?timeoutMs=1`)
-      if (second.status === 200) continue
-      expectProblem(second, 'UNAVAILABLE')
-      break
-    }
+    const waiting = crowded.ask('GET', `/v1/sagas/${sagaId}/wait?timeoutMs=60000`)
+    await expect
+      .poll(async () => (await crowded.ask('GET', '/metrics')).text)
+      .toMatch(/^backstitch_waiters 1$/m)
+    expectProblem(await crowded.ask('GET', `/v1/sagas/${sagaId}/wait?timeoutMs=1`), 'UNAVAILABLE')
     expect((await crowded.ask('POST', '/v1/sagas?waitMs=20000', { body: { definition: 'd' } })).status).toBe(
       202,
     )
