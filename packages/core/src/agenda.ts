@@ -57,22 +57,41 @@ export function directionOf(state: SagaState): Direction {
   return state.status === 'compensating' ? 'compensation' : 'action'
 }
 
-/** What a wait comes to when its time is over (S7a): a delay has done its work, a signal or a callback has not come. */
-export function overdue(state: SagaState, now: number): Event | undefined {
+/** What an attempt comes to whose callback has not come in time (M3a). */
+export const CALLBACK_OVERDUE = {
+  outcome: 'uncertain',
+  error: { code: 'CALLBACK_TIMEOUT', message: 'the callback had not come in time' },
+} as const
+
+/** The attempts whose callback has not come in time. Where a step has a probe it is asked before that counts (S11a). */
+export function overdueCallbacks(state: SagaState, now: number): AttemptId[] {
+  const due = next(state)
+  if (due.act !== 'attempt') return []
+  return due.attempts.flatMap(({ step, direction, attempt, dueAt, waiting }) =>
+    waiting?.for === 'callback' && dueAt !== undefined && Date.parse(dueAt) <= now
+      ? [{ step, direction, attempt }]
+      : [],
+  )
+}
+
+/**
+ * What a wait comes to when its time is over (S7a): a delay has done its work, a signal or a callback has not come.
+ * `but`: the steps whose participant is asked first.
+ */
+export function overdue(state: SagaState, now: number, but: readonly string[] = []): Event | undefined {
   const due = next(state)
   if (due.act !== 'attempt') return undefined
   for (const { step, direction, attempt, dueAt, waiting } of due.attempts) {
-    if (waiting === undefined || dueAt === undefined || Date.parse(dueAt) > now) continue
+    if (waiting === undefined || dueAt === undefined || Date.parse(dueAt) > now || but.includes(step))
+      continue
     const failed = { type: 'attemptFailed', step, direction, attempt } as const
     switch (waiting.for) {
       case 'condition':
         return { type: 'conditionDue' }
       case 'delay':
         return { type: 'attemptSucceeded', step, direction, attempt, result: null, resultBytes: 4 }
-      case 'callback': {
-        const error = { code: 'CALLBACK_TIMEOUT', message: 'the callback had not come in time' }
-        return { ...failed, outcome: 'uncertain', error }
-      }
+      case 'callback':
+        return { ...failed, ...CALLBACK_OVERDUE }
       case 'signal': {
         // It came in time and lies in its letter, however late the letter is read.
         if (entryOf(state.signals, waiting.signal) !== undefined) continue

@@ -1,6 +1,6 @@
 import {
   type AttemptId,
-  isAttempted,
+  isAwaited,
   type Json,
   type ResolvedDefinition,
   type SagaState,
@@ -35,7 +35,10 @@ export type Held = {
   state: SagaState
   /** Values that do not stand in the state itself. */
   spilled: Map<string, Json>
-  /** Attempts under way, by step: until their end has been committed. `begun`: it no longer waits for its turn. */
+  /**
+   * Attempts under way, by step: until their end has been committed. `begun`: it no longer waits for its turn. A question about
+   * an overdue callback is one that never begins: if it is cut short, nothing of the participant's was.
+   */
   underWay: Map<string, { id: AttemptId; controller: AbortController; begun: boolean }>
   news: News[]
   wake: (() => void) | undefined
@@ -79,7 +82,7 @@ export function isUnderWay(saga: Held, id: AttemptId): boolean {
 /** Attempts that nobody waits for any more: their step was decided otherwise. */
 export function callOff(saga: Held, ended: string | undefined): void {
   for (const { id, controller } of saga.underWay.values()) {
-    if (id.step === ended || isAttempted(saga.state, id)) continue
+    if (id.step === ended || isAwaited(saga.state, id)) continue
     controller.abort()
     saga.underWay.delete(id.step)
   }

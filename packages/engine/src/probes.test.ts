@@ -215,6 +215,186 @@ describe('an attempt whose outcome is uncertain', () => {
   })
 })
 
+describe('a callback that has not come in time (S11a, M3a)', () => {
+  const BY_CALLBACK = (url: string, more: { [field: string]: Json } = {}) =>
+    saga(url, {
+      step: {
+        action: {
+          type: 'http',
+          url: `${url}/charge`,
+          completion: 'callback',
+          probe: { type: 'http', url: `${url}/probe` },
+        },
+        timeoutMs: 100,
+        retry: { ...RETRY, maxAttempts: 1 },
+        ...more,
+      },
+    })
+  const TAKEN_ON: Reply = { status: 202 }
+
+  test('is asked about before its step is given up, and the step has succeeded if it happened', async () => {
+    const stage = await createStage()
+    const { url, calls, probes } = await participant(
+      () => TAKEN_ON,
+      () => HAPPENED,
+    )
+    await stage.worker()
+
+    const ended = await stage.ended(await stage.start(BY_CALLBACK(url)))
+
+    expect(ended).toMatchObject({ status: 'completed', context: { charge: { id: 7 } }, uncertainSteps: [] })
+    expect(calls).toHaveLength(1)
+    expect(probes.map(({ headers }) => headers['saga-probe'])).toEqual([calls[0]?.headers['idempotency-key']])
+    expect(await probesIn(stage, ended.sagaId)).toEqual([{ of: 'action', answer: 'happened' }])
+  })
+
+  test('leaves nothing uncertain if the participant promises that it will not happen', async () => {
+    const stage = await createStage()
+    const { url } = await participant(
+      () => TAKEN_ON,
+      () => WILL_NOT,
+    )
+    await stage.worker()
+
+    const ended = await stage.ended(await stage.start(BY_CALLBACK(url)))
+
+    expect(ended).toMatchObject({ status: 'failed', clean: true, uncertainSteps: [] })
+    expect(ended.failureReason).toContain('CALLBACK_TIMEOUT')
+  })
+
+  test('is uncertain if nobody knows, and its step is tried again while it has attempts left', async () => {
+    const stage = await createStage()
+    const { url, calls } = await participant(
+      () => TAKEN_ON,
+      () => UNKNOWN,
+    )
+    await stage.worker()
+
+    const ended = await stage.ended(await stage.start(BY_CALLBACK(url, { retry: RETRY })))
+
+    expect(ended).toMatchObject({ status: 'failed', clean: false, uncertainSteps: ['charge'] })
+    expect(calls).toHaveLength(2)
+    // After each, and before the second.
+    expect(await probesIn(stage, ended.sagaId)).toHaveLength(3)
+  })
+
+  test('is heard while the question is under way, and the answer is not waited for', async () => {
+    const stage = await createStage()
+    const { url, calls, probes } = await participant(
+      () => TAKEN_ON,
+      () => 'hangs',
+    )
+    await stage.worker()
+    const sagaId = await stage.start(BY_CALLBACK(url))
+    await expect.poll(() => probes.length, { timeout: 30_000 }).toBe(1)
+
+    const token = String(calls[0]?.headers['saga-callback-token'])
+    await stage.store.callbacks.post(token, { result: 'late, and in time' })
+
+    expect(await stage.ended(sagaId)).toMatchObject({
+      status: 'completed',
+      context: { charge: 'late, and in time' },
+    })
+  })
+
+  test('and is asked about when the saga is paused does not time out till it is resumed (S30c)', async () => {
+    const stage = await createStage()
+    let answer: (() => void) | undefined
+    const url = await serve((request, response) => {
+      const say = (status: number, body: Json) => {
+        response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+      }
+      if (request.headers['saga-probe'] === undefined) say(202, {})
+      else answer = () => say(200, { outcome: 'unknown' })
+    })
+    const worker = await stage.worker()
+    const sagaId = await stage.start(BY_CALLBACK(url))
+    await expect.poll(() => answer, { timeout: 30_000 }).toBeDefined()
+    const verb = { kind: 'verb', actor: 'ada', reason: 'let us see' } as const
+    await stage.store.mailbox.post(sagaId, { ...verb, verb: 'pause' })
+    await stage.eventually(sagaId, ({ paused }) => paused !== undefined)
+
+    const first = answer
+    first?.()
+    await expect.poll(() => worker.holds, { timeout: 30_000 }).toBe(0)
+    expect((await stage.history(sagaId)).map(({ kind }) => kind)).toEqual([
+      'sagaStarted',
+      'attemptPending',
+      'paused',
+    ])
+
+    await stage.store.mailbox.post(sagaId, { ...verb, verb: 'resume' })
+    await expect.poll(() => answer !== first, { timeout: 30_000 }).toBe(true)
+    answer?.()
+    expect(await stage.ended(sagaId)).toMatchObject({ status: 'failed', uncertainSteps: ['charge'] })
+  })
+
+  test('and is asked about when the saga is cancelled is let end like an attempt, and undone if it happened (S25)', async () => {
+    const stage = await createStage()
+    let answer: (() => void) | undefined
+    let asked = 0
+    const url = await serve((request, response) => {
+      const say = (status: number, body: Json) => {
+        response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+      }
+      if (request.url === '/refund') say(200, {})
+      else if (request.headers['saga-probe'] === undefined) say(202, {})
+      else {
+        asked++
+        answer = () => say(200, { outcome: 'happened', result: { id: 7 } })
+      }
+    })
+    await stage.worker()
+    const compensation = { type: 'http', url: `${url}/refund` }
+    const sagaId = await stage.start(BY_CALLBACK(url, { compensation }))
+    await expect.poll(() => answer, { timeout: 30_000 }).toBeDefined()
+    await stage.store.mailbox.post(sagaId, { kind: 'cancel', actor: 'ada', reason: 'no more' })
+    await stage.eventually(sagaId, ({ cancel }) => cancel !== undefined)
+    answer?.()
+
+    expect(await stage.ended(sagaId)).toMatchObject({
+      status: 'cancelled',
+      clean: true,
+      compensatedSteps: ['charge'],
+    })
+    expect(asked).toBe(1)
+  })
+
+  test('is asked about by a worker that knows the service to ask (S20)', async () => {
+    const stage = await createStage()
+    const { url } = await participant(
+      () => TAKEN_ON,
+      () => HAPPENED,
+    )
+    const probe = { type: 'http', service: 'elsewhere', path: '/probe' }
+    const action = { type: 'http', url: `${url}/charge`, completion: 'callback', probe }
+    const services = { elsewhere: { baseUrl: url } }
+    const first = await stage.worker({ services })
+    const sagaId = await stage.start(BY_CALLBACK(url, { action, timeoutMs: 60_000 }))
+    await stage.eventually(sagaId, ({ next }) => next.attempts?.[0]?.waiting?.for === 'callback')
+    await first.stop(0)
+    const before = await stage.history(sagaId)
+    const epoch = async () => {
+      const [row] = await stage.query(`SELECT epoch FROM sagas`)
+      return Number(row?.epoch)
+    }
+    const epochBefore = await epoch()
+    // As if its time were over.
+    const past = JSON.stringify({ charge: new Date(0).toISOString() })
+    await stage.query(
+      `UPDATE sagas SET due_at = now(), state = state || jsonb_build_object('dueAt', $1::jsonb)`,
+      [past],
+    )
+    await stage.worker()
+    // Claimed, and let go again.
+    await expect.poll(epoch, { timeout: 30_000 }).toBeGreaterThanOrEqual(epochBefore + 2)
+    expect(await stage.history(sagaId)).toEqual(before)
+
+    await stage.worker({ services })
+    expect((await stage.ended(sagaId)).status).toBe('completed')
+  })
+})
+
 describe('a step that a dead worker has left uncertain', () => {
   test('is asked about before it is tried again (S17b)', async () => {
     const stage = await createStage()

@@ -3,16 +3,20 @@ import {
   type AttemptId,
   actOf,
   attemptsDue,
+  CALLBACK_OVERDUE,
   type Decision,
   decide,
   type Event,
+  entryOf,
   type Given,
-  isAttempted,
+  isAwaited,
   isMoving,
   isPastDeadline,
   isTerminal,
   keptSignal,
+  next,
   overdue,
+  overdueCallbacks,
   placeOf,
   placesOf,
   type SagaState,
@@ -233,7 +237,8 @@ export function createRunner(parts: RunnerParts): Runner {
   /** Ends what nobody carries out: a wait whose time is over, or whose signal has come before it (S7a, M2). */
   async function endWait(saga: Held): Promise<boolean> {
     if (!saga.ours) return false
-    const over = overdue(saga.state, clock.now())
+    const inQuestion = questionsIn(saga).map(({ step }) => step)
+    const over = overdue(saga.state, clock.now(), inQuestion)
     if (over !== undefined) {
       await transition(saga, over)
       return true
@@ -259,7 +264,16 @@ export function createRunner(parts: RunnerParts): Runner {
 
   /** What is due and not under way yet, if this worker may do it. */
   function readyIn(saga: Held): AttemptId[] {
-    return saga.ours && !draining && serves(saga) ? attemptsDue(saga.state, clock.now(), saga.underWay) : []
+    if (!saga.ours || draining || !serves(saga)) return []
+    const due = attemptsDue(saga.state, clock.now(), saga.underWay)
+    const questions = questionsIn(saga).filter(({ step }) => !saga.underWay.has(step))
+    return questions.length === 0 ? due : [...due, ...questions]
+  }
+
+  /** Overdue callbacks of which somebody may know what became of them: they are asked about like an attempt is made (S11a). */
+  function questionsIn({ state, definition }: Held): AttemptId[] {
+    if (state.waiting === undefined) return []
+    return overdueCallbacks(state, clock.now()).filter((id) => actOf(definition, id).probe !== undefined)
   }
 
   /** Starts the attempts that are due and admitted. The answer says when to ask again about those that were not. */
@@ -294,7 +308,8 @@ export function createRunner(parts: RunnerParts): Runner {
     const controller = new AbortController()
     const attempt = { id, controller, begun: false }
     saga.underWay.set(id.step, attempt)
-    const request = attemptRequest(
+    const asks = isQuestion(saga, id)
+    const made = attemptRequest(
       saga.state,
       saga.spilled,
       id,
@@ -303,6 +318,7 @@ export function createRunner(parts: RunnerParts): Runner {
       parts.callbackOf,
       !saga.progressed,
     )
+    const request = asks ? { ...made, overdue: true as const } : made
     participants
       .run(
         act,
@@ -311,8 +327,9 @@ export function createRunner(parts: RunnerParts): Runner {
         () => controller.abort(),
         (end) => hearLate(saga, id, end),
         () => {
-          attempt.begun = saga.state.paused === undefined
-          return attempt.begun
+          const mayBegin = saga.state.paused === undefined
+          attempt.begun = mayBegin && !asks
+          return mayBegin
         },
       )
       .then(
@@ -351,7 +368,8 @@ export function createRunner(parts: RunnerParts): Runner {
         if (!isUnderWay(saga, news.id)) return
         saga.underWay.delete(news.id.step)
         // It has turned round meanwhile and would have let it end; it begins nothing more.
-        if (isTurning(saga.state)) await transition(saga, eventOf(news.id, CALLED_OFF))
+        if (isTurning(saga.state))
+          await transition(saga, eventOf(news.id, isQuestion(saga, news.id) ? CALLBACK_OVERDUE : CALLED_OFF))
         return
       case 'late': {
         const { id, end } = news
@@ -365,7 +383,12 @@ export function createRunner(parts: RunnerParts): Runner {
 
   async function settleEnd(saga: Held, id: AttemptId, end: AttemptEnd): Promise<void> {
     if (!isUnderWay(saga, id)) return
-    counters.attempt(id.direction, end.outcome)
+    if (!isQuestion(saga, id)) counters.attempt(id.direction, end.outcome)
+    // Nothing times out while a person is waited for (S12a, S30c): it is asked about again afterwards.
+    else if ('error' in end && next(saga.state).act === 'waitForOperator') {
+      saga.underWay.delete(id.step)
+      return
+    }
     if (isPastDeadline(saga.state, clock.now())) await transition(saga, { type: 'deadlinePassed' })
     // What the deadline does not call off still counts.
     if (!isUnderWay(saga, id)) return
@@ -477,8 +500,7 @@ export function createRunner(parts: RunnerParts): Runner {
     ended: string | undefined,
   ): Transition['after'] {
     if (isMoving(state.status)) {
-      for (const { id } of saga.underWay.values())
-        if (id.step !== ended && isAttempted(state, id)) return KEEP
+      for (const { id } of saga.underWay.values()) if (id.step !== ended && isAwaited(state, id)) return KEEP
     }
     if (saga.mailSettled !== undefined && !isTerminal(state.status)) return KEEP
     const at = wakeAt(state, now)
@@ -674,6 +696,11 @@ const KEEP = { is: 'keep' } as const
 
 function hasMail({ mailSeq, mailSeen }: Held): boolean {
   return mailSeq > mailSeen
+}
+
+/** Its participant has taken it on already: what is under way asks what became of it. */
+function isQuestion({ state }: Held, { step }: AttemptId): boolean {
+  return entryOf(state.waiting, step) !== undefined
 }
 
 /** It goes forward only to let end what is running (S25). */

@@ -7,6 +7,8 @@ export type AttemptRequest = HandlerCall & {
   callback: { token: string; url: string | undefined } | undefined
   /** What a person has put in the place of the input that the definition sends to a service (S30a). */
   edited?: { input: Json } | undefined
+  /** Its callback has not come in time: nothing is made any more, its participant is asked what became of it (S11a). */
+  overdue?: true
   /** `own`: an earlier attempt of it may have had its effect. `action`: a compensation's action may have had. */
   doubt?: { own: boolean; action: { idempotencyKey: string } | undefined }
 }

@@ -1,6 +1,7 @@
 import {
   type Act,
   type AttemptId,
+  CALLBACK_OVERDUE,
   entryOf,
   type HttpAction,
   handlerOf,
@@ -136,6 +137,10 @@ export function createParticipants({ sagas, services, missing }: ParticipantsPar
         // Called off while it waited: the saga may be another worker's by now (S16).
         if (request.signal.aborted) return CALLED_OFF
         if (!mayBegin()) return undefined
+        if (request.overdue) {
+          const nothingElse = { ...request, doubt: { own: false, action: undefined } }
+          return await withProbes(act, nothingElse, ask, () => Promise.resolve(CALLBACK_OVERDUE))
+        }
         const begunMs = performance.now()
         const make = (given: AttemptRequest) =>
           act.call.type === 'http'
