@@ -54,9 +54,12 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
   switch (event.type) {
     case 'attemptSucceeded': {
       if (!isAwaited(state, event)) return ignored(notAwaited(event))
-      const { type: _, ...facts } = event
+      const { type: _, inDoubt = false, ...facts } = event
       const succeeded = { kind: 'attemptSucceeded', at, ...facts, outcome: 'succeeded' } as const
-      if (event.direction === 'compensation') return record(succeeded, (mid) => goOn(mid, event.step, given))
+      if (event.direction === 'compensation') {
+        const doubt = inDoubt ? { uncertain: [event.step] } : {}
+        return record(succeeded, (mid) => ({ ...doubt, ...goOn(change(mid, doubt), event.step, given) }))
+      }
       if (!fits(state, event.resultBytes)) {
         const { step, direction, attempt } = event
         const error = { code: 'CONTEXT_TOO_LARGE', message: tooLarge(state, event.resultBytes) }
@@ -234,7 +237,7 @@ function hearOfChild(
     const told = fits(state, resultBytes)
       ? { result, resultBytes }
       : { result: less, resultBytes: byteLength(JSON.stringify(less)) }
-    return decide(state, { type: 'attemptSucceeded', ...id, ...told }, given)
+    return decide(state, { type: 'attemptSucceeded', ...id, ...told, inDoubt: clean === false }, given)
   }
   if (isTerminal(status)) {
     const why = reason === undefined ? '' : `: ${reason}`

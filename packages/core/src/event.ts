@@ -18,7 +18,7 @@ export type Teller = 'callback' | 'child'
 
 export type StartedChild = { sagaId: string; definition: { name: string; version: number } }
 
-/** What a saga tells the one that waits for it. `result` if it has completed; `reason` and `clean` if it was undone. */
+/** What a saga tells the one that waits for it. `result` if it has completed; `reason` if it was undone. `clean`: it has ended, and nothing in it is uncertain. */
 export type ChildReport = {
   sagaId: string
   status: Status
@@ -34,6 +34,8 @@ export type Event =
       result: Json
       resultBytes: number
       by?: Teller
+      /** Of an undo that left something in doubt: its step is done with, and uncertain (S9, M5a). */
+      inDoubt?: boolean
       probes?: Probed[] | undefined
       tookMs?: number | undefined
     } & AttemptId)

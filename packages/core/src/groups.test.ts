@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { wakeAt } from './agenda.ts'
+import { fold } from './history.ts'
 import { checkDefinition } from './lint.ts'
 import { plan } from './plan.ts'
 import { undoEntry } from './start.ts'
+import { isClean } from './state.ts'
 import { define, Play, START, sketch } from './testing.ts'
 
 /** One example for each rule of what runs at once. That they hold for every saga is proven in groups.laws.test.ts. */
@@ -451,6 +453,23 @@ describe('a step that is a saga (M4, M5)', () => {
     expect(play.tell({ ...report, status: 'stuck' }).is).toBe('ignored')
     play.tell({ ...report, status: 'running' })
     expect(play.state.waiting).toEqual({ insure: { for: 'saga', sagaId: 'child-1' } })
+  })
+
+  test.each<[boolean | undefined, string[], string]>([
+    [false, ['insure'], 'leaves it so: the saga is not clean (S9, M5a)'],
+    [true, [], 'leaves nothing: the saga is clean'],
+    [undefined, [], 'says nothing of it, as a letter may: the saga is clean (F80)'],
+  ])('whose undo reports clean: %s has uncertain steps %j: it %s', (clean, uncertainSteps, _why) => {
+    const play = waiting()
+    play.tell({ type: 'childReported', sagaId: 'child-1', status: 'completed', clean: false })
+    expect(play.state).toMatchObject({ completedSteps: ['insure'], uncertainSteps: [] })
+    play.end('pay', 'rejected')
+    const undo = { ...child, sagaId: 'undo-1' }
+    play.tell({ type: 'childStarted', step: 'insure', direction: 'compensation', attempt: 1, child: undo })
+    play.tell({ type: 'childReported', sagaId: 'undo-1', status: 'completed', clean })
+    expect(play.state).toMatchObject({ status: 'failed', compensatedSteps: ['insure'], uncertainSteps })
+    expect(isClean(play.state)).toBe(uncertainSteps.length === 0)
+    expect(fold(play.entries)).toEqual(play.state)
   })
 
   test('that has ended with something left is uncertain, and never undone a second time', () => {

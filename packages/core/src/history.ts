@@ -71,7 +71,7 @@ export const Change = z.object({
   dueAt: z.record(z.string(), z.string()).optional(),
   waiting: z.record(z.string(), Waiting).optional(),
   pivot: z.enum(['dispatched', 'completed', 'failed']).optional(),
-  /** Steps that are no longer waited for and may yet happen. */
+  /** Steps that are no longer waited for and may yet happen, or whose undo left something in doubt. */
   uncertain: z.array(z.string()).optional(),
   /** Replaces those that had given up. */
   gaveUp: z.record(z.string(), z.object({ reason: StuckReason, message: z.string() })).optional(),
@@ -452,7 +452,8 @@ function isWithdrawn(probes: readonly Probed[] = []): boolean {
 }
 
 function addUncertain(state: SagaState, steps: readonly string[]): void {
-  const known = new Set([...state.uncertainSteps, ...state.completedSteps])
+  const done = state.completedSteps.filter((name) => !state.compensatedSteps.includes(name))
+  const known = new Set([...state.uncertainSteps, ...done])
   const added = steps.filter((name) => !known.has(name))
   if (added.length > 0) state.uncertainSteps = [...state.uncertainSteps, ...added]
 }

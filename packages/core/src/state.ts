@@ -105,7 +105,7 @@ export const SagaState = z.object({
   /** The step that failed for good and so turned the saga round. */
   failedStep: z.string().optional(),
   cause: Cause.optional(),
-  /** Steps one of whose attempts was uncertain and none succeeded. */
+  /** Steps one of whose attempts was uncertain and none succeeded; children whose undo left such a one (M5a). */
   uncertainSteps: Steps,
   /** Steps that were passed over: an operator skipped their action, or their condition was false. */
   skippedSteps: Steps,

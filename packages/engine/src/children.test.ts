@@ -1,4 +1,4 @@
-import type { Handler, Json, Saga } from '@backstitch/core'
+import { Entry, fold, type Handler, type Json, type Saga } from '@backstitch/core'
 import { describe, expect, test } from 'vitest'
 import { createGate, createStage, rejection, type Stage, sagaOf } from './testing.ts'
 
@@ -394,6 +394,65 @@ describe('a child that ended with something left behind leaves its step uncertai
     await isLeftUncertain(stage, sagaId)
 
     expect(log.filter((entry) => entry === 'undo stamp')).toHaveLength(1)
+  })
+})
+
+describe('a child that completed with a step in doubt leaves its parent unclean when it is undone (S9, M5a)', () => {
+  /** The parent waits behind the child, of which a person seems to have skipped a step in doubt; then it is cancelled. */
+  const STAMP = { completedSteps: ['paper'], skippedSteps: ['stamp'], uncertainSteps: ['stamp'] }
+  async function undone(stage: Stage, more: Parameters<typeof family>[1], became = STAMP) {
+    const log: string[] = []
+    const { document, sagas } = family(log, more)
+    if (!isObject(document) || !Array.isArray(document.steps)) throw new Error('no document')
+    const wait = { name: 'wait', action: { type: 'signal', signal: 'never' }, timeoutMs: 3_600_000 }
+    const [before = null, inner = null] = document.steps
+    await stage.register(document)
+    await stage.worker({ sagas, queues: ['default', 'parent', 'child'] })
+    const sagaId = await stage.start({ ...document, steps: [before, inner, wait] })
+    await stage.eventually(sagaId, ({ next }) => next.attempts?.[0]?.step === 'wait')
+    const child = await childOf(stage, sagaId)
+    await stage.query('UPDATE sagas SET state = state || $1::jsonb WHERE saga_id = $2', [
+      JSON.stringify(became),
+      child,
+    ])
+    await stage.store.mailbox.post(sagaId, { kind: 'cancel', actor: 'ada', reason: 'no more' })
+    const ended = await stage.ended(sagaId)
+    // S35, with the doubt in it.
+    const { uncertainSteps } = fold((await stage.history(sagaId)).map((item) => Entry.parse(item)))
+    expect(ended.uncertainSteps).toEqual(uncertainSteps)
+    return { ended, log, row: await stage.query('SELECT clean FROM sagas WHERE saga_id = $1', [sagaId]) }
+  }
+
+  const inDoubt = {
+    status: 'cancelled',
+    compensatedSteps: ['inner', 'before'],
+    uncertainSteps: ['inner'],
+    clean: false,
+  }
+
+  test('where its undo leaves it so', async () => {
+    const { ended, log, row } = await undone(await createStage(), {})
+    expect(ended).toMatchObject(inDoubt)
+    expect(row).toEqual([{ clean: false }])
+    expect(log).toEqual(['before', 'paper', 'stamp', 'undo paper', 'undo before'])
+  })
+
+  test('where there is nothing to undo', async () => {
+    const stage = await createStage()
+    const { ended } = await undone(
+      stage,
+      {},
+      { ...STAMP, completedSteps: [], skippedSteps: ['paper', 'stamp'] },
+    )
+    expect(ended).toMatchObject(inDoubt)
+    expect(await stage.query("SELECT 1 FROM sagas WHERE state->>'undoOf' IS NOT NULL")).toEqual([])
+  })
+
+  test('and not where its undo undoes that, too', async () => {
+    const childOptions = { defaults: { compensateWhen: 'uncertain' } }
+    const { ended, log } = await undone(await createStage(), { childOptions })
+    expect(ended).toMatchObject({ status: 'cancelled', uncertainSteps: [], clean: true })
+    expect(log.slice(3)).toEqual(['undo stamp', 'undo paper', 'undo before'])
   })
 })
 

@@ -156,7 +156,9 @@ async function startUndo(
     return refused(id, 'CHILD_PAST_PIVOT', `saga ${child.sagaId} has passed its pivot`)
   }
   if (nextOwed(child, found.resolved).length === 0) {
-    return { event: { type: 'attemptSucceeded', ...only(id), by: 'child', result: null, resultBytes: 4 } }
+    const inDoubt = child.uncertainSteps.length > 0
+    const nothing = { by: 'child', result: null, resultBytes: 4 } as const
+    return { event: { type: 'attemptSucceeded', ...only(id), ...nothing, inDoubt } }
   }
   const now = clock.now()
   const values = await history.values(child.sagaId, child.spilled ?? {})
