@@ -24,7 +24,7 @@ export const ERRORS = {
   KEY_CONFLICT: { status: 409, title: 'The Idempotency-Key belongs to another request' },
   ALREADY_ENDED: { status: 409, title: 'The saga has already ended' },
   PAST_PIVOT: { status: 409, title: 'The saga is past its pivot' },
-  VERB_NOT_POSSIBLE: { status: 409, title: "The saga's state does not allow this" },
+  VERB_NOT_POSSIBLE: { status: 409, title: 'Its state does not allow this' },
   STALE_VERSION: { status: 412, title: 'It has moved on since it was read' },
   BODY_TOO_LARGE: { status: 413, title: 'The body is too large' },
   INPUT_TOO_LARGE: { status: 413, title: 'The input is too large' },

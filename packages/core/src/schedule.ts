@@ -130,7 +130,27 @@ export const ScheduleChange = z
   .meta({ id: 'ScheduleChange' })
 export type ScheduleChange = z.infer<typeof ScheduleChange>
 
+/**
+ * What is stored, if it can be acted on. Other hands may have been at it, or a release that knew other time zones; what is
+ * wrong with it is for a person to read.
+ */
+export function readSpec(stored: unknown): ScheduleSpec | { unreadable: string } {
+  const parsed = ScheduleSpec.safeParse(stored)
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues
+    return { unreadable: `${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'is not what it should be'}` }
+  }
+  const { at, cron, timeZone = 'UTC' } = parsed.data
+  if (at !== undefined) return parsed.data
+  if (cron === undefined) return { unreadable: 'it has neither "at" nor "cron"' }
+  const [problem] = cronProblems(cron, timeZone)
+  return problem === undefined
+    ? parsed.data
+    : { unreadable: `${problem.pointer.slice(1)}: ${problem.detail}` }
+}
+
 export const ScheduleSummary = ScheduleSpec.extend({
+  definition: z.string().meta({ description: 'empty if that is what cannot be read' }),
   name: z.string(),
   version: z.int().meta({ description: 'raised by every change, not by runs; the ETag' }),
   paused: z.boolean(),
@@ -138,6 +158,9 @@ export const ScheduleSummary = ScheduleSpec.extend({
     .string()
     .nullable()
     .meta({ description: 'null while paused, and when there is nothing more to come' }),
+  unreadable: z.string().optional().meta({
+    description: 'what of the stored schedule cannot be read; it does not run until it is replaced',
+  }),
   lastRun: ScheduleRun.optional(),
   lastError: ScheduleRun.optional().meta({ description: 'the last run, if its start was refused' }),
   createdAt: z.string(),

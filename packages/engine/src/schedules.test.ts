@@ -84,6 +84,37 @@ async function fire(
 }
 
 describe('a schedule', () => {
+  test.each([
+    `spec = '{"missed": "never heard of"}'`,
+    `spec = spec || '{"cron": "at noon"}'`,
+    `spec = spec || '{"timeZone": "Mars/Olympus"}'`,
+    `next_at = '-infinity'`,
+  ])(
+    'that other hands have damaged by %s keeps no other from being fired, and is laid aside (F15)',
+    async (damage) => {
+      const stage = await createStage()
+      await register(stage)
+      for (const name of ['bad', 'good']) {
+        await put(stage, name)
+        await miss(stage, name, 1)
+      }
+      await stage.query(`UPDATE schedules SET ${damage} WHERE name = 'bad'`)
+      const { counters } = await fire(stage)
+
+      expect((await answered(stage, 'good')).runs[0]).toMatchObject({ outcome: 'started' })
+      const { lastError } = await answered(stage, 'bad', (seen) => seen.lastError !== undefined)
+      expect(lastError).toMatchObject({ outcome: 'failed', error: { code: 'INTERNAL' } })
+      expect(await sagas(stage)).toHaveLength(1)
+      expect((await schedule(stage, 'bad')).nextRunAt).toBeNull()
+      await expect
+        .poll(() => counters.snapshot().scheduleRuns, { timeout: 30_000 })
+        .toMatchObject({ started: 1, failed: 1 })
+      // Nothing but what it had said before is enough to have it run again.
+      await put(stage, 'bad')
+      expect((await schedule(stage, 'bad')).nextRunAt).not.toBeNull()
+    },
+  )
+
   test('at a time is fired by a worker then, not before, and never again', async () => {
     const stage = await createStage()
     await register(stage)

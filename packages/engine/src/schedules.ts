@@ -59,13 +59,17 @@ export function createScheduler({ store, schemas, counters, log }: SchedulerPart
   async function look(): Promise<number> {
     const dueMs = (await store.schedules.nextDueMs()) ?? Number.POSITIVE_INFINITY
     if (dueMs > 0) return Math.min(Math.ceil(dueMs), LOOK_MS)
-    let runs: [DueSchedule, ScheduleRun[]][] = []
-    const taken = await store.schedules.takeDue(BATCH, async (due, now) => {
-      const fired = await Promise.all(due.map((schedule) => fire(schedule, now)))
-      runs = due.map((schedule, index) => [schedule, fired[index]?.runs ?? []])
-      return fired
-    })
-    for (const [schedule, some] of runs) for (const run of some) tell(schedule, run)
+    const runs: [string, ScheduleRun[]][] = []
+    const taken = await store.schedules.takeDue(
+      BATCH,
+      async (due, now) => {
+        const fired = await Promise.all(due.map((schedule) => fire(schedule, now)))
+        for (const [index, { name }] of due.entries()) runs.push([name, fired[index]?.runs ?? []])
+        return fired
+      },
+      (name, run) => runs.push([name, [run]]),
+    )
+    for (const [name, some] of runs) for (const run of some) tell(name, run)
     return taken === 0 ? BUSY_MS : 0
   }
 
@@ -130,7 +134,7 @@ export function createScheduler({ store, schemas, counters, log }: SchedulerPart
     }
   }
 
-  function tell({ name }: DueSchedule, run: ScheduleRun): void {
+  function tell(name: string, run: ScheduleRun): void {
     counters.scheduleRun(run.outcome)
     const { outcome, instant, until, why, sagaId, error } = run
     if (outcome === 'started') log.debug({ schedule: name, instant, sagaId }, 'a schedule started a saga')

@@ -23,7 +23,7 @@ export { type Letter, type Mailbox, type Posted, UnknownLetter } from './mailbox
 export { migrate } from './migrate.ts'
 export type { Listeners } from './outbox.ts'
 export type { Queries } from './queries.ts'
-export type { DueSchedule, Fired, Gone, Schedules } from './schedules.ts'
+export type { DueSchedule, Fired, Gone, Schedules, Unreadable } from './schedules.ts'
 export type { Outdated, Slot, StartAnswer, StartRequest, Starts } from './starts.ts'
 export { type ApiStore, openApiStore, openWorkerStore, type WorkerStore } from './store.ts'
 export type { Delivery, DueDelivery, Sent, Webhook, Webhooks } from './webhooks.ts'

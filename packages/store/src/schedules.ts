@@ -2,15 +2,18 @@ import { randomUUID } from 'node:crypto'
 import {
   canonicalJson,
   type Json,
+  MAX_DURATION_MS,
   MAX_REMEMBERED,
   nextInstant,
   nextInstants,
+  readSpec,
   remember,
   type Schedule,
   ScheduleChange,
   ScheduleRun,
-  ScheduleSpec,
+  type ScheduleSpec,
   type ScheduleSummary,
+  sanitizeText,
   timingOf,
 } from '@backstitch/core'
 import { type Selectable, sql, type Transaction } from 'kysely'
@@ -45,12 +48,17 @@ export type Schedules = {
     name: string,
     by: By,
     start: (schedule: DueSchedule, now: number) => Promise<string>,
-  ): Promise<Gone | { is: 'started'; sagaId: string; instant: string }>
+  ): Promise<Gone | Unreadable | { is: 'started'; sagaId: string; instant: string }>
   /**
    * Takes up to `limit` schedules that are due and that nobody else has taken, and has `fire` say what came of them, after
-   * the starts. Answers how many. All of it is as if it had not been if this rejects.
+   * the starts. Answers how many. All of it is as if it had not been if this rejects. `onUnreadable` hears of each that is laid
+   * aside.
    */
-  takeDue(limit: number, fire: (due: DueSchedule[], now: number) => Promise<Fired[]>): Promise<number>
+  takeDue(
+    limit: number,
+    fire: (due: DueSchedule[], now: number) => Promise<Fired[]>,
+    onUnreadable?: (name: string, run: ScheduleRun) => void,
+  ): Promise<number>
   /** Milliseconds until the next is due, by the database's clock; undefined if none will be. */
   nextDueMs(): Promise<number | undefined>
 }
@@ -58,7 +66,9 @@ export type Schedules = {
 export type Wanted = { spec: ScheduleSpec; input: Json; paused?: boolean | undefined }
 export type By = { actor: string; reason?: string | undefined; ifVersion?: number | undefined }
 export type Gone = { is: 'unknown' } | { is: 'stale'; version: number | undefined }
-export type Changed = Gone | { is: 'changed'; schedule: Schedule }
+/** Its row was damaged by other hands: it can be read, paused, replaced and deleted, and does not run (S29). */
+export type Unreadable = { is: 'unreadable'; why: string }
+export type Changed = Gone | Unreadable | { is: 'changed'; schedule: Schedule }
 export type Put =
   | { is: 'created' | 'replaced' | 'unchanged'; schedule: Schedule }
   | { is: 'past'; now: string }
@@ -86,6 +96,7 @@ const HOLD_MS = 30_000
 /** A person is told to come back rather than kept waiting. */
 const PATIENCE_MS = 5_000
 const NEXT_RUNS = 5
+const MAX_WHY_BYTES = 2 * 1024
 
 export function createSchedules(database: Database): Schedules {
   async function locked<T>(act: (tx: Tx, now: number) => Promise<T>): Promise<T> {
@@ -118,9 +129,11 @@ export function createSchedules(database: Database): Schedules {
   }
 
   function setPaused(name: string, paused: boolean, by: By): Promise<Changed> {
-    return change(name, by, async (tx, row, now) => {
+    return change<Changed>(name, by, async (tx, row, now) => {
+      const spec = readRow(row)
+      if (!paused && 'unreadable' in spec) return { is: 'unreadable', why: spec.unreadable }
       if (row.paused === paused) return { is: 'changed', schedule: present(row) }
-      const next = paused ? undefined : nextInstant(timingOf(ScheduleSpec.parse(row.spec)), now)
+      const next = paused || 'unreadable' in spec ? undefined : nextInstant(timingOf(spec), now)
       const saved = await save(tx, row, {
         ...changedBy(row, by, paused ? 'paused' : 'resumed', now),
         paused,
@@ -159,12 +172,16 @@ export function createSchedules(database: Database): Schedules {
   function replace(name: string, wanted: Wanted, by: By): Promise<Put | Gone> {
     return change<Put>(name, by, async (tx, row, now) => {
       const { paused = row.paused } = wanted
-      const sameContent = same([wanted.spec, wanted.input], [row.spec, row.input])
-      if (sameContent && paused === row.paused) return { is: 'unchanged', schedule: present(row) }
+      const before = readRow(row)
       const timing = timingOf(wanted.spec)
-      const before = ScheduleSpec.safeParse(row.spec)
+      const isLaidAside =
+        'unreadable' in before ||
+        (!row.paused && row.next_at === null && nextInstant(timing, now) !== undefined)
+      const sameContent = same([wanted.spec, wanted.input], [row.spec, row.input])
+      if (sameContent && paused === row.paused && !isLaidAside)
+        return { is: 'unchanged', schedule: present(row) }
       // What was due and has not been answered yet, while no worker was there, stays due: only its content is another.
-      const keeps = before.success && same(timing, timingOf(before.data))
+      const keeps = !('unreadable' in before) && same(timing, timingOf(before))
       const next = (keeps ? row.next_at?.getTime() : undefined) ?? nextInstant(timing, now)
       if (next === undefined) return { is: 'past', now: isoOf(now) }
       const saved = await save(tx, row, {
@@ -233,7 +250,9 @@ export function createSchedules(database: Database): Schedules {
     runNow: (name, by, start) =>
       change(name, by, async (tx, row, now) => {
         const instant = isoOf(now)
-        const sagaId = await start({ ...identityOf(row), nextAt: now, lastRuns: false }, now)
+        const spec = readRow(row)
+        if ('unreadable' in spec) return { is: 'unreadable', why: spec.unreadable } as const
+        const sagaId = await start({ ...identityOf(row, spec), nextAt: now, lastRuns: false }, now)
         const runs = runsOf(row.runs)
         const known = runs.find((run) => run.sagaId === sagaId)
         if (known !== undefined) return { is: 'started', sagaId, instant: known.instant } as const
@@ -247,7 +266,7 @@ export function createSchedules(database: Database): Schedules {
         return { is: 'started', sagaId, instant } as const
       }),
 
-    takeDue(limit, fire) {
+    takeDue(limit, fire, onUnreadable) {
       return locked(async (tx, now) => {
         const rows = await tx
           .selectFrom('schedules')
@@ -260,13 +279,19 @@ export function createSchedules(database: Database): Schedules {
           .execute()
         if (rows.length === 0) return 0
         const moving = await movingOf(tx, rows)
-        const due = rows.flatMap((row) => {
+        const due: { row: Row; schedule: DueSchedule }[] = []
+        for (const row of rows) {
           const { next_at, last_saga_id } = row
-          if (next_at === null || !isReadable(row)) return []
-          const lastRuns = last_saga_id !== null && moving.has(last_saga_id)
-          return { row, schedule: { ...identityOf(row), nextAt: next_at.getTime(), lastRuns } }
-        })
-        for (const row of rows) if (!isReadable(row)) await save(tx, row, giveUp(now))
+          const spec = readRow(row)
+          if ('unreadable' in spec) {
+            const run = givenUp(now, spec.unreadable)
+            await save(tx, row, { next_at: null, last_error: JSON.stringify(run) })
+            onUnreadable?.(row.name, run)
+          } else if (next_at !== null) {
+            const lastRuns = last_saga_id !== null && moving.has(last_saga_id)
+            due.push({ row, schedule: { ...identityOf(row, spec), nextAt: next_at.getTime(), lastRuns } })
+          }
+        }
         const fired = await fire(
           due.map(({ schedule }) => schedule),
           now,
@@ -281,7 +306,7 @@ export function createSchedules(database: Database): Schedules {
 
     async nextDueMs() {
       const { rows } = await sql<{ ms: number | null }>`
-        SELECT (extract(epoch FROM min(next_at) - clock_timestamp()) * 1000)::float8 AS ms
+        SELECT ((extract(epoch FROM min(next_at)) - extract(epoch FROM clock_timestamp())) * 1000)::float8 AS ms
         FROM schedules WHERE next_at IS NOT NULL`.execute(database)
       return rows[0]?.ms ?? undefined
     },
@@ -328,11 +353,10 @@ function moveOn(row: Row, { nextAt, runs }: Fired): Update {
 }
 
 /** A row that other hands have damaged must not keep the others from being fired, nor be tried for ever. */
-function giveUp(now: number): Update {
+function givenUp(now: number, why: string): ScheduleRun {
   const at = isoOf(now)
-  const detail = 'the stored schedule cannot be read, and runs no more; PUT it anew'
-  const run: ScheduleRun = { instant: at, at, outcome: 'failed', error: { code: 'INTERNAL', detail } }
-  return { next_at: null, last_error: JSON.stringify(run) }
+  const detail = `${sanitizeText(why, MAX_WHY_BYTES)}; the schedule runs no more; PUT it anew`
+  return { instant: at, at, outcome: 'failed', error: { code: 'INTERNAL', detail } }
 }
 
 /** Which of the sagas started last have not ended. */
@@ -350,34 +374,58 @@ async function movingOf(tx: Tx, rows: Row[]): Promise<Set<string>> {
 
 const AnyJson = z.custom<Json>((value) => value !== undefined)
 
-function isReadable({ spec }: Row): boolean {
-  return ScheduleSpec.safeParse(spec).success
+function readRow({ spec, next_at }: Pick<Row, 'spec' | 'next_at'>): ScheduleSpec | { unreadable: string } {
+  const read = readSpec(spec)
+  if ('unreadable' in read) return { unreadable: `the stored schedule cannot be read: ${read.unreadable}` }
+  if (next_at === null || isTime(next_at)) return read
+  return { unreadable: 'the time stored for its next run is none that can be read' }
 }
 
-function identityOf(row: Row): Pick<DueSchedule, 'name' | 'scheduleId' | 'spec' | 'input'> {
-  const { name, schedule_id: scheduleId, spec, input } = row
-  return { name, scheduleId, spec: ScheduleSpec.parse(spec), input: AnyJson.parse(input) }
+/** The database knows times that nobody else does, such as infinity, and gives them as something else. */
+function isTime(stored: Date): boolean {
+  return !Number.isNaN(new Date(stored).getTime())
 }
 
+/** What is shown of one that cannot be read: what of it is beyond doubt. */
+function substitute(spec: unknown): ScheduleSpec {
+  const definition = z.object({ definition: z.string() }).safeParse(spec).data?.definition ?? ''
+  return { definition, missed: 'last', catchUpMs: MAX_DURATION_MS, overlap: 'allow' }
+}
+
+function identityOf(
+  row: Row,
+  spec: ScheduleSpec,
+): Pick<DueSchedule, 'name' | 'scheduleId' | 'spec' | 'input'> {
+  const { name, schedule_id: scheduleId, input } = row
+  return { name, scheduleId, spec, input: AnyJson.parse(input) }
+}
+
+/** One that is damaged is shown as such, and hides no other (S29). */
 function summarise(row: Omit<Row, 'input' | 'changes' | 'schedule_id' | 'last_saga_id'>): ScheduleSummary {
   const [lastRun] = runsOf(row.runs)
   const lastError = ScheduleRun.safeParse(row.last_error)
+  const read = readRow(row)
+  const isDamaged = 'unreadable' in read
   return {
-    ...ScheduleSpec.parse(row.spec),
+    ...(isDamaged ? { ...substitute(row.spec), ...read } : read),
     name: row.name,
     version: row.version,
     paused: row.paused,
-    nextRunAt: row.next_at?.toISOString() ?? null,
+    nextRunAt: isDamaged ? null : (row.next_at?.toISOString() ?? null),
     ...(lastRun !== undefined && { lastRun }),
     ...(lastError.success && { lastError: lastError.data }),
-    createdAt: row.created_at.toISOString(),
-    updatedAt: row.updated_at.toISOString(),
+    createdAt: shown(row.created_at),
+    updatedAt: shown(row.updated_at),
   }
+}
+
+function shown(stored: Date): string {
+  return isTime(stored) ? stored.toISOString() : isoOf(0)
 }
 
 function present(row: Row): Schedule {
   const summary = summarise(row)
-  const next = row.next_at?.getTime()
+  const next = summary.nextRunAt === null ? undefined : Date.parse(summary.nextRunAt)
   const following = next === undefined ? [] : [next, ...nextInstants(timingOf(summary), next, NEXT_RUNS - 1)]
   return {
     ...summary,

@@ -226,6 +226,50 @@ test('deleting answers with what it was; its sagas go on', async () => {
   expect((await ask('GET', `/v1/sagas/${ran.body.sagaId}`)).body).toMatchObject({ status: 'running' })
 })
 
+describe('a schedule that other hands have damaged (S29)', () => {
+  test.each([
+    [`spec = '{"missed": "never heard of"}'`, ''],
+    [`spec = spec || '{"cron": "at noon"}'`, definition],
+    [`spec = spec || '{"timeZone": "Mars/Olympus"}'`, definition],
+    [`spec = spec - 'cron'`, definition],
+    [`spec = spec || '{"catchUpMs": "a week"}'`, definition],
+    [`next_at = '-infinity', created_at = '-infinity', runs = '[7]', last_error = '7'`, definition],
+  ])(
+    'by %s is shown as that, hides no other, and can be paused, replaced and deleted',
+    async (damage, of) => {
+      const { name } = await put()
+      const { name: other } = await put()
+      await stage.query(`UPDATE schedules SET ${damage} WHERE name = $1`, [name])
+      try {
+        const seen = { name, definition: of, unreadable: expect.stringMatching(/./), nextRunAt: null }
+        const list = await ask('GET', '/v1/schedules?limit=100')
+        expect(list.status).toBe(200)
+        const { items } = list.body as { items: { name: string }[] }
+        expect(items.find((item) => item.name === name)).toMatchObject(seen)
+        expect(items.find((item) => item.name === other)).not.toHaveProperty('unreadable')
+        expect(await ask('GET', `/v1/schedules/${name}`)).toMatchObject({
+          status: 200,
+          body: { ...seen, nextRuns: [] },
+        })
+        const cannot = { status: 409, body: { code: 'VERB_NOT_POSSIBLE' } }
+        expect(await ask('POST', `/v1/schedules/${name}/run-now`, because)).toMatchObject(cannot)
+        expect(await ask('POST', `/v1/schedules/${name}/resume`, because)).toMatchObject(cannot)
+        expect(await ask('POST', `/v1/schedules/${name}/pause`, because)).toMatchObject({
+          status: 200,
+          body: { paused: true },
+        })
+        await stage.query(`UPDATE schedules SET paused = false, ${damage} WHERE name = $1`, [name])
+        const replaced = await put({ paused: false }, {}, name)
+        expect(replaced).toMatchObject({ status: 200, body: { nextRunAt: expect.any(String) } })
+        expect(replaced.body).not.toHaveProperty('unreadable')
+        await stage.query(`UPDATE schedules SET ${damage} WHERE name = $1`, [name])
+      } finally {
+        expect(await ask('DELETE', `/v1/schedules/${name}`)).toMatchObject({ status: 200 })
+      }
+    },
+  )
+})
+
 test('the list has every schedule once, page by page, and no input', async () => {
   const expected = await stage.query('SELECT name FROM schedules ORDER BY name')
   const seen: unknown[] = []

@@ -12,7 +12,7 @@ import {
   startOf,
   timingOf,
 } from '@backstitch/core'
-import type { Gone } from '@backstitch/store'
+import type { Gone, Unreadable } from '@backstitch/store'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import type { App, Door } from '../app.ts'
@@ -167,7 +167,12 @@ export function scheduleRoutes(app: App, { store, starting, basePath }: Door): v
           params: SchedulePath,
           headers: VerbHeaders,
           body: ScheduleVerb,
-          response: answers({ 200: Schedule }, ...BODY_PROBLEMS, 'SCHEDULE_NOT_FOUND'),
+          response: answers(
+            { 200: Schedule },
+            ...BODY_PROBLEMS,
+            'SCHEDULE_NOT_FOUND',
+            ...(verb === 'resume' ? (['VERB_NOT_POSSIBLE'] as const) : []),
+          ),
         },
       },
       async (request, reply) => {
@@ -201,6 +206,7 @@ export function scheduleRoutes(app: App, { store, starting, basePath }: Door): v
           'SCHEDULE_NOT_FOUND',
           'DEFINITION_NOT_FOUND',
           'INVALID_INPUT',
+          'VERB_NOT_POSSIBLE',
         ),
       },
     },
@@ -235,7 +241,11 @@ function nameToBe(name: string): string {
   throw new Problem('BAD_REQUEST', `"${name}": ${detail}`, { errors: [{ pointer: '/params/name', detail }] })
 }
 
-function gone(answer: Gone, name: string, matched: number | undefined): Problem {
+function gone(answer: Gone | Unreadable, name: string, matched: number | undefined): Problem {
+  if (answer.is === 'unreadable') {
+    const detail = `schedule "${name}" cannot run: ${answer.why}; replace it with a PUT, or delete it`
+    return new Problem('VERB_NOT_POSSIBLE', detail)
+  }
   return answer.is === 'unknown' ? noSuchSchedule(name) : stale(answer.version, matched)
 }
 

@@ -34,7 +34,7 @@ export function SchedulesPage() {
 function Row({ schedule }: { schedule: ScheduleSummary }) {
   const queries = useQueryClient()
   const [error, setError] = useState<unknown>()
-  const { name, definition, cron, timeZone, at, paused, nextRunAt, lastRun, version } = schedule
+  const { name, definition, cron, timeZone, at, paused, nextRunAt, lastRun, version, unreadable } = schedule
   const act = async (what: string, ifMatch?: number) => {
     setError(undefined)
     try {
@@ -51,6 +51,7 @@ function Row({ schedule }: { schedule: ScheduleSummary }) {
     <tr>
       <td className="font-medium">
         {name} {paused && <Paused />}
+        {unreadable !== undefined && <p className="font-normal text-stuck">{unreadable}</p>}
         {error !== undefined && <Wrong error={error} />}
       </td>
       <td>
@@ -59,7 +60,9 @@ function Row({ schedule }: { schedule: ScheduleSummary }) {
         </Link>
       </td>
       <td>
-        {cron === undefined ? (
+        {unreadable !== undefined ? (
+          <span className="text-faint">–</span>
+        ) : cron === undefined ? (
           <>once{at !== undefined && `, ${instant(at)}`}</>
         ) : (
           <>
