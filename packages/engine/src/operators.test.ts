@@ -61,6 +61,34 @@ describe('a paused saga (S30a)', () => {
     ])
   })
 
+  test('is told of to those who listen, as the acts that make it so and end it (docs/guides/webhooks.md)', async () => {
+    const stage = await createStage()
+    const { saga, document } = sagaOf('listened', { after: { action: () => 1 } })
+    const wait = { name: 'wait', action: { type: 'signal', signal: 'go' }, timeoutMs: 3_600_000 }
+    await stage.worker({ sagas: [saga] })
+    const sagaId = await stage.start({ ...Object(document), steps: [wait, ...Object(document).steps] })
+    for (const verb of ['resume', 'pause', 'resume', 'pause'] as const) await ask(stage, sagaId, verb)
+    await stage.store.mailbox.post(sagaId, { kind: 'cancel', ...by })
+    await stage.ended(sagaId)
+
+    const acts = async () => {
+      await stage.store.feed.publish()
+      const { items } = await stage.store.feed.events(
+        { types: ['saga.acted'], sagaId },
+        { after: 0, limit: 100 },
+      )
+      return items.map(({ data: { verb, actor, refused } }) => ({
+        verb,
+        actor,
+        refused: refused !== undefined,
+      }))
+    }
+    const act = (verb: string, refused = false) => ({ verb, actor: by.actor, refused })
+    await expect
+      .poll(acts, { timeout: 30_000 })
+      .toEqual([act('resume', true), act('pause'), act('resume'), act('pause'), act('cancel')])
+  })
+
   test('records a signal and does nothing about it; letters that change nothing leave it at rest', async () => {
     const stage = await createStage()
     const { saga, document } = sagaOf('told', { after: { action: () => 1 } })
