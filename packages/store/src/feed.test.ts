@@ -31,6 +31,25 @@ describe('the feed', () => {
     expect(await keptCounts(stage)).toEqual(await realCounts(stage))
   })
 
+  test('may lack for a moment what was just committed, and has it after the same place as soon as nobody holds it up (M6)', async () => {
+    const stage = await createStage({ own: true })
+    const definition = await stage.register()
+    await stage.start(definition)
+    const [first] = await published(stage)
+    const after = await stage.api.feed.last()
+    await stage.sql('BEGIN')
+    await stage.sql('SELECT 1 FROM feed FOR UPDATE')
+    const sagaId = await stage.start(definition)
+    expect(await stage.api.feed.publish()).toMatchObject({ events: 0, more: false })
+    expect(await stage.api.feed.events({}, { after, limit: 9 })).toMatchObject({ items: [], last: after })
+    expect((await stage.api.queries.saga(sagaId))?.status).toBe('running')
+    await stage.sql('ROLLBACK')
+
+    await stage.api.feed.publish()
+    const { items } = await stage.api.feed.events({}, { after, limit: 9 })
+    expect(items).toMatchObject([{ sagaId, position: (first?.position ?? 0) + 1 }])
+  })
+
   test('leaves no gap and gives no place twice when many publish at once (M6)', async () => {
     const stage = await createStage({ own: true })
     const definition = await stage.register()

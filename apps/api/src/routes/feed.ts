@@ -22,7 +22,8 @@ const After = z
   .regex(/^(latest|\d{1,15})$/, 'is not a place in the feed; send one as it was received, or "latest"')
   .optional()
   .meta({
-    description: 'a position; the oldest that is kept, if absent; "latest" for what comes from now on',
+    description:
+      'a position; the oldest that is kept, if absent; "latest" for what is given a place from now on, some of which may have happened a moment before',
   })
 
 const Filter = {
@@ -43,7 +44,7 @@ export function feedRoutes(app: App, { store, streams }: Door): void {
         operationId: 'listEvents',
         summary: 'What has happened, in order',
         description:
-          'Oldest first. Ask again with `after` as `last` of the answer before: nothing is ever passed over. With a filter that fits few, a page may be empty and `last` further on all the same. Events are kept for seven days.',
+          'Oldest first. Ask again with `after` as `last` of the answer before: nothing is ever passed over. What has just been committed is mostly in the answer, and comes a moment later where others are giving events their places: that an event is not there yet says nothing, so ask again from `last`; how a saga stands, `GET /v1/sagas/{sagaId}` says at once. With a filter that fits few, a page may be empty and `last` further on all the same. Events are kept for seven days.',
         querystring: z.strictObject({ limit: Paging.limit, after: After, ...Filter }),
         response: answers({ 200: FeedPage }, 'BAD_REQUEST', 'SAGA_NOT_FOUND'),
       },
