@@ -112,7 +112,7 @@ export async function buildApp(options: {
     isTold: hands !== undefined,
     expect: (sagaId) => store().rests.expect(sagaId, hub.hint),
   })
-  hands?.onRest(hub.tell)
+  hands?.onRest((sagaId) => hub.hint([sagaId]))
   // What comes beyond that is cut off before it can say anything.
   app.server.maxConnections = limits.maxConnections
   const streams = createEventStreams({

@@ -11,8 +11,8 @@ import { tooMuch } from './plugins/overload.ts'
  */
 export type WaitHub<Found> = {
   /**
-   * Resolves to what was found when the saga had ended or needed a person, and to undefined when that was only told,
-   * when time is up, the caller has gone or the hub is closed. Throws a `Problem` when too many are waiting.
+   * Resolves to what was found when the saga had ended or needed a person, and to undefined when time is up, the caller has
+   * gone or the hub is closed. Throws a `Problem` when too many are waiting.
    */
   wait(
     sagaId: string,
@@ -23,9 +23,7 @@ export type WaitHub<Found> = {
       isOld?: boolean
     },
   ): Promise<Found | undefined>
-  /** This saga has just ended, or needs a person: whoever waits for it may read it. */
-  tell(sagaId: string): void
-  /** Another process says so of these. */
+  /** These have just ended, or need a person: so says a worker of this process, or another process. */
   hint(sagaIds: readonly string[]): void
   readonly waiting: number
   /** Everybody is answered now, and whoever comes later at once. */
@@ -58,7 +56,7 @@ export function createWaitHub<Found>(options: {
   resting: (sagaIds: readonly string[]) => Promise<ReadonlyMap<string, Found>>
   maxWaiters: number
   onRefused: () => void
-  /** Most ends are told of by `tell`: nobody asks, or tells others that somebody waits, before a while has passed. */
+  /** A worker of this process hints at most ends: nobody asks, or tells others that somebody waits, before a while has passed. */
   isTold?: boolean
   /** Tells others that this saga is waited for, so that they may `hint`. False: they could not. */
   expect?: (sagaId: string) => boolean
@@ -69,6 +67,7 @@ export function createWaitHub<Found>(options: {
   let timer: NodeJS.Timeout | undefined
   let timerAt = Number.POSITIVE_INFINITY
   let asking = false
+  let isSoon = false
   let notBefore = 0
   /** Since the last rest that no hint came for. */
   let hintsArrive = false
@@ -81,6 +80,17 @@ export function createWaitHub<Found>(options: {
     clearTimeout(timer)
     timerAt = at
     timer = setTimeout(() => void ask(), Math.max(0, at - performance.now()))
+  }
+
+  /** In this turn of the event loop, with all the hints that come in it, or as soon after as is allowed. */
+  function soon(): void {
+    if (asking || isSoon) return
+    isSoon = true
+    setImmediate(() => {
+      isSoon = false
+      if (performance.now() < notBefore) plan(notBefore)
+      else if (!asking) void ask()
+    })
   }
 
   function forget(waiter: Waiter<Found>): void {
@@ -102,7 +112,8 @@ export function createWaitHub<Found>(options: {
       if (!sagaIds.has(waiter.sagaId) && sagaIds.size >= MAX_ASKED) continue
       sagaIds.add(waiter.sagaId)
       due.add(waiter)
-      waiter.isExpected ||= expect(waiter.sagaId)
+      // Whoever is told of already need not be told of once more.
+      if (waiter.hintedAt === NEVER) waiter.isExpected ||= expect(waiter.sagaId)
     }
     asking = true
     let rest: ReadonlyMap<string, Found> = new Map()
@@ -124,7 +135,9 @@ export function createWaitHub<Found>(options: {
         waiter.settle(found)
       } else if (waiters.delete(waiter)) {
         // What was hinted meanwhile the question may have been too early for.
-        waiter.askAt = hintedAt > began ? now : nextAsk(now, since, isToldOf(waiter) ? TOLD_MS : 0)
+        const isHinted = hintedAt > began
+        if (!isHinted) waiter.hintedAt = NEVER
+        waiter.askAt = isHinted ? now : nextAsk(now, since, isToldOf(waiter) ? TOLD_MS : 0)
         waiters.add(waiter)
       }
     }
@@ -170,9 +183,6 @@ export function createWaitHub<Found>(options: {
         plan(waiter.askAt)
       })
     },
-    tell(sagaId) {
-      for (const waiter of waitersOf.get(sagaId) ?? []) waiter.settle(undefined)
-    },
     hint(sagaIds) {
       if (sagaIds.length > 0) hintsArrive = true
       const now = performance.now()
@@ -183,9 +193,7 @@ export function createWaitHub<Found>(options: {
           waiter.hintedAt = waiter.askAt = now
         }
       }
-      if (!isWaitedFor) return
-      if (asking || now < notBefore) plan(now)
-      else void ask()
+      if (isWaitedFor) soon()
     },
     get waiting() {
       return waiters.size

@@ -25,6 +25,7 @@ import type { Database } from './database.ts'
 import type { Definitions } from './definitions.ts'
 import { type History, HistoryDamaged } from './history.ts'
 import { bucketOf } from './ids.ts'
+import type { Lane, Statement } from './lane.ts'
 import { createLists, type Place } from './lists.ts'
 
 /** What the API reads. Nothing here changes anything. */
@@ -73,13 +74,24 @@ const COLUMNS = [
   'ended_at',
 ] as const
 
-export function createQueries(database: Database, definitions: Definitions, history: History): Queries {
-  const lists = createLists<Identity>(database, COLUMNS)
+/** Asked again and again for whoever waits, so it is planned once. */
+export const RESTING: Statement = {
+  name: 'resting',
+  text: `
+SELECT ${COLUMNS.map((column) => `s.${column}`).join(', ')}, now()
+FROM unnest($1::int2[], $2::uuid[]) AS i(bucket, saga_id)
+JOIN sagas s ON s.bucket = i.bucket AND s.saga_id = i.saga_id
+WHERE s.ended_at IS NOT NULL OR (s.status = 'stuck' AND s.mail_seq = s.mail_seen)`,
+}
 
-  function rows() {
-    return database.selectFrom('sagas').select([...COLUMNS, sql<Date>`now()`.as('now')])
-  }
-  type Row = Awaited<ReturnType<ReturnType<typeof rows>['execute']>>[number]
+/** `waits`: the lane on which it is asked who rests. */
+export function createQueries(
+  database: Database,
+  waits: Lane,
+  definitions: Definitions,
+  history: History,
+): Queries {
+  const lists = createLists<Identity>(database, COLUMNS)
 
   async function liveWorkers(): Promise<Worker[]> {
     const found = await database
@@ -161,7 +173,9 @@ export function createQueries(database: Database, definitions: Definitions, hist
 
   return {
     async saga(sagaId) {
-      const row = await rows()
+      const row = await database
+        .selectFrom('sagas')
+        .select([...COLUMNS, sql<Date>`now()`.as('now')])
         .where('bucket', '=', bucketOf(sagaId))
         .where('saga_id', '=', sagaId)
         .executeTakeFirst()
@@ -183,14 +197,8 @@ export function createQueries(database: Database, definitions: Definitions, hist
     },
 
     async resting(sagaIds) {
-      const { rows: found } = await sql<Row>`
-        SELECT s.*, now() AS now
-        FROM unnest(${sagaIds.map(bucketOf)}::int2[], ${[...sagaIds]}::uuid[]) AS i(bucket, saga_id)
-        CROSS JOIN LATERAL (
-          SELECT ${sql.join(COLUMNS.map((column) => sql.ref(column)))} FROM sagas
-          WHERE bucket = i.bucket AND saga_id = i.saga_id AND (ended_at IS NOT NULL OR (status = 'stuck' AND mail_seq = mail_seen))
-        ) s`.execute(database)
-      const sagas = await Promise.all(found.map(present))
+      const found = await waits.query(RESTING, [sagaIds.map(bucketOf), [...sagaIds]])
+      const sagas = await Promise.all(found.map((row) => present(decodeRow(row))))
       return new Map(sagas.map((saga) => [saga.sagaId, saga]))
     },
 
@@ -285,6 +293,55 @@ function factsOf({ version, saga_key, tags, ended_at }: Facts) {
     tags: Tags.safeParse(tags).data ?? {},
     ...(saga_key !== null && { sagaKey: saga_key }),
     ...(ended_at !== null && { endedAt: ended_at.toISOString() }),
+  }
+}
+
+type Row = Identity & { queue: string; owner: string | null; due_at: Date | null; now: Date }
+
+/** In the order of `COLUMNS`, and `now` behind. */
+const RowValues = z.tuple([
+  z.string(),
+  z.string(),
+  z.number(),
+  z.string(),
+  z.string(),
+  z.unknown(),
+  z.number(),
+  z.string().nullable(),
+  z.date().nullable(),
+  z.string().nullable(),
+  z.string().nullable(),
+  z.unknown(),
+  z.boolean(),
+  z.date(),
+  z.date(),
+  z.date().nullable(),
+  z.date(),
+])
+
+function decodeRow(values: readonly unknown[]): Row {
+  const [saga_id, definition_name, definition_version, queue, status, state, version, ...others] =
+    RowValues.parse(values)
+  const [owner, due_at, saga_key, correlation_id, tags, paused, created_at, updated_at, ended_at, now] =
+    others
+  return {
+    saga_id,
+    definition_name,
+    definition_version,
+    queue,
+    status,
+    state,
+    version,
+    owner,
+    due_at,
+    saga_key,
+    correlation_id,
+    tags,
+    paused,
+    created_at,
+    updated_at,
+    ended_at,
+    now,
   }
 }
 
