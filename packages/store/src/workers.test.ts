@@ -386,7 +386,7 @@ describe('a hint that something is due', () => {
     await isUnderWay
     wakeups.due('b')
     await wakeups.close()
-    await eventually('nothing is left', () => (network.connections === 0 ? true : undefined))
+    await expect.poll(() => network.connections).toBe(0)
   })
 })
 
