@@ -11,7 +11,7 @@ import { createHistory } from './history.ts'
 import { newSagaId } from './ids.ts'
 import { createLane, JOIN_SETTINGS, SETTINGS, type Statement } from './lane.ts'
 import { createMailbox } from './mailbox.ts'
-import { createQueries, RESTING } from './queries.ts'
+import { createQueries, RESTING, SAGAS } from './queries.ts'
 import { HOLDERS, INSERT, INSERT_ONE } from './starts.ts'
 import type { Tables } from './tables.ts'
 import { createStage, eventually, heldAs, success, transitionOf } from './testing.ts'
@@ -121,6 +121,7 @@ const onIndexLane: [Statement, string[]][] = [
   [WHERE_NOW, ['saga_history_pk', 'sagas_pk']],
   [RELEASE, ['sagas_pk']],
   [PARK, ['sagas_pk']],
+  [SAGAS, ['sagas_pk']],
   [RESTING, ['sagas_pk']],
 ]
 
@@ -245,24 +246,23 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
     }
   })
 
-  test('one saga, a letter, an end by hand', async () => {
+  test('a letter, an end by hand', async () => {
     const { rows } = await pool.query<{ saga_id: string }>(
       `SELECT saga_id FROM sagas WHERE status = 'running' LIMIT 2`,
     )
     const [one = '', other = ''] = rows.map(({ saga_id }) => saga_id)
     const plans = await explainAll(async (database) => {
-      await queriesOf(database).saga(one)
       await createMailbox(database).post(one, { kind: 'cancel', actor: 'a', reason: 'b' })
       await createMailbox(database).abandon(other, { actor: 'a', reason: 'b' })
     })
-    expect(plans).toEqual([1, 2, 3].map(() => ({ indexes: ['sagas_pk'], scans: [], whole: [], gathers: [] })))
+    expect(plans).toEqual([1, 2].map(() => ({ indexes: ['sagas_pk'], scans: [], whole: [], gathers: [] })))
   })
 })
 
 /** One saga has room on its page; of many that grow, some must move to another. */
 test.each([
   [1, 1],
-  [20, 0.9],
+  [20, 0.75],
 ])('the steps of %i sagas stay on their page, touching no index (HOT)', async (sagas, least) => {
   const stage = await createStage({ own: true })
   // An analyze that runs meanwhile sees the old rows still, and keeps them on their pages.

@@ -23,6 +23,7 @@ import { z } from 'zod'
 import { decodeState } from './claims.ts'
 import type { Database } from './database.ts'
 import type { Definitions } from './definitions.ts'
+import { createGatherer } from './gather.ts'
 import { type History, HistoryDamaged } from './history.ts'
 import { bucketOf } from './ids.ts'
 import type { Lane, Statement } from './lane.ts'
@@ -74,24 +75,42 @@ const COLUMNS = [
   'ended_at',
 ] as const
 
-/** Asked again and again for whoever waits, so it is planned once. */
-export const RESTING: Statement = {
-  name: 'resting',
+/** What is asked again and again is planned once, and about many sagas at a time. */
+export const SAGAS: Statement = {
+  name: 'sagas',
   text: `
 SELECT ${COLUMNS.map((column) => `s.${column}`).join(', ')}, now()
 FROM unnest($1::int2[], $2::uuid[]) AS i(bucket, saga_id)
-JOIN sagas s ON s.bucket = i.bucket AND s.saga_id = i.saga_id
+JOIN sagas s ON s.bucket = i.bucket AND s.saga_id = i.saga_id`,
+}
+export const RESTING: Statement = {
+  name: 'resting',
+  text: `${SAGAS.text}
 WHERE s.ended_at IS NOT NULL OR (s.status = 'stuck' AND s.mail_seq = s.mail_seen)`,
 }
 
-/** `waits`: the lane on which it is asked who rests. */
+/** `byId`: the lane on which sagas are asked for by their ids. */
 export function createQueries(
   database: Database,
-  waits: Lane,
+  byId: Lane,
   definitions: Definitions,
   history: History,
 ): Queries {
   const lists = createLists<Identity>(database, COLUMNS)
+  const reads = createGatherer<string, unknown[] | undefined>({
+    lanes: 1,
+    maxItems: 100,
+    maxBytes: 100,
+    bytesOf: () => 1,
+    async flush(sagaIds) {
+      const found = new Map((await rowsOf(SAGAS, sagaIds)).map((row) => [row[0], row]))
+      return sagaIds.map((sagaId) => ({ ok: true, answer: found.get(sagaId) }))
+    },
+  })
+
+  function rowsOf(statement: Statement, sagaIds: readonly string[]): Promise<unknown[][]> {
+    return byId.query(statement, [sagaIds.map(bucketOf), sagaIds])
+  }
 
   async function liveWorkers(): Promise<Worker[]> {
     const found = await database
@@ -173,13 +192,8 @@ export function createQueries(
 
   return {
     async saga(sagaId) {
-      const row = await database
-        .selectFrom('sagas')
-        .select([...COLUMNS, sql<Date>`now()`.as('now')])
-        .where('bucket', '=', bucketOf(sagaId))
-        .where('saga_id', '=', sagaId)
-        .executeTakeFirst()
-      return row && present(row)
+      const row = await reads.submit(sagaId)
+      return row && present(RowValues.parse(row))
     },
 
     async sagas(filter, page) {
@@ -197,8 +211,10 @@ export function createQueries(
     },
 
     async resting(sagaIds) {
-      const found = await waits.query(RESTING, [sagaIds.map(bucketOf), [...sagaIds]])
-      const sagas = await Promise.all(found.map((row) => present(decodeRow(row))))
+      const found = await rowsOf(RESTING, sagaIds)
+      // One that cannot be shown is left to whoever reads it by itself: it must not keep the others waiting.
+      const rows = found.flatMap((row) => RowValues.safeParse(row).data ?? [])
+      const sagas = await Promise.all(rows.map(present))
       return new Map(sagas.map((saga) => [saga.sagaId, saga]))
     },
 
@@ -299,51 +315,34 @@ function factsOf({ version, saga_key, tags, ended_at }: Facts) {
 type Row = Identity & { queue: string; owner: string | null; due_at: Date | null; now: Date }
 
 /** In the order of `COLUMNS`, and `now` behind. */
-const RowValues = z.tuple([
-  z.string(),
-  z.string(),
-  z.number(),
-  z.string(),
-  z.string(),
-  z.unknown(),
-  z.number(),
-  z.string().nullable(),
-  z.date().nullable(),
-  z.string().nullable(),
-  z.string().nullable(),
-  z.unknown(),
-  z.boolean(),
-  z.date(),
-  z.date(),
-  z.date().nullable(),
-  z.date(),
-])
-
-function decodeRow(values: readonly unknown[]): Row {
-  const [saga_id, definition_name, definition_version, queue, status, state, version, ...others] =
-    RowValues.parse(values)
-  const [owner, due_at, saga_key, correlation_id, tags, paused, created_at, updated_at, ended_at, now] =
-    others
-  return {
-    saga_id,
-    definition_name,
-    definition_version,
-    queue,
-    status,
-    state,
-    version,
-    owner,
-    due_at,
-    saga_key,
-    correlation_id,
-    tags,
-    paused,
-    created_at,
-    updated_at,
-    ended_at,
-    now,
-  }
-}
+const RowValues = z
+  .tuple([
+    z.string(),
+    z.string(),
+    z.number(),
+    z.string(),
+    z.string(),
+    z.unknown(),
+    z.number(),
+    z.string().nullable(),
+    z.date().nullable(),
+    z.string().nullable(),
+    z.string().nullable(),
+    z.unknown(),
+    z.boolean(),
+    z.date(),
+    z.date(),
+    z.date().nullable(),
+    z.date(),
+  ])
+  .transform(
+    ([saga_id, definition_name, definition_version, queue, status, state, version, ...others]): Row => {
+      const [owner, due_at, saga_key, correlation_id, tags, paused, created_at, updated_at, ended_at, now] =
+        others
+      const name = { saga_id, definition_name, definition_version, queue, saga_key, correlation_id, tags }
+      return { ...name, status, state, version, owner, due_at, paused, created_at, updated_at, ended_at, now }
+    },
+  )
 
 type Identity = Facts & {
   correlation_id: string | null

@@ -82,7 +82,7 @@ type Options = {
 export async function openApiStore(options: Options): Promise<ApiStore> {
   const { database, clock, lane } = await open(options, 'backstitch/api', options.poolSize ?? 8)
   const versions = createLane(lane)
-  const waits = createLane(lane)
+  const byId = createLane(lane)
   const definitions = createDefinitions(database, versions)
   const history = createHistory(database)
   const feed = createFeed(database)
@@ -95,7 +95,7 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
     mailbox: createMailbox(database),
     callbacks: createCallbacks(database),
     history,
-    queries: createQueries(database, waits, definitions, history),
+    queries: createQueries(database, byId, definitions, history),
     schedules: createSchedules(database),
     feed,
     stats: () => statsOf(database, feed),
@@ -106,7 +106,7 @@ export async function openApiStore(options: Options): Promise<ApiStore> {
     rests,
     check: checkOn(versions),
     async close() {
-      await Promise.all([starts, wakeups, rests, versions, waits].map((one) => one.close()))
+      await Promise.all([starts, wakeups, rests, versions, byId].map((one) => one.close()))
       await within(CLOSE_MS, database.destroy())
     },
   }
