@@ -55,7 +55,8 @@ export function attemptRequest(
     signal,
   }
   if (state.spilled !== undefined) completeWhenAsked(request, state, spilled)
-  return request
+  // Its time-out and its keys are read again while the participant has it.
+  return Object.freeze(request)
 }
 
 /**
