@@ -123,7 +123,13 @@ export async function simulate(seed: number): Promise<Run> {
 
   // --- Callers --------------------------------------------------------------------------------------------------
 
-  for (const document of documents) database.register(document)
+  for (const document of documents) {
+    const { source } = database.register(document)
+    if (chance(0.5))
+      virtual.after(between(0, stormMs), () => void database.register({ ...source, description: 'another' }))
+  }
+  /** From then on no start is under way any more that its caller does not repeat. */
+  let quietAt = 0
   const count = 4 + Math.floor(virtual.random() * 10)
   for (let n = 0; n < count; n++) {
     virtual.after(between(0, stormMs * 0.7), () => {
@@ -139,6 +145,7 @@ export async function simulate(seed: number): Promise<Run> {
       }
       if (chance(0.4)) startBeside(request)
       else start(request)
+      if (chance(0.5)) startOnce({ ...request, requestHash: `${n}, once`, idempotencyKey: undefined })
     })
   }
 
@@ -167,6 +174,21 @@ export async function simulate(seed: number): Promise<Run> {
     }
     virtual.after(0, beside, process)
     virtual.after(between(1, 3_000), () => start(request))
+  }
+
+  /** As the API does: with the version that was seen last, and with the highest if that is another. Without a key. */
+  function startOnce(request: StartRequest): void {
+    const process = pick(processes)
+    const { name } = request.definition
+    const once = async () => {
+      const starts = stores.get(process)?.starts
+      const slotFor = () => process.worker.slot(request.definition.queue)
+      const answer = await starts?.startIfLatest(request, slotFor())
+      if (answer?.is !== 'outdated') return
+      await starts?.start({ ...request, definition: database.latest(name) ?? fail() }, slotFor())
+    }
+    quietAt = virtual.now() + 40_000
+    virtual.after(between(0, 3_000), () => void once().catch(() => undefined), process)
   }
 
   function cancel(sagaId: string): void {
@@ -225,7 +247,10 @@ export async function simulate(seed: number): Promise<Run> {
   virtual.after(stormMs, world.heal)
 
   const isDone = () =>
-    !isStorm() && database.rows.size >= count && [...database.rows.values()].every(({ isEnded }) => isEnded)
+    !isStorm() &&
+    virtual.now() > quietAt &&
+    [...database.rows.values()].filter(({ startKey }) => startKey?.startsWith('request:')).length >= count &&
+    [...database.rows.values()].every(({ isEnded }) => isEnded)
   /** A little longer, for what comes after the end. */
   let doneAt = Number.POSITIVE_INFINITY
   const isOver = () => {

@@ -362,7 +362,12 @@ export function createWorld(virtual: Virtual) {
       }),
     /** When all is healed and everything has had its time. */
     check(): void {
+      const requests = new Set<string>()
       for (const row of database?.rows.values() ?? []) {
+        if (row.parentSagaId === undefined) {
+          mustHold(!requests.has(row.requestHash), `request ${row.requestHash} started two sagas (F30)`)
+          requests.add(row.requestHash)
+        }
         mustHold(
           row.isEnded,
           `saga ${row.sagaId} (${row.definition.name}) is ${row.status} at the end: ${row.state}`,

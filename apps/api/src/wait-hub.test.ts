@@ -1,4 +1,5 @@
 import { Problem } from '@backstitch/core'
+import fc from 'fast-check'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createWaitHub } from './wait-hub.ts'
 
@@ -272,5 +273,85 @@ describe('a hint of another process', () => {
     expect(expected).toEqual(['b'])
     hub.close()
     await Promise.all(waits)
+  })
+})
+
+describe('whatever is hinted, and whenever the database answers or fails', () => {
+  const ids = ['a', 'b', 'c']
+  const story = fc.array(
+    fc.oneof(
+      fc.record({
+        is: fc.constant('wait' as const),
+        id: fc.constantFrom(...ids),
+        isOld: fc.boolean(),
+        forMs: fc.constantFrom(30, 400, 60_000),
+      }),
+      fc.record({ is: fc.constant('rest' as const), id: fc.constantFrom(...ids) }),
+      fc.record({ is: fc.constant('hint' as const), id: fc.constantFrom(...ids) }),
+      fc.record({ is: fc.constant('pass' as const), ms: fc.integer({ min: 1, max: 150 }) }),
+      fc.record({ is: fc.constant('answer' as const), takesMs: fc.nat(60), fails: fc.boolean() }),
+    ),
+    { maxLength: 40, size: 'max' },
+  )
+  /** As late as an old wait may be told, with a question before it that took its time and one that fails. */
+  const LATE_MS = 100 + 20 + 6 * 60 + 250
+
+  test('nobody is told of a rest that is none, all are told of one that is, and the database is asked one thing at a time', async () => {
+    vi.useFakeTimers({
+      toFake: ['performance', 'setTimeout', 'clearTimeout', 'setImmediate', 'clearImmediate'],
+    })
+    onTestFinished(() => void vi.useRealTimers())
+    await fc.assert(
+      fc.asyncProperty(story, fc.boolean(), fc.boolean(), async (steps, isTold, isHeard) => {
+        const rests = new Map<string, number>()
+        const waits: { id: string; until: number; became?: { found: string | undefined; at: number } }[] = []
+        let database = { takesMs: 1, fails: false }
+        let questions = 0
+        const hub = createWaitHub<string>({
+          maxWaiters: 100,
+          onRefused: () => undefined,
+          isTold,
+          expect: () => isHeard,
+          async resting(asked) {
+            expect(++questions).toBe(1)
+            const { takesMs, fails } = database
+            const found = new Map(asked.filter((id) => rests.has(id)).map((id) => [id, id]))
+            await new Promise((resolve) => setTimeout(resolve, takesMs))
+            questions--
+            if (fails) throw new Error('the database is away')
+            return found
+          },
+        })
+        for (const step of steps) {
+          if (step.is === 'answer') database = step
+          else if (step.is === 'hint') hub.hint([step.id])
+          else if (step.is === 'pass') await vi.advanceTimersByTimeAsync(step.ms)
+          else if (step.is === 'rest') rests.set(step.id, rests.get(step.id) ?? performance.now())
+          else {
+            const { id, forMs, isOld } = step
+            const wait: (typeof waits)[number] = { id, until: performance.now() + forMs }
+            waits.push(wait)
+            void hub.wait(id, forMs, undefined, { isOld }).then((found) => {
+              wait.became = { found, at: performance.now() }
+            })
+          }
+        }
+        database = { takesMs: 1, fails: false }
+        const calmAt = performance.now()
+        await vi.advanceTimersByTimeAsync(LATE_MS)
+        for (const { id, until, became } of waits) {
+          const restedAt = rests.get(id)
+          if (became?.found !== undefined) expect(restedAt).toBeLessThanOrEqual(became.at)
+          else if (became !== undefined) expect(became.at).toBeGreaterThanOrEqual(until)
+          else expect({ id, restedAt, until }).toEqual({ id, restedAt: undefined, until: expect.any(Number) })
+          if (became === undefined) expect(until).toBeGreaterThan(calmAt)
+        }
+        hub.close()
+        await vi.advanceTimersByTimeAsync(LATE_MS)
+        expect(waits.every(({ became }) => became !== undefined)).toBe(true)
+        expect([hub.waiting, vi.getTimerCount()]).toEqual([0, 0])
+      }),
+      { numRuns: 200 },
+    )
   })
 })

@@ -3,6 +3,7 @@ import {
   byteLength,
   type Handler,
   isTerminal,
+  type Json,
   resolveDefinition,
   startedEntry,
 } from '@backstitch/core'
@@ -23,7 +24,7 @@ import { createGate, quiet, sagaOf } from './testing.ts'
 
 /** The runner against a database that does what the test says. */
 function stage(
-  handlers: Record<string, { action: Handler; options?: Record<string, number> }>,
+  handlers: Record<string, { action: Handler; options?: Record<string, Json> }>,
   parts: Partial<RunnerParts> = {},
 ) {
   const { saga } = sagaOf('some', handlers)
@@ -310,3 +311,51 @@ describe('mail that is read before a saga may end', () => {
     ])
   })
 })
+
+test.each(['meanwhile', 'as it ends'])(
+  'a callback that the commit of a deadline tells of, which passes %s, is read before the end of its attempt: what was done is undone (S7, S25, M3)',
+  async (when) => {
+    const gate = createGate()
+    let now = Date.now()
+    const letters: { seq: number; letter: Letter }[] = []
+    const { runner, claimed, kinds, submit } = stage(
+      {
+        one: {
+          async action() {
+            await gate.wait()
+            throw new Error('the answer that came after it')
+          },
+          options: { retry: { maxAttempts: 1 } },
+        },
+      },
+      {
+        clock: { now: () => now, saw: () => undefined },
+        mailbox: { read: async () => letters, post: async () => ({ is: 'unknown' }) },
+        commit: {
+          waiting: 0,
+          settled: async () => undefined,
+          async submit(transition) {
+            const answer = await submit(transition)
+            if (transition.entry.kind !== 'deadlinePassed') return answer
+            const letter = { kind: 'callback', step: 'one', direction: 'action', end: { result: 7 } } as const
+            letters.push({ seq: 1, letter })
+            gate.open()
+            return { ...answer, mailSeq: letters.length }
+          },
+        },
+      },
+    )
+    const claim = claimed()
+    const running = runner.run({
+      ...claim,
+      state: { ...claim.state, deadlineAt: new Date(now + 1_000).toISOString() },
+    })
+    await gate.reached
+    now += 2_000
+    if (when === 'meanwhile') runner.poke('saga')
+    else gate.open()
+    await running
+
+    expect(kinds).toEqual(['deadlinePassed', 'attemptSucceeded'])
+  },
+)

@@ -390,7 +390,9 @@ export function createRunner(parts: RunnerParts): Runner {
       return
     }
     if (isPastDeadline(saga.state, clock.now())) await transition(saga, { type: 'deadlinePassed' })
-    // What the deadline does not call off still counts.
+    // All mail that is known has been read, but for what a deadline's commit has told of: a callback that came before the answer.
+    if (hasMail(saga)) await readMail(saga)
+    // What neither the deadline has called off nor a callback has decided still counts.
     if (!isUnderWay(saga, id)) return
     await transition(saga, eventOf(id, end), { ended: id.step })
     saga.underWay.delete(id.step)

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { createGatherer, type GatherOptions } from './gather.ts'
 
 /** A lane that answers when it is told to. */
@@ -18,6 +18,13 @@ function lanes(options: Partial<GatherOptions<number, string>> = {}) {
     ...options,
   })
   return { gatherer, flights }
+}
+
+function inVirtualTime(): void {
+  vi.useFakeTimers({
+    toFake: ['performance', 'setTimeout', 'clearTimeout', 'setImmediate', 'clearImmediate'],
+  })
+  onTestFinished(() => void vi.useRealTimers())
 }
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
@@ -78,12 +85,14 @@ describe('of several lanes', () => {
   })
 
   test('another is taken, too, once the first has not answered for long, however much else comes meanwhile', async () => {
-    const two = lanes({ lanes: 2, laneItems: Number.POSITIVE_INFINITY, maxItems: 1_000_000 })
-    await submit(two, 1)
-    const startedAt = performance.now()
-    while (two.flights.length === 1) await submit(two, 1)
-    expect(performance.now() - startedAt).toBeGreaterThan(5)
-    expect(two.gatherer.waiting).toBeLessThanOrEqual(1)
+    inVirtualTime()
+    const two = lanes({ lanes: 2 })
+    for (let ms = 0; ms < 10; ms++) {
+      expect(sizes(two).length).toBeLessThanOrEqual(1)
+      void two.gatherer.submit(ms)
+      await vi.advanceTimersByTimeAsync(1)
+    }
+    expect(sizes(two)).toEqual([1, 9])
   })
 
   test('one that does not answer holds nothing up, again and again', async () => {
@@ -176,4 +185,125 @@ test('everybody gets the answer to their own item, whatever the sizes and the or
     ),
     { numRuns: 50 },
   )
+})
+
+describe('whatever comes in whatever order, and whichever lanes answer, late or never', () => {
+  const LONG_MS = 10
+  const steps = fc.array(
+    fc.oneof(
+      fc.record({
+        is: fc.constant('submit' as const),
+        sizes: fc.array(fc.nat(6), { minLength: 1, maxLength: 6 }),
+      }),
+      fc.record({ is: fc.constant('submit' as const), sizes: fc.constant([0]) }),
+      fc.record({ is: fc.constant('wait' as const), ms: fc.integer({ min: 1, max: 12 }) }),
+      fc.record({ is: fc.constantFrom('land' as const, 'crash' as const), which: fc.nat(2) }),
+    ),
+    { maxLength: 40, size: 'max' },
+  )
+  const limits = fc.record({
+    lanes: fc.integer({ min: 1, max: 3 }),
+    laneItems: fc.integer({ min: 1, max: 12 }),
+    maxItems: fc.integer({ min: 1, max: 12 }),
+    maxBytes: fc.integer({ min: 1, max: 24 }),
+  })
+
+  type Limits = Record<'lanes' | 'laneItems' | 'maxItems' | 'maxBytes', number>
+  type Flight = { items: number[]; lane: number; resolve: (ok: boolean) => void }
+
+  /** Items are numbers in their order; `sizes` says how many bytes each has. */
+  function runOf({ lanes: count, laneItems, maxItems, maxBytes }: Limits) {
+    const sizes: number[] = []
+    const flushed: number[] = []
+    const inAir: Flight[] = []
+    const expected: string[] = []
+    const became: string[] = []
+    let waitsSince: number | undefined
+    const gatherer = createGatherer<number, number>({
+      lanes: count,
+      laneItems,
+      maxItems,
+      maxBytes,
+      bytesOf: (item) => sizes[item] ?? 0,
+      flush: (items, lane) =>
+        new Promise((resolve, reject) => {
+          flushed.push(...items)
+          inAir.push({
+            items,
+            lane,
+            resolve(ok) {
+              for (const item of items) expected[item] = ok ? 'answered' : 'rejected'
+              if (ok) resolve(items.map((item) => ({ ok: true, answer: item })))
+              else reject(new Error('crashed'))
+            },
+          })
+        }),
+    })
+
+    function check(): void {
+      expect(flushed).toEqual(flushed.map((_, item) => item))
+      expect(gatherer.waiting).toBe(sizes.length - flushed.length)
+      expect(new Set(inAir.map(({ lane }) => lane)).size).toBe(inAir.length)
+      for (const { items } of inAir) {
+        expect(items.length).toBeLessThanOrEqual(maxItems)
+        const bytes = items.reduce((sum, item) => sum + (sizes[item] ?? 0), 0)
+        if (items.length > 1) expect(bytes).toBeLessThanOrEqual(maxBytes)
+      }
+      if (inAir.length === 0) expect(gatherer.waiting).toBe(0)
+      if (inAir.length < count) expect(gatherer.waiting).toBeLessThan(laneItems)
+      // An item waits for long only while every lane is away.
+      if (inAir.length === count || gatherer.waiting === 0) waitsSince = undefined
+      else waitsSince ??= performance.now()
+      if (waitsSince !== undefined) expect(performance.now() - waitsSince).toBeLessThan(LONG_MS)
+    }
+
+    return {
+      gatherer,
+      inAir,
+      expected,
+      became,
+      async after(work: () => void, ms = 0) {
+        work()
+        await vi.advanceTimersByTimeAsync(0)
+        check()
+        for (let passed = 0; passed < ms; passed++) {
+          await vi.advanceTimersByTimeAsync(1)
+          check()
+        }
+      },
+      submit(size: number) {
+        const item = sizes.push(size) - 1
+        gatherer.submit(item).then(
+          (answer) => (became[item] = answer === item ? 'answered' : 'given the answer of another'),
+          () => (became[item] = 'rejected'),
+        )
+      },
+      land: (which: number, ok: boolean) => inAir.splice(which % inAir.length, 1)[0]?.resolve(ok),
+    }
+  }
+
+  test('each item leaves once and in its turn, none waits while a lane has long been idle, and nothing is left behind', async () => {
+    inVirtualTime()
+    await fc.assert(
+      fc.asyncProperty(limits, steps, async (drawn, story) => {
+        const { gatherer, inAir, expected, became, after, submit, land } = runOf(drawn)
+        for (const step of story) {
+          if (step.is === 'submit') await after(() => step.sizes.forEach(submit))
+          else if (step.is === 'wait') await after(() => undefined, step.ms)
+          else await after(() => land(step.which, step.is === 'land'))
+        }
+        let isSettled = false
+        void gatherer.settled().then(() => (isSettled = true))
+        while (inAir.length > 0) {
+          expect(isSettled).toBe(false)
+          await after(() => land(0, true))
+        }
+        await after(() => undefined)
+        expect(isSettled).toBe(true)
+        expect(became).toEqual(expected)
+        expect(vi.getTimerCount()).toBe(0)
+      }),
+      { numRuns: 500 },
+    )
+  })
 })

@@ -74,20 +74,15 @@ export function createGatherer<Item, Answer>(options: GatherOptions<Item, Answer
   function dispatch(): void {
     clearTimeout(alarm)
     alarm = undefined
-    let isWorthALane = queue.length > 0
-    while (isWorthALane) {
+    while (queue.length > 0) {
       const lane = idle.pop()
       if (lane === undefined) return
       // A long queue is shared by the lanes that are idle.
       const parts = Math.min(idle.length + 1, Math.max(1, Math.floor(queue.length / laneItems)))
-      const share = Math.min(maxItems, Math.ceil(queue.length / parts))
-      const batch = take(share)
+      const batch = take(Math.min(maxItems, Math.ceil(queue.length / parts)))
       leftAt[lane] = performance.now()
       void run(batch, lane)
-      // A flush with as many bytes as it may have leaves behind what is worth one of its own, be it few items.
-      isWorthALane = queue.length >= laneItems || (batch.length < share && queue.length > 0)
     }
-    waitForLane()
   }
 
   function take(count: number): Waiting<Item, Answer>[] {

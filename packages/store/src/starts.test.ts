@@ -335,6 +335,20 @@ describe('a batch', () => {
     )
     expect(answers.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
   })
+
+  test('leaves no doubt about those beside it: what is outdated was not made (S26)', async () => {
+    const stage = await createStage()
+    const definition = await stage.register(orderOf(1))
+    await stage.register(orderOf(2))
+    const broken = { ...definition, version: Number.NaN }
+    const answers = await Promise.allSettled(
+      [definition, broken].map((one) => stage.api.starts.startIfLatest(requestFor(one))),
+    )
+    expect(answers).toMatchObject([
+      { status: 'fulfilled', value: { is: 'outdated' } },
+      { status: 'rejected' },
+    ])
+  })
 })
 
 /** A slot that notes what became of it. */

@@ -6,7 +6,7 @@ import { arraysOf, columnsOf, manyRows, parametersOf, valuesOf } from './columns
 import type { Lease } from './commits.ts'
 import type { Registered } from './definitions.ts'
 import { bodyOf } from './entry-body.ts'
-import { ConnectionLost } from './failure.ts'
+import { ConnectionLost, failureOf } from './failure.ts'
 import { flushWithRecovery } from './flush.ts'
 import { createGatherer, type Settled } from './gather.ts'
 import { bucketOf, bucketOfKey, newSagaId } from './ids.ts'
@@ -82,8 +82,8 @@ type NewRow = {
   startKey: string | undefined
   request: StartRequest
   onlyIfLatest: boolean
-  /** Once, at least: it may have arrived, or may yet. */
-  wasSent: boolean
+  /** An answer to it was lost: it may have been made, or may yet be. */
+  inDoubt: boolean
   state: SagaState
   stateJson: string
   entry: Started
@@ -204,7 +204,7 @@ function newRow(
     startKey,
     request,
     onlyIfLatest,
-    wasSent: false,
+    inDoubt: false,
     state,
     stateJson: JSON.stringify(state),
     entry,
@@ -313,15 +313,8 @@ CROSS JOIN LATERAL (
 }
 
 async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<Settled<Inserted>[]> {
-  const ordered = rows.toSorted(byKey)
-  const [only] = rows
-  const inDoubt = new Set(rows.filter(({ wasSent }) => wasSent))
-  for (const row of rows) row.wasSent = true
   const sentAt = performance.now()
-  const inserted =
-    rows.length === 1 && only !== undefined
-      ? await lane.query(INSERT_ONE, valuesOf(COLUMNS, only))
-      : await lane.query(INSERT, arraysOf(COLUMNS, ordered))
+  const inserted = await insert(lane, rows)
   const epochs = new Map(inserted.map(([sagaId, , epoch]) => [sagaId, Number(epoch)]))
   const now = inserted[0]?.[1]
   if (typeof now === 'number') clock.saw(now, sentAt)
@@ -333,13 +326,26 @@ async function send(lane: Lane, rows: NewRow[], clock: DatabaseClock): Promise<S
     const epoch = epochs.get(sagaId)
     if (epoch !== undefined) return done(started, epoch > 0 ? { bucket, sagaId, epoch } : undefined)
     const holder = holders.get(row)
-    if (holder === undefined) return notMade(row, inDoubt.has(row))
+    if (holder === undefined) return notMade(row)
     // An earlier try of this statement did arrive (F30). If it is leased, its worker finds it among its leases.
     return done(holder.sagaId === sagaId ? started : held(holder, request.requestHash))
   })
 }
 
-function notMade({ onlyIfLatest }: NewRow, inDoubt: boolean): Settled<Inserted> {
+/** The connection alone leaves a doubt behind it: what failed otherwise was not carried out. */
+async function insert(lane: Lane, rows: NewRow[]): Promise<unknown[][]> {
+  const [only] = rows
+  try {
+    return rows.length === 1 && only !== undefined
+      ? await lane.query(INSERT_ONE, valuesOf(COLUMNS, only))
+      : await lane.query(INSERT, arraysOf(COLUMNS, rows.toSorted(byKey)))
+  } catch (error) {
+    if (failureOf(error) === 'connection') for (const row of rows) row.inDoubt = true
+    throw error
+  }
+}
+
+function notMade({ onlyIfLatest, inDoubt }: NewRow): Settled<Inserted> {
   if (!onlyIfLatest)
     return {
       ok: false,

@@ -28,6 +28,8 @@ const NOTIFY = {
 const PAUSE_MS = 2
 /** A notification may have 8,000 bytes; a queue's name has at most 64, an id 36. */
 const MAX_WORDS = 100
+/** What is said last is given so long to leave: whoever ends waits no longer for a hint. */
+const LAST_WORDS_MS = 500
 
 export function createWakeups(options: LaneOptions): Wakeups {
   const lane = createLane(options)
@@ -63,8 +65,11 @@ export function createWakeups(options: LaneOptions): Wakeups {
     awaited: (sagaId) => tell(AWAITED_CHANNEL, sagaId),
     rested: (sagaId) => tell(RESTED_CHANNEL, sagaId),
     async close() {
-      await sending
+      const over = new AbortController()
+      await Promise.race([sending, sleep(LAST_WORDS_MS, undefined, over).catch(() => undefined)])
+      over.abort()
       await lane.close()
+      await sending
     },
   }
 }

@@ -1,6 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { createStage, eventually, order, type Stage, type TestWorker } from './testing.ts'
+import { createWakeups } from './wakeups.ts'
 import type { Pulse } from './workers.ts'
 
 const letter = { kind: 'cancel', actor: 'ada', reason: 'changed my mind' } as const
@@ -368,6 +369,24 @@ describe('a hint that something is due', () => {
     for (const queue of queues) stage.api.wakeups.due(queue)
     await eventually('all are heard of', () => (heard.size === 250 ? true : undefined))
     expect(heard).toEqual(new Set(queues))
+  })
+
+  test('holds up nobody who ends: one that is not answered is not waited for (F33)', async () => {
+    const stage = await createStage()
+    const network = await stage.network()
+    const silent = { databaseUrl: network.url, applicationName: 'backstitch/test', silenceMs: 600_000 }
+    const wakeups = createWakeups(silent)
+    const isUnderWay = new Promise<void>((resolve) => {
+      network.when('notify', () => {
+        network.goBlack()
+        resolve()
+      })
+    })
+    wakeups.due('a')
+    await isUnderWay
+    wakeups.due('b')
+    await wakeups.close()
+    await expect.poll(() => network.connections).toBe(0)
   })
 })
 

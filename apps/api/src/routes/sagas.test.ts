@@ -1,5 +1,5 @@
-import { afterAll, describe, expect, test, vi } from 'vitest'
-import { type Answer, openStage } from '../testing.ts'
+import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { type Answer, openStage, openStageForTest, type Stage } from '../testing.ts'
 
 const stage = await openStage()
 afterAll(() => stage.close())
@@ -272,6 +272,59 @@ describe('waiting', () => {
     const answer = await ask('GET', `/v1/sagas/${sagaId}/wait?timeoutMs=60000`)
     expect(answer).toMatchObject({ status: 200, body: { status: 'stuck' } })
     expect((await ask('GET', `/v1/sagas/${sagaId}/wait?timeoutMs=60001`)).status).toBe(400)
+  })
+})
+
+describe('where hints arrive of what comes to rest', () => {
+  /** From the wait on, which `waits` resolves with, the clock stands. */
+  function hinted({ store: { rests, queries } }: Stage) {
+    vi.useFakeTimers({ toFake: ['performance', 'setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const { resting } = queries
+    const asked: string[] = []
+    queries.resting = (sagaIds) => {
+      asked.push(...sagaIds)
+      return resting(sagaIds)
+    }
+    const waits = new Promise<void>((resolve) => {
+      rests.expect = (_, onRested) => {
+        onRested([UNKNOWN])
+        resolve()
+        return true
+      }
+    })
+    return { asked, waits }
+  }
+
+  test.each(['wait', 'start sent again'])(
+    'a %s asks at once: it may be at rest since long ago',
+    async (how) => {
+      const own = await openStageForTest()
+      const definition = await own.define()
+      const sagaId = await own.start(definition, { sagaKey: 'a' })
+      await own.stick(sagaId)
+      const { asked, waits } = hinted(own)
+      const waiting =
+        how === 'wait'
+          ? own.ask('GET', `/v1/sagas/${sagaId}/wait?timeoutMs=60000`)
+          : own.ask('POST', '/v1/sagas?waitMs=60000', { body: { definition, sagaKey: 'a' } })
+      await waits
+      await vi.advanceTimersByTimeAsync(2)
+      expect(asked).toEqual([sagaId])
+      expect(await waiting).toMatchObject({ status: 200, body: { status: 'stuck' } })
+    },
+  )
+
+  test('whoever waits for what has just been started gives the hint its time', async () => {
+    const own = await openStageForTest()
+    const definition = await own.define()
+    const { asked, waits } = hinted(own)
+    const waiting = own.ask('POST', '/v1/sagas?waitMs=60000', { body: { definition } })
+    await waits
+    await vi.advanceTimersByTimeAsync(40)
+    expect(asked).toEqual([])
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect((await waiting).status).toBe(202)
   })
 })
 

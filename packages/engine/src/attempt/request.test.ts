@@ -39,9 +39,11 @@ test('the context of an attempt is that of the state it was dispatched on, whene
 })
 
 test('what a participant is given cannot be changed by it', () => {
-  const { context, input } = requestOf(state, new Map(), 'action')
+  const request = requestOf(state, new Map(), 'action')
+  const { context, input, definition: named } = request
 
-  expect([context, input, context.input].map((value) => Object.isFrozen(value))).toEqual([true, true, true])
+  for (const given of [request, context, input, context.input, named])
+    expect(Object.isFrozen(given)).toBe(true)
 })
 
 test('a compensation is given the result of its step: null, too, and wherever it is kept', () => {

@@ -34,7 +34,7 @@ export function attemptRequest(
   // One shape for all, without spreads or accessors: made for every attempt, it was a tenth of what a step allocates.
   const request: AttemptRequest = {
     sagaId,
-    definition: state.definition,
+    definition: deepFreeze(state.definition),
     step: id.step,
     direction: id.direction,
     attempt: id.attempt,
@@ -55,7 +55,8 @@ export function attemptRequest(
     signal,
   }
   if (state.spilled !== undefined) completeWhenAsked(request, state, spilled)
-  return request
+  // Its time-out and its keys are read again while the participant has it.
+  return Object.freeze(request)
 }
 
 /**
