@@ -1,7 +1,7 @@
 import fs from 'node:fs'
 import os from 'node:os'
 import { parseArgs } from 'node:util'
-import { prepareGround, query } from './place.ts'
+import { prepareGround, query, recycleLog } from './place.ts'
 import { measure, type Report } from './rounds.ts'
 import { scenarios } from './scenarios/index.ts'
 import { buildSlowDisk } from './slow-disk.ts'
@@ -55,6 +55,10 @@ const ground = await prepareGround({
   track: values.statements,
   preload: slowDisk === undefined ? undefined : buildSlowDisk(Number(slowDisk)),
 })
+if (values.database === undefined) {
+  say('filling the log once')
+  await recycleLog(ground)
+}
 const machine = {
   cpus: os.cpus().length,
   cpu: os.cpus()[0]?.model ?? 'unknown',

@@ -15,7 +15,7 @@ export type Gatherer<Item, Answer> = {
 
 export type GatherOptions<Item, Answer> = {
   lanes: number
-  /** So many items are worth another lane while one is busy. Default 64. */
+  /** So many items are worth another lane while one is busy. Default 32. */
   laneItems?: number
   /** Answers in the order of the items. A rejection rejects them all. */
   flush: (items: Item[], lane: number) => Promise<Settled<Answer>[]>
@@ -36,7 +36,7 @@ type Waiting<Item, Answer> = {
 }
 
 export function createGatherer<Item, Answer>(options: GatherOptions<Item, Answer>): Gatherer<Item, Answer> {
-  const { flush, bytesOf, maxItems, maxBytes, laneItems = 64 } = options
+  const { flush, bytesOf, maxItems, maxBytes, laneItems = 32 } = options
   const idle = Array.from({ length: options.lanes }, (_, lane) => lane)
   /** By lane: when what is under way there left. */
   const leftAt = idle.map(() => Number.NEGATIVE_INFINITY)
