@@ -4,7 +4,8 @@ import type { Contender, Ratio, Scenario } from '../scenario.ts'
 
 const STEPS = [3, 10, 50, 200]
 const RESULT_KB = [0.2, 1, 64]
-/** Steps carried out in a round, whatever the number in each saga. */
+const IN_FLIGHT = 200
+/** Steps carried out in a round, at least, whatever the number in each saga. */
 const ALL_STEPS = 20_000
 
 export const growth: Scenario = {
@@ -38,7 +39,8 @@ function contender(name: string, shape: { steps: number; resultBytes?: number },
     name,
     saga: sagaOf({ name: 'order', ...shape }),
     transitions: shape.steps,
-    inFlight: 200,
-    count: Math.max(20, Math.ceil(count)),
+    inFlight: IN_FLIGHT,
+    // As many are under way most of the time, however long each takes.
+    count: Math.max(2 * IN_FLIGHT, Math.ceil(count)),
   })
 }
