@@ -1,5 +1,6 @@
 import { createWorker } from '@backstitch/engine'
 import { quiet, sagaOf } from './installation.ts'
+import { now } from './now.ts'
 import { patientSagaOf } from './recovery/outage.ts'
 
 /** A worker in a process of its own, every setting at its default but the number of sagas it holds. */
@@ -30,8 +31,3 @@ const worker = createWorker({
 await worker.start()
 process.send?.('ready')
 process.on('disconnect', () => void worker.stop(0).then(() => process.exit(0)))
-
-/** The same clock in every process of this machine. */
-function now(): number {
-  return performance.timeOrigin + performance.now()
-}

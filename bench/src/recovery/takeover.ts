@@ -1,5 +1,6 @@
 import { openBacklog } from '../backlog.ts'
 import { quantile } from '../load.ts'
+import { now } from '../now.ts'
 import type { Contender } from '../scenario.ts'
 import { startWorkers } from '../workers.ts'
 import { openBlackHole } from './black-hole.ts'
@@ -82,9 +83,4 @@ function inOrder(tookMs: readonly number[]) {
     p99Ms: quantile(sorted, 0.99),
     maxMs: quantile(sorted, 1),
   }
-}
-
-/** The same clock in every process of this machine. */
-function now(): number {
-  return performance.timeOrigin + performance.now()
 }

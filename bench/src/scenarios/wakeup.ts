@@ -3,6 +3,7 @@ import { openApiStore } from '@backstitch/store'
 import { documentOf } from '../installation.ts'
 import { bareCommit } from '../limits.ts'
 import { median } from '../load.ts'
+import { now } from '../now.ts'
 import type { Scenario } from '../scenario.ts'
 import { startWorkers } from '../workers.ts'
 
@@ -59,9 +60,4 @@ export const wakeup: Scenario = {
     },
     { name: 'wake-up p50 : commit of the start', of: [IDLE, 'p50Ms'], to: [IDLE, 'startP50Ms'] },
   ],
-}
-
-/** The same clock in every process of this machine. */
-function now(): number {
-  return performance.timeOrigin + performance.now()
 }

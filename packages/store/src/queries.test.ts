@@ -1,7 +1,12 @@
 import type { SagaFilter } from '@backstitch/core'
 import { describe, expect, test } from 'vitest'
+import { openDatabase } from './database.ts'
+import { createDefinitions } from './definitions.ts'
+import { createHistory } from './history.ts'
 import { newSagaId } from './ids.ts'
+import { createLane, type Lane } from './lane.ts'
 import type { Place } from './lists.ts'
+import { createQueries } from './queries.ts'
 import { createStage, failure, heldAs, order, type Stage, success, transitionOf } from './testing.ts'
 
 async function idsOf(stage: Stage, filter: SagaFilter): Promise<string[]> {
@@ -226,6 +231,33 @@ describe('a due saga waits for a worker (S20)', () => {
     await worker.session.stop(worker.workerId)
     expect((await stage.api.queries.saga(sagaId))?.next.waitingForWorker).toBe(true)
   })
+})
+
+test('who are asked for by their ids at once are few statements, and each gets its own', async () => {
+  const stage = await createStage()
+  const definition = await stage.register()
+  const ids = await Promise.all(Array.from({ length: 50 }, () => stage.start(definition)))
+  const database = openDatabase({ databaseUrl: stage.url, applicationName: 'test', max: 1 })
+  const lane = createLane({ databaseUrl: stage.url, applicationName: 'test' })
+  const statements: string[] = []
+  const counting: Lane = {
+    ...lane,
+    query(statement, values) {
+      statements.push(statement.name)
+      return lane.query(statement, values)
+    },
+  }
+  const queries = createQueries(
+    database,
+    counting,
+    createDefinitions(database, lane),
+    createHistory(database),
+  )
+  const asked = [...ids, newSagaId(0), ...ids]
+  const found = await Promise.all(asked.map((sagaId) => queries.saga(sagaId)))
+  expect(found.map((saga) => saga?.sagaId)).toEqual([...ids, undefined, ...ids])
+  expect(statements).toEqual(['sagas', 'sagas'])
+  await Promise.all([lane.close(), database.destroy()])
 })
 
 test('resting are those that have ended or need a person, and no others', async () => {

@@ -56,24 +56,27 @@ export type Queries = {
 }
 
 /** What is shown of a saga. */
-const COLUMNS = [
-  'saga_id',
-  'definition_name',
-  'definition_version',
-  'queue',
-  'status',
-  'state',
-  'version',
-  'owner',
-  'due_at',
-  'saga_key',
-  'correlation_id',
-  'tags',
-  'paused',
-  'created_at',
-  'updated_at',
-  'ended_at',
-] as const
+const Row = z.object({
+  saga_id: z.string(),
+  definition_name: z.string(),
+  definition_version: z.number(),
+  queue: z.string(),
+  status: z.string(),
+  state: z.unknown(),
+  version: z.number(),
+  owner: z.string().nullable(),
+  due_at: z.date().nullable(),
+  saga_key: z.string().nullable(),
+  correlation_id: z.string().nullable(),
+  tags: z.unknown(),
+  paused: z.boolean(),
+  created_at: z.date(),
+  updated_at: z.date(),
+  ended_at: z.date().nullable(),
+})
+type Row = z.infer<typeof Row> & { now: Date }
+const COLUMNS = Row.keyof().options
+const RowNow = Row.extend({ now: z.date() })
 
 /** What is asked again and again is planned once, and about many sagas at a time. */
 export const SAGAS: Statement = {
@@ -97,19 +100,23 @@ export function createQueries(
   history: History,
 ): Queries {
   const lists = createLists<Identity>(database, COLUMNS)
-  const reads = createGatherer<string, unknown[] | undefined>({
+  const reads = createGatherer<string, unknown>({
     lanes: 1,
     maxItems: 100,
     maxBytes: 100,
     bytesOf: () => 1,
     async flush(sagaIds) {
-      const found = new Map((await rowsOf(SAGAS, sagaIds)).map((row) => [row[0], row]))
+      const found = new Map((await rowsOf(SAGAS, sagaIds)).map((row) => [row.saga_id, row]))
       return sagaIds.map((sagaId) => ({ ok: true, answer: found.get(sagaId) }))
     },
   })
 
-  function rowsOf(statement: Statement, sagaIds: readonly string[]): Promise<unknown[][]> {
-    return byId.query(statement, [sagaIds.map(bucketOf), sagaIds])
+  async function rowsOf(
+    statement: Statement,
+    sagaIds: readonly string[],
+  ): Promise<Record<string, unknown>[]> {
+    const rows = await byId.query(statement, [sagaIds.map(bucketOf), sagaIds])
+    return rows.map((values) => Object.fromEntries([...COLUMNS, 'now'].map((name, n) => [name, values[n]])))
   }
 
   async function liveWorkers(): Promise<Worker[]> {
@@ -193,7 +200,7 @@ export function createQueries(
   return {
     async saga(sagaId) {
       const row = await reads.submit(sagaId)
-      return row && present(RowValues.parse(row))
+      return row === undefined ? undefined : present(RowNow.parse(row))
     },
 
     async sagas(filter, page) {
@@ -213,7 +220,7 @@ export function createQueries(
     async resting(sagaIds) {
       const found = await rowsOf(RESTING, sagaIds)
       // One that cannot be shown is left to whoever reads it by itself: it must not keep the others waiting.
-      const rows = found.flatMap((row) => RowValues.safeParse(row).data ?? [])
+      const rows = found.flatMap((row) => RowNow.safeParse(row).data ?? [])
       const sagas = await Promise.all(rows.map(present))
       return new Map(sagas.map((saga) => [saga.sagaId, saga]))
     },
@@ -296,14 +303,7 @@ function worse(one: BreakerState, other: BreakerState): BreakerState {
 
 const Handlers = z.record(z.string(), z.array(z.string()))
 const Tags = z.record(z.string(), z.string())
-type Facts = {
-  version: number
-  saga_key: string | null
-  tags: unknown
-  ended_at: Date | null
-}
-
-function factsOf({ version, saga_key, tags, ended_at }: Facts) {
+function factsOf({ version, saga_key, tags, ended_at }: Identity) {
   return {
     version,
     tags: Tags.safeParse(tags).data ?? {},
@@ -312,49 +312,7 @@ function factsOf({ version, saga_key, tags, ended_at }: Facts) {
   }
 }
 
-type Row = Identity & { queue: string; owner: string | null; due_at: Date | null; now: Date }
-
-/** In the order of `COLUMNS`, and `now` behind. */
-const RowValues = z
-  .tuple([
-    z.string(),
-    z.string(),
-    z.number(),
-    z.string(),
-    z.string(),
-    z.unknown(),
-    z.number(),
-    z.string().nullable(),
-    z.date().nullable(),
-    z.string().nullable(),
-    z.string().nullable(),
-    z.unknown(),
-    z.boolean(),
-    z.date(),
-    z.date(),
-    z.date().nullable(),
-    z.date(),
-  ])
-  .transform(
-    ([saga_id, definition_name, definition_version, queue, status, state, version, ...others]): Row => {
-      const [owner, due_at, saga_key, correlation_id, tags, paused, created_at, updated_at, ended_at, now] =
-        others
-      const name = { saga_id, definition_name, definition_version, queue, saga_key, correlation_id, tags }
-      return { ...name, status, state, version, owner, due_at, paused, created_at, updated_at, ended_at, now }
-    },
-  )
-
-type Identity = Facts & {
-  correlation_id: string | null
-  paused: boolean
-  saga_id: string
-  definition_name: string
-  definition_version: number
-  status: string
-  state: unknown
-  created_at: Date
-  updated_at: Date
-}
+type Identity = Omit<Row, 'queue' | 'owner' | 'due_at' | 'now'>
 
 /** What is known from the row's own columns about a saga whose state cannot be read. */
 function substitute(row: Identity, message: string): SagaState {
