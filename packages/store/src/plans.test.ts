@@ -262,7 +262,7 @@ describe.each(['without statistics', 'with statistics'])('%s', (which) => {
 /** One saga has room on its page; of many that grow, some must move to another. */
 test.each([
   [1, 1],
-  [20, 0.75],
+  [20, 0.9],
 ])('the steps of %i sagas stay on their page, touching no index (HOT)', async (sagas, least) => {
   const stage = await createStage({ own: true })
   // An analyze that runs meanwhile sees the old rows still, and keeps them on their pages.
@@ -276,7 +276,13 @@ test.each([
   await Promise.all(Array.from({ length: sagas }, () => stage.start(definition, { input, inputBytes: 302 })))
   const worker = await stage.worker({ leaseMs: 30_001 })
   let held = (await worker.claims.claim(['order'], sagas)).map(heldAs)
+  const lookers = `SELECT count(*)::int AS n FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL`
   for (let step = 0; step < 11; step++) {
+    // An analyze of another table would keep the old rows, too.
+    await eventually('nobody else looks', async () =>
+      (await stage.sql<{ n: number }>(lookers))[0]?.n === 0 ? true : undefined,
+    )
     const transitions = held.map((one) =>
       transitionOf(one, success(one.state, 'y'.repeat(60)), definition.resolved),
     )
