@@ -299,6 +299,39 @@ describe('crashes', () => {
     expect(waiting.state.stuck).toMatchObject({ step: 'reserve', reason: 'crashLoop' })
   })
 
+  test('S19 a paused saga with nothing under way is stuck at no step, and goes on when it is retried and resumed', () => {
+    const play = new Play(order)
+    play.operator('pause')
+    play.tell(
+      {
+        type: 'attemptSucceeded',
+        step: 'reserve',
+        direction: 'action',
+        attempt: 1,
+        result: 1,
+        resultBytes: 1,
+      },
+      [],
+    )
+    for (let n = 0; n < 5; n++) play.crash()
+    expect(play.state.stuck).toMatchObject({ step: null, reason: 'crashLoop' })
+    expect(play.state.stuck?.message).toContain('with nothing under way')
+    for (const [verb, more] of [
+      ['skip', {}],
+      ['markCompensated', {}],
+      ['retry', { input: 1 }],
+      ['retry', { step: 'charge' }],
+    ] as const) {
+      play.operator(verb, more)
+      expect(play.entries.at(-1)).toMatchObject({ kind: 'verbRefused', verb })
+    }
+    play.operator('retry')
+    expect(play.entries.at(-1)).toMatchObject({ kind: 'retried' })
+    expect(play.state).toMatchObject({ status: 'running', attempts: {} })
+    play.operator('resume')
+    expect(play.settleAll('succeeded', 'succeeded').state.status).toBe('completed')
+  })
+
   test('S19 progress starts the count anew', () => {
     const play = new Play(order)
     for (let n = 0; n < 4; n++) play.crash()

@@ -173,7 +173,8 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
       return record({ kind: 'leaseLost', at, leasesLost: event.leasesLost, steps }, (mid) => {
         if (event.leasesLost < MAX_LEASES_LOST) return left
         const suspect = dispatched[0] ?? Object.keys(mid.attempts)[0]
-        const message = `${MAX_LEASES_LOST} workers in a row died while they held this saga at step "${suspect ?? '?'}", without progress between`
+        const where = suspect === undefined ? 'with nothing under way' : `at step "${suspect}"`
+        const message = `${MAX_LEASES_LOST} workers in a row died while they held this saga ${where}, without progress between`
         return crashLooped(change(mid, left), suspect, message, given)
       })
     }

@@ -597,7 +597,7 @@ function uncertain(entries: readonly Entry[]): Set<string> {
       pending.delete(entry.step)
       if (entry.outcome === 'uncertain') ever.add(entry.step)
     }
-    if (isDone(entry) && 'step' in entry) pending.delete(entry.step)
+    if (isDone(entry) && 'step' in entry && entry.step !== undefined) pending.delete(entry.step)
     turned ||= entry.to.cause !== undefined
     if (turned) for (const step of pending) ever.add(step)
   }
@@ -1009,7 +1009,7 @@ describe('what fails for good behind the pivot, or on the way back,', () => {
         if (entry.kind === 'attemptFailed' && isLast(definition, entry))
           failed.set(entry.step, entry.direction)
         if (entry.kind === 'retried' || entry.kind === 'skipped' || entry.kind === 'markedCompensated')
-          failed.delete(entry.step)
+          failed.delete(entry.step ?? '')
         if (entry.to.cause !== undefined) failed.clear()
       }
       if (isTerminal(after.status) || (hasTurned(entries) && isForward(after))) return

@@ -184,7 +184,7 @@ const facts = [
     kind: z.literal('retried'),
     at: z.string(),
     ...Act,
-    step: z.string(),
+    step: z.string().optional().meta({ description: 'absent where the saga was stuck at no step' }),
     edited: Edited.optional(),
     to: Change,
   }),
@@ -350,7 +350,7 @@ export function note(before: SagaState, entry: Entry, seq: number): SagaState {
       return state
     case 'retried':
       delete state.leasesLost
-      if (entry.edited !== undefined) {
+      if (entry.step !== undefined && entry.edited !== undefined) {
         const { direction, generation, forced } = entry.edited
         const override = { generation, seq, ...(forced && { forced }) }
         const ways = { ...entryOf(state.inputOverrides, entry.step), [direction]: override }

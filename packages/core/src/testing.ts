@@ -263,7 +263,7 @@ function freeze<T>(value: T): T {
 // --- What the entries of a history say, without the state that was made of them ------------------------------------
 
 export function stepsWhere(entries: readonly Entry[], isMeant: (entry: Entry) => boolean): string[] {
-  return entries.filter(isMeant).map((entry) => ('step' in entry ? entry.step : ''))
+  return entries.filter(isMeant).map((entry) => ('step' in entry ? (entry.step ?? '') : ''))
 }
 
 /** It has completed a step. */

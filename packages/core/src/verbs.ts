@@ -75,8 +75,12 @@ function stuckRefusal(
   definition: ResolvedDefinition | undefined,
 ): string | undefined {
   const { stuck } = state
-  if (stuck === undefined || stuck.step === null)
-    return 'no step is known to be stuck; the saga can only be abandoned'
+  if (stuck === undefined || stuck.step === null) {
+    if (stuck?.reason !== 'crashLoop') return 'no step is known to be stuck; the saga can only be abandoned'
+    // Paused, with nothing under way, it was at no step when its workers died.
+    const isPlain = verb === 'retry' && input === undefined && step === undefined
+    return isPlain ? undefined : 'the saga is stuck at no step; it can only be retried as it is, or abandoned'
+  }
   if (step !== undefined && step !== stuck.step)
     return `the saga is stuck at step "${stuck.step}", not at "${step}"`
   if (verb === 'markCompensated' && stuck.direction === 'action') {
@@ -146,8 +150,7 @@ export function byOperator(
     default:
       break
   }
-  const step = state.stuck?.step ?? undefined
-  if (state.stuck === undefined || step === undefined) return refused('no step is stuck')
+  if (state.stuck === undefined) return refused('no step is stuck')
   const { direction } = state.stuck
   const status = direction === 'action' ? ('running' as const) : ('compensating' as const)
   /** What is no longer stuck goes the way it went. */
@@ -155,6 +158,12 @@ export function byOperator(
     status,
     ...follow(change(mid, { status })),
   })
+  const step = state.stuck.step ?? undefined
+  if (step === undefined)
+    return {
+      fact: { kind: 'retried', ...by },
+      follow: (mid) => unstuck(mid, (moving) => settle(moving, agendaWithout(moving, []), given)),
+    }
   if (verb === 'retry') {
     const { input, force } = event
     const edited = input !== undefined && {

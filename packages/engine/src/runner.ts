@@ -635,7 +635,7 @@ export function createRunner(parts: RunnerParts): Runner {
     counters.transition(entry.kind)
     if ((entry.kind === 'attemptSucceeded' || entry.kind === 'signalReceived') && entry.spilled === true)
       saga.spilled.set(entry.step, entry.result)
-    if (entry.kind === 'retried' && entry.edited !== undefined)
+    if (entry.kind === 'retried' && entry.step !== undefined && entry.edited !== undefined)
       saga.spilled.set(placeOf({ ...entry.edited, step: entry.step }), entry.edited.input)
     if (entry.kind === 'attemptSucceeded' || entry.kind === 'attemptFailed') {
       saga.progressed = true

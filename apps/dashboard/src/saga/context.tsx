@@ -77,7 +77,7 @@ function cameWith(entry: HistoryItem): Came[] {
     case 'attemptSucceeded':
       return entry.direction === 'action' ? [{ name: entry.step, seq, at, bytes: entry.resultBytes }] : []
     case 'retried': {
-      if (entry.edited === undefined) return []
+      if (entry.step === undefined || entry.edited === undefined) return []
       const { input, inputBytes } = entry.edited
       return [{ name: entry.step, seq, at, bytes: inputBytes, edited: { actor: entry.actor, input } }]
     }

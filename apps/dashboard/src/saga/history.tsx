@@ -98,7 +98,8 @@ const NEWS = 6
 
 function inWords(entry: HistoryItem): React.ReactNode {
   if (entry.kind === 'unreadable') return `cannot be read: ${entry.why}`
-  const parts: string[] = [NAMES[entry.kind] ?? entry.kind]
+  const isOfNoStep = entry.kind === 'retried' && entry.step === undefined
+  const parts: string[] = [isOfNoStep ? 'retry' : (NAMES[entry.kind] ?? entry.kind)]
   if ('direction' in entry && entry.direction === 'compensation') parts.push('undo of')
   if ('step' in entry && entry.step !== undefined) parts.push(entry.step)
   if ('attempt' in entry && entry.attempt > 1) parts.push(`(attempt ${entry.attempt})`)
