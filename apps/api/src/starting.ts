@@ -171,7 +171,7 @@ function justStarted(
   state: SagaState,
   { input, sagaKey, tags }: Pick<StartRequest, 'input' | 'sagaKey' | 'tags'>,
 ): Saga {
-  const { bytes: _, spilled: __, traceparent: ___, ...shown } = state
+  const { bytes: _, traceparent: __, ...shown } = state
   return {
     ...shown,
     context: { input },

@@ -8,17 +8,9 @@ import type { Values } from './expression.ts'
 import { apply, begin, Probed } from './history.ts'
 import { byteLength, type Json } from './json.ts'
 import { renderRequest } from './request.ts'
-import {
-  contextOf,
-  Direction,
-  entryOf,
-  generationOf,
-  overrideOf,
-  type SagaState,
-  valueIn,
-  Waiting,
-} from './state.ts'
+import { Direction, entryOf, generationOf, overrideOf, type SagaState, Waiting } from './state.ts'
 import { render } from './template.ts'
+import { contextOf, valueIn } from './values.ts'
 
 /**
  * Every attempt of a saga, read out of its history: what was sent, what came of it, how long it waited and took.

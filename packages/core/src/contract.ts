@@ -88,7 +88,7 @@ const RowFacts = {
 }
 
 /** A saga as the API returns it: its state with every value in place, and what happens next. */
-export const Saga = SagaState.omit({ bytes: true, spilled: true, traceparent: true })
+export const Saga = SagaState.omit({ bytes: true, traceparent: true })
   .extend({
     ...RowFacts,
     clean: z.boolean().optional().meta({ description: 'for failed and cancelled: no effect is uncertain' }),

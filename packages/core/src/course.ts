@@ -6,7 +6,8 @@ import { type Change, change } from './history.ts'
 import { instantText } from './instant.ts'
 import { type Json, sanitizeText } from './json.ts'
 import { MAX_REASON_BYTES } from './limits.ts'
-import { contextOf, entryOf, type SagaState, type Status, type Stuck, type Waiting } from './state.ts'
+import { entryOf, type SagaState, type Status, type Stuck, type Waiting } from './state.ts'
+import { contextOf, type Spilled } from './values.ts'
 
 /**
  * The course of a saga: onward through the groups of its definition, round, and back. Each function says what follows
@@ -21,7 +22,7 @@ export type Given = {
   /** In [0, 1): the jitter of a retry, should one be decided. */
   random: number
   /** Values of the context that do not stand in the state itself (S33). */
-  spilled?: ReadonlyMap<string, Json> | undefined
+  spilled?: Spilled | undefined
   /** Steps of which an attempt is running at this moment: they are let end, whatever happens to the saga (S7, S25). */
   underWay?: readonly string[] | undefined
   /** The row's version, which is the sequence number of its last entry (S17a). */

@@ -13,6 +13,7 @@ import { plan } from './plan.ts'
 import { RETRY_FLOOR_MS } from './retry.ts'
 import { type Direction, entryOf, isMoving, isTerminal, SagaState } from './state.ts'
 import { compensated, completed, define, isDone, type Moment, Play, skipped, stepsWhere } from './testing.ts'
+import { hasSpilled, valuesFrom, wantedOf } from './values.ts'
 
 /**
  * The laws of the state machine. Random definitions, and on each a random history, made by a driver that plays the
@@ -923,15 +924,20 @@ describe('what is remembered', () => {
   test('holds every result exactly once: in the context while it is small, else in its entry (S1, S33)', () => {
     always(({ after }, entries) => {
       const values = new Map<string, number>()
-      entries.forEach((entry, index) => {
+      const wanted = wantedOf(after)
+      const spilled = valuesFrom(
+        entries.map((entry, index) => ({ seq: index + 1, entry })),
+        wanted,
+      )
+      for (const entry of entries) {
         const value = addedBy(entry)
-        if (value === undefined) return
+        if (value === undefined) continue
         const { name, bytes } = value
         values.set(name, bytes)
-        if (value.spilled) expect(entryOf(after.spilled, name)).toBe(index + 1)
-        else expect(entryOf(after.context, name)).toEqual(value.json)
-      })
-      const names = [...Object.keys(after.context), ...Object.keys(after.spilled ?? {})]
+        const where = value.spilled ? Object.fromEntries(spilled) : after.context
+        expect(entryOf(where, name)).toEqual(value.json)
+      }
+      const names = [...Object.keys(after.context), ...wanted.names]
       expect(names.toSorted()).toEqual([...values.keys()].toSorted())
       const bytes = (of: string[]) => of.reduce((sum, name) => sum + values.get(name)!, 0)
       expect(after.bytes).toEqual({ inline: bytes(Object.keys(after.context)), total: bytes(names) })
@@ -1018,7 +1024,7 @@ test('the driver gets everywhere: every kind of entry but those it has no part i
         decision.entry.kind,
         after.status,
         after.stuck?.reason,
-        after.spilled && 'spilled',
+        hasSpilled(after) && 'spilled',
         after.pivot && `pivot ${after.pivot}`,
         after.waiting && Object.values(after.waiting)[0]?.for,
         decision.entry.kind === 'signalDropped' && decision.entry.why.replaceAll(/\d+/g, 'n'),

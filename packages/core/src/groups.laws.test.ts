@@ -25,6 +25,7 @@ import {
   skipped,
   stepsWhere,
 } from './testing.ts'
+import { hasSpilled, missingIn, valuesFrom, wantedOf } from './values.ts'
 
 /**
  * The laws of what runs at once: groups, callbacks, sagas that start sagas, conditions. The driver plays a worker with
@@ -1204,12 +1205,10 @@ describe('what is remembered', () => {
     always(({ after }, { entries }) => {
       const names = new Set(['input', ...completed(entries)])
       const inline = Object.keys(after.context)
-      const spilled = Object.entries(after.spilled ?? {})
-      expect([...inline, ...spilled.map(([name]) => name)].toSorted()).toEqual([...names].toSorted())
-      for (const [name, seq] of spilled) {
-        const entry = entries[seq - 1]!
-        expect('step' in entry ? entry.step : 'input').toBe(name)
-      }
+      const wanted = wantedOf(after)
+      expect([...inline, ...wanted.names].toSorted()).toEqual([...names].toSorted())
+      const numbered = entries.map((entry, index) => ({ seq: index + 1, entry }))
+      expect(missingIn(wanted, valuesFrom(numbered, wanted))).toBeUndefined()
       for (const entry of entries) {
         if (isDone(entry) && 'result' in entry && entry.spilled !== true)
           expect(entryOf(after.context, entry.step)).toEqual(entry.result)
@@ -1288,7 +1287,7 @@ describe('undoing a completed saga (M5)', () => {
             deepStrictEqual(SagaState.parse(JSON.parse(JSON.stringify(moment.after))), moment.after)
           })
           deepStrictEqual(Entry.parse(JSON.parse(JSON.stringify(entries[0]))), entries[0])
-          const names = [...Object.keys(state.context), ...Object.keys(state.spilled ?? {})]
+          const names = [...Object.keys(state.context), ...wantedOf(state).names]
           expect(names.toSorted()).toEqual(['input', ...child.state.completedSteps].toSorted())
         })
       }),
@@ -1341,7 +1340,7 @@ test('the driver gets everywhere', () => {
         after.status,
         after.stuck?.reason,
         after.gaveUp && `${after.status} gaveUp`,
-        after.spilled && 'spilled',
+        hasSpilled(after) && 'spilled',
         entry.to.cancelledChildren && 'cancelledChildren',
         entry.to.skipped && 'skipped by condition',
         entry.to.uncertain && 'uncertain callback',

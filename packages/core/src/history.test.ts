@@ -3,6 +3,7 @@ import { apply, begin, Entry, fold } from './history.ts'
 import { startedEntry } from './start.ts'
 import { entryOf, without } from './state.ts'
 import { define, Play, START } from './testing.ts'
+import { wantedOf } from './values.ts'
 
 const order = define(['reserve', 'charge'])
 const start = { sagaId: 'saga-1', definition: order, input: { amount: 5 }, inputBytes: 12, now: START }
@@ -33,9 +34,10 @@ describe('the first entry', () => {
     expect(begin(startedEntry({ ...hasty, deadlineMs: 2_000 })).deadlineAt).toBe('2026-01-01T00:00:02.000Z')
   })
 
-  test('keeps a large input to itself, and the state says where it is (S33)', () => {
+  test('keeps a large input to itself (S33)', () => {
     const state = begin(startedEntry({ ...start, inputBytes: 5_000 }))
-    expect(state).toMatchObject({ context: {}, spilled: { input: 1 }, bytes: { inline: 0, total: 5_000 } })
+    expect(state).toMatchObject({ context: {}, bytes: { inline: 0, total: 5_000 } })
+    expect(wantedOf(state).names).toEqual(['input'])
   })
 
   test('carries what ties the saga to its caller', () => {

@@ -250,7 +250,6 @@ export function begin(entry: Started): SagaState {
     attempts: {},
     bytes: { inline: spilled ? 0 : bytes, total: bytes },
   }
-  if (spilled) state.spilled = Object.fromEntries(Object.keys(context).map((name) => [name, 1]))
   if (undo !== undefined) {
     state.undoOf = undo.of
     if (undo.children !== undefined) state.children = undo.children
@@ -289,12 +288,12 @@ export function note(before: SagaState, entry: Entry, seq: number): SagaState {
         return state
       }
       state.completedSteps = [...state.completedSteps, entry.step]
-      return keep(state, entry.step, entry.result, entry.resultBytes, entry.spilled ? seq : undefined)
+      return keep(state, entry)
     case 'signalReceived':
       delete state.leasesLost
       dropLetter(state, entry.signal, entry.letter)
       state.completedSteps = [...state.completedSteps, entry.step]
-      return keep(state, entry.step, entry.result, entry.resultBytes, entry.spilled ? seq : undefined)
+      return keep(state, entry)
     case 'signalKept':
       state.signals = {
         ...state.signals,
@@ -416,21 +415,19 @@ export function change(before: SagaState, to: Change): SagaState {
   return state
 }
 
+/** A value that is small, with those before it, stands in the state; another in its entry alone (S33). */
 function keep(
   state: SagaState,
-  name: string,
-  value: Json,
-  bytes: number,
-  seq: number | undefined,
+  {
+    step,
+    result,
+    resultBytes,
+    spilled,
+  }: { step: string; result: Json; resultBytes: number; spilled?: boolean | undefined },
 ): SagaState {
-  const total = state.bytes.total + bytes
-  if (seq !== undefined) {
-    state.spilled = { ...state.spilled, [name]: seq }
-    state.bytes = { inline: state.bytes.inline, total }
-  } else {
-    state.context = { ...state.context, [name]: value }
-    state.bytes = { inline: state.bytes.inline + bytes, total }
-  }
+  const { inline, total } = state.bytes
+  if (spilled !== true) state.context = { ...state.context, [step]: result }
+  state.bytes = { inline: spilled === true ? inline : inline + resultBytes, total: total + resultBytes }
   return state
 }
 

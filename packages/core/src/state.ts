@@ -97,7 +97,7 @@ export const SagaState = z.object({
   completedSteps: Steps,
   /** Names, in order of compensation. */
   compensatedSteps: Steps,
-  /** `input`, and each step's result under its name; what is large stands in `spilled` instead (S33). */
+  /** `input`, and each completed step's result under its name. What is not here stands in its history entry alone (S33). */
   context: z.record(z.string(), JsonValue),
   startedAt: z.string(),
   updatedAt: z.string(),
@@ -137,9 +137,7 @@ export const SagaState = z.object({
   stuck: Stuck.optional(),
   /** Leases lost with their worker since the last commit of progress (S19). */
   leasesLost: z.int().min(1).optional(),
-  /** Values kept in a history entry: name → its sequence number (S33). */
-  spilled: z.record(z.string(), z.int()).optional(),
-  /** Bytes of the context as JSON: what stands in `context`, and all of it. */
+  /** Bytes of the values as JSON: of those in `context`, and of all. */
   bytes: z.object({ inline: z.int(), total: z.int() }),
   correlationId: z.string().optional(),
   traceparent: z.string().optional(),
@@ -163,31 +161,7 @@ export function isClean(state: SagaState): boolean {
   return (state.status === 'failed' || state.status === 'cancelled') && state.uncertainSteps.length === 0
 }
 
-/** The whole context: `spilled` holds the values that do not stand in the state itself (S33). */
-export function contextOf(
-  state: SagaState,
-  spilled: ReadonlyMap<string, Json>,
-): { input: Json; context: Record<string, Json> } {
-  const context: Record<string, Json> = { ...state.context }
-  // What was spilled after this state is not of it.
-  for (const name of Object.keys(state.spilled ?? {})) {
-    const value = spilled.get(name)
-    if (value !== undefined) context[name] = value
-  }
-  return { input: valueIn(state, spilled, 'input') ?? null, context }
-}
-
-/** One value of the context, without putting the whole together. */
-export function valueIn(
-  { context, spilled: places }: SagaState,
-  spilled: ReadonlyMap<string, Json>,
-  name: string,
-): Json | undefined {
-  if (Object.hasOwn(context, name)) return context[name]
-  return entryOf(places, name) === undefined ? undefined : spilled.get(name)
-}
-
-type Way = { step: string; direction: Direction }
+export type Way = { step: string; direction: Direction }
 
 /**
  * Of a step, in its idempotency keys and callback tokens: raised when a person changes its input, since the old key would
@@ -202,33 +176,6 @@ export function overrideOf(
   { step, direction }: Way,
 ): InputOverride | undefined {
   return entryOf(inputOverrides, step)?.[direction]
-}
-
-/** What a person has put in the place of the input, with the values that `placesOf` leads to. */
-export function editedInput(
-  state: SagaState,
-  values: ReadonlyMap<string, Json>,
-  way: Way,
-): { input: Json } | undefined {
-  if (overrideOf(state, way)?.seq === undefined) return undefined
-  const input = values.get(placeOf(way))
-  return input === undefined ? undefined : { input }
-}
-
-/** All values that stand in history entries: name → the entry's sequence number. */
-export function placesOf({ spilled = {}, inputOverrides = {} }: SagaState): Record<string, number> {
-  const edited = Object.entries(inputOverrides).flatMap(([step, ways]) =>
-    Direction.options.flatMap((direction) => {
-      const seq = ways[direction]?.seq
-      return seq === undefined ? [] : [[placeOf({ step, direction }), seq] as const]
-    }),
-  )
-  return edited.length === 0 ? spilled : { ...spilled, ...Object.fromEntries(edited) }
-}
-
-/** No step has such a name. */
-export function placeOf({ step, direction }: Way): string {
-  return `${step}:${direction}`
 }
 
 /** A map's own entry. Steps may be named `constructor` or `toString`: what an object inherits is not an entry. */

@@ -6,6 +6,7 @@ import { apply, begin, type Entry, type Started, type Verb } from './history.ts'
 import { byteLength, type Json, parseJson } from './json.ts'
 import { startedEntry } from './start.ts'
 import type { Direction, SagaState, Waiting } from './state.ts'
+import { valuesFrom, wantedOf } from './values.ts'
 
 /** For this package's own tests: a definition in a line, and a saga played one event at a time. */
 
@@ -74,8 +75,8 @@ export class Play {
 
   /** What the worker keeps beside the state: values that stand in the history alone (S33). */
   get spilled(): Map<string, Json> {
-    const names = Object.entries(this.state.spilled ?? {})
-    return new Map(names.map(([name, seq]) => [name, valueIn(this.entries[seq - 1], name)]))
+    const entries = this.entries.map((entry, index) => ({ seq: index + 1, entry }))
+    return valuesFrom(entries, wantedOf(this.state))
   }
 
   /** The sequence number of the last entry (S17a). */
@@ -233,12 +234,6 @@ export class Play {
 function start(definition: ResolvedDefinition, input: Json): Started {
   const inputBytes = byteLength(JSON.stringify(input))
   return startedEntry({ sagaId: 'saga-1', definition, input, inputBytes, now: START })
-}
-
-function valueIn(entry: Entry | undefined, name: string): Json {
-  if (entry?.kind === 'sagaStarted')
-    return name === 'input' ? entry.input : (entry.undo?.results[name] ?? null)
-  return entry !== undefined && 'result' in entry ? entry.result : null
 }
 
 function settled({ step, direction, attempt }: AttemptId, outcome: Outcome, more: Details): Event {

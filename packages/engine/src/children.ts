@@ -17,6 +17,7 @@ import {
   type ResolvedDefinition,
   render,
   type SagaState,
+  type Spilled,
   startedEntry,
   stepOf,
   type Undo,
@@ -50,7 +51,7 @@ type Holder = {
   readonly definition: ResolvedDefinition
   readonly version: number
   readonly state: SagaState
-  readonly spilled: ReadonlyMap<string, Json>
+  readonly spilled: Spilled
 }
 
 /** What it comes to, and what rides in the same commit. */
@@ -161,7 +162,7 @@ async function startUndo(
     return { event: { type: 'attemptSucceeded', ...only(id), ...nothing, inDoubt } }
   }
   const now = clock.now()
-  const values = await history.values(child.sagaId, child.spilled ?? {})
+  const values = await history.values(child.sagaId, child)
   const entry = undoEntry({
     sagaId: newSagaId(now, bucketOf(state.sagaId)),
     child,
@@ -212,7 +213,7 @@ function only({ step, direction, attempt }: AttemptId): AttemptId {
 // --- What a transition means to other sagas ----------------------------------------------------------------------
 
 /** The letters that ride in the commit of a transition. */
-function lettersOf(before: SagaState, after: SagaState, entry: Entry, spilled: ReadonlyMap<string, Json>) {
+function lettersOf(before: SagaState, after: SagaState, entry: Entry, spilled: Spilled) {
   return [...cancels(after, entry), ...reports(before, after, entry, spilled)]
 }
 
@@ -229,7 +230,7 @@ function reports(
   before: SagaState,
   after: SagaState,
   entry: Entry,
-  spilled: ReadonlyMap<string, Json>,
+  spilled: Spilled,
 ): NonNullable<Family['letters']>[number][] {
   const { parent, sagaId, status } = after
   if (parent === undefined || before.status === status) return []
@@ -248,7 +249,7 @@ function reports(
 }
 
 /** The result of a step that is a saga: what that saga's own steps resulted in. Null where it is too much (S32). */
-function resultOf(state: SagaState, entry: Entry, spilled: ReadonlyMap<string, Json>): Json {
+function resultOf(state: SagaState, entry: Entry, spilled: Spilled): Json {
   const { context } = contextOf(state, spilled)
   const { input: _, ...earlier } = context
   const latest =
@@ -274,7 +275,7 @@ export function queuesMadeDue(state: SagaState, { letters = [], starts = [] }: F
 export function familyOf(
   before: SagaState,
   { entry, state }: Extract<Decision, { is: 'transition' }>,
-  spilled: ReadonlyMap<string, Json>,
+  spilled: Spilled,
   start: ChildStart | undefined,
 ): Family | undefined {
   const letters = lettersOf(before, state, entry, spilled)

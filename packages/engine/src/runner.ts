@@ -7,6 +7,7 @@ import {
   type Decision,
   decide,
   type Event,
+  editOf,
   entryOf,
   type Given,
   isAwaited,
@@ -17,8 +18,6 @@ import {
   next,
   overdue,
   overdueCallbacks,
-  placeOf,
-  placesOf,
   type SagaState,
   stepOf,
   wakeAt,
@@ -196,7 +195,7 @@ export function createRunner(parts: RunnerParts): Runner {
       endedFirst: [],
       cancelWaits: false,
       state,
-      spilled: await patiently(() => parts.history.values(lease.sagaId, placesOf(state))),
+      spilled: await patiently(() => parts.history.values(lease.sagaId, state)),
       underWay: new Map(),
       news: [],
       wake: undefined,
@@ -636,7 +635,7 @@ export function createRunner(parts: RunnerParts): Runner {
     if ((entry.kind === 'attemptSucceeded' || entry.kind === 'signalReceived') && entry.spilled === true)
       saga.spilled.set(entry.step, entry.result)
     if (entry.kind === 'retried' && entry.step !== undefined && entry.edited !== undefined)
-      saga.spilled.set(placeOf({ ...entry.edited, step: entry.step }), entry.edited.input)
+      saga.spilled.set(editOf({ ...entry.edited, step: entry.step }), entry.edited.input)
     if (entry.kind === 'attemptSucceeded' || entry.kind === 'attemptFailed') {
       saga.progressed = true
       saga.onProgress?.()

@@ -131,9 +131,9 @@ describe('forward', () => {
     expect(ended.context).toMatchObject({ input: { big: large }, one: { large }, two: large.length + 12 })
 
     const [row] = await stage.query(
-      "SELECT state->'spilled' AS spilled, length(state::text) < 1000 AS is_small FROM sagas",
+      "SELECT state->'context' AS context, length(state::text) < 1000 AS is_small FROM sagas",
     )
-    expect(row).toEqual({ spilled: { input: 1, one: 2 }, is_small: true })
+    expect(row).toEqual({ context: { two: large.length + 12 }, is_small: true })
   })
 
   test('a handler cannot change what is stored: not its input, not earlier results, not its own result afterwards (S35)', async () => {

@@ -14,10 +14,9 @@ const damages: [string, (state: object) => unknown][] = [
     () => ({ status: 'running', completedSteps: 'all of them', attempts: [1, 2] }),
   ],
   ['a state with half its fields', (state) => ({ ...state, context: undefined, attempts: undefined })],
-  ['a state that refers to an entry which is not there', (state) => ({ ...state, spilled: { input: 99 } })],
   [
-    'a state that refers to an entry which holds no value',
-    (state) => ({ ...state, spilled: { step1: 1.5e9 } }),
+    'a state with a step done of which the history knows nothing',
+    (state) => ({ ...state, completedSteps: ['step1'], bytes: { inline: 0, total: 9_000 } }),
   ],
   ['ten megabytes', (state) => ({ ...state, context: { input: 'x'.repeat(10_000_000) } })],
   [

@@ -1,4 +1,14 @@
-import { Entry, entryOf, type HistoryItem, type Json } from '@backstitch/core'
+import {
+  Entry,
+  type HistoryItem,
+  HOLDERS,
+  type Json,
+  missingIn,
+  type SagaState,
+  valuesFrom,
+  wantedOf,
+} from '@backstitch/core'
+import { sql } from 'kysely'
 import type { Database } from './database.ts'
 import { bucketOf } from './ids.ts'
 
@@ -11,10 +21,10 @@ export type History = {
   /** The same for those who only look: an entry that cannot be read says so in its place (S29). */
   show(sagaId: string, page: Page): Promise<HistoryItem[]>
   /**
-   * Values that stand in history entries instead of in the state (S33, S30a): by name, given the entry each stands in. Throws
-   * `HistoryDamaged` if one is not there.
+   * The values that stand in history entries instead of in the state (S33, S30a), by name. Throws `HistoryDamaged` if one is
+   * not there.
    */
-  values(sagaId: string, spilled: Readonly<Record<string, number>>): Promise<Map<string, Json>>
+  values(sagaId: string, state: SagaState): Promise<Map<string, Json>>
 }
 
 /** What should stand in the history does not: nothing that is sent again will find it. */
@@ -46,26 +56,29 @@ export function createHistory(database: Database): History {
       })
     },
 
-    async values(sagaId, spilled) {
-      const seqs = Object.values(spilled)
-      if (seqs.length === 0) return new Map()
-      const rows = await entries(sagaId).where('seq', 'in', seqs).execute()
-      const found = new Map(rows.map((row) => [row.seq, decode(row)]))
-      return new Map(
-        Object.entries(spilled).map(([name, seq]) => {
-          const entry = found.get(seq)
-          if (entry?.kind === 'sagaStarted') {
-            const value = name === 'input' ? entry.input : entryOf(entry.undo?.results, name)
-            if (value !== undefined) return [name, value]
-          }
-          if (entry?.kind === 'attemptSucceeded' || entry?.kind === 'signalReceived')
-            return [name, entry.result]
-          if (entry?.kind === 'retried' && entry.edited !== undefined) return [name, entry.edited.input]
-          throw new HistoryDamaged(`history entry ${seq} should hold the value of "${name}" and does not`)
-        }),
-      )
+    async values(sagaId, state) {
+      const wanted = wantedOf(state)
+      const { names, edits } = wanted
+      if (names.length === 0 && edits.size === 0) return new Map()
+      const kinds = names.length === 0 ? [] : [...HOLDERS]
+      const rows = await entries(sagaId)
+        .where((is) =>
+          is.or([
+            is('kind', '=', sql<string>`ANY(${kinds}::text[])`),
+            is('seq', '=', sql<number>`ANY(${[...edits.values()]}::int[])`),
+          ]),
+        )
+        .execute()
+      const found = valuesFrom(rows.map(decode).flatMap(readable), wanted)
+      const missing = missingIn(wanted, found)
+      if (missing !== undefined) throw new HistoryDamaged(`no history entry holds the value of "${missing}"`)
+      return found
     },
   }
+}
+
+function readable(item: HistoryItem): { seq: number; entry: Entry }[] {
+  return item.kind === 'unreadable' ? [] : [{ seq: item.seq, entry: item }]
 }
 
 type Row = { seq: number; at: Date; kind: string; epoch: number; worker: string | null; body: unknown }

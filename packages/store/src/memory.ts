@@ -6,12 +6,15 @@ import {
   Definition,
   Entry,
   type Json,
+  missingIn,
   queueOf,
   resolveDefinition,
   type SagaState,
   type Status,
   sanitizeText,
   startedEntry,
+  valuesFrom,
+  wantedOf,
 } from '@backstitch/core'
 import { z } from 'zod'
 import { type Claimed, decodeState, type Turns } from './claims.ts'
@@ -662,22 +665,16 @@ export function openMemoryStore(
         ),
     },
     history: {
-      async values(sagaId, spilled) {
-        const names = Object.entries(spilled)
-        if (names.length === 0) return new Map()
+      async values(sagaId, state) {
+        const wanted = wantedOf(state)
+        if (wanted.names.length === 0 && wanted.edits.size === 0) return new Map()
         const entries = await ask(() => database.history(sagaId))
-        return new Map(
-          names.map(([name, seq]) => {
-            const text = entries.find((one) => one.seq === seq)?.entry
-            const entry = text === undefined ? undefined : Entry.parse(JSON.parse(text))
-            if (entry?.kind === 'sagaStarted')
-              return [name, name === 'input' ? entry.input : (entry.undo?.results[name] ?? null)]
-            if (entry?.kind === 'attemptSucceeded' || entry?.kind === 'signalReceived')
-              return [name, entry.result]
-            if (entry?.kind === 'retried' && entry.edited !== undefined) return [name, entry.edited.input]
-            throw new HistoryDamaged(`history entry ${seq} should hold the value of "${name}" and does not`)
-          }),
-        )
+        const read = entries.map(({ seq, entry }) => ({ seq, entry: Entry.parse(JSON.parse(entry)) }))
+        const found = valuesFrom(read, wanted)
+        const missing = missingIn(wanted, found)
+        if (missing !== undefined)
+          throw new HistoryDamaged(`no history entry holds the value of "${missing}"`)
+        return found
       },
     },
     sagaState: (sagaId) =>

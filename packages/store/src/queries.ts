@@ -170,9 +170,9 @@ export function createQueries(
   async function present(row: Row): Promise<Saga> {
     const decoded = decodeState(row.state)
     const state = 'unreadable' in decoded ? substitute(row, decoded.unreadable) : decoded
-    const { bytes: _, spilled = {}, traceparent: __, ...shown } = state
+    const { bytes: _, traceparent: __, ...shown } = state
     const unreadable = 'unreadable' in decoded ? decoded : {}
-    const { values, ...missing } = await valuesOf(row.saga_id, spilled)
+    const { values, ...missing } = await valuesOf(row.saga_id, state)
     const { context } = contextOf(state, values)
     const next = await whatNext(row, state)
     return {
@@ -188,9 +188,9 @@ export function createQueries(
   }
 
   /** A value that is gone does not hide the rest of the saga (S29). */
-  async function valuesOf(sagaId: string, spilled: Readonly<Record<string, number>>) {
+  async function valuesOf(sagaId: string, state: SagaState) {
     try {
-      return { values: await history.values(sagaId, spilled) }
+      return { values: await history.values(sagaId, state) }
     } catch (error) {
       if (!(error instanceof HistoryDamaged)) throw error
       return { values: new Map<string, Json>(), unreadable: error.message }

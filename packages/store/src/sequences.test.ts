@@ -9,6 +9,7 @@ import {
   type Json,
   next,
   wakeAt,
+  wantedOf,
 } from '@backstitch/core'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
@@ -172,9 +173,8 @@ async function check(stage: Stage, sagaId: string): Promise<string> {
   expect(epochs).toEqual(epochs.toSorted((a, b) => a - b))
   expect(row.epoch).toBeGreaterThanOrEqual(epochs.at(-1) ?? 0)
   const shown = await stage.api.queries.saga(sagaId)
-  expect(Object.keys(shown?.context ?? {})).toHaveLength(
-    Object.keys(row.state.context).length + Object.keys(row.state.spilled ?? {}).length,
-  )
+  const names = [...Object.keys(row.state.context), ...wantedOf(row.state).names]
+  expect(Object.keys(shown?.context ?? {}).toSorted()).toEqual(names.toSorted())
   return row.status
 }
 

@@ -21,6 +21,8 @@ const state: SagaState = begin(
     now: Date.parse('2026-01-01'),
   }),
 )
+/** With a value that stands in the history alone. */
+const large: SagaState = { ...state, completedSteps: ['one'], bytes: { inline: 12, total: 9_000 } }
 const id = { step: 'one', direction: 'action', attempt: 1 } as const
 const act = actOf(definition, id)
 const requestOf = (
@@ -30,11 +32,11 @@ const requestOf = (
 ) => attemptRequest(of, spilled, { ...id, direction }, act, new AbortController().signal, () => undefined)
 
 test('the context of an attempt is that of the state it was dispatched on, whenever it is looked at', () => {
-  const spilled = new Map([['large', 1]])
-  const request = requestOf({ ...state, spilled: { large: 2 } }, spilled, 'action')
+  const spilled = new Map([['one', 1]])
+  const request = requestOf(large, spilled, 'action')
   spilled.set('later', 2)
 
-  expect(request.context).toEqual({ input: { amount: 1 }, large: 1 })
+  expect(request.context).toEqual({ input: { amount: 1 }, one: 1 })
   expect(request.context).toBe(request.context)
 })
 
@@ -49,7 +51,7 @@ test('what a participant is given cannot be changed by it', () => {
 test('a compensation is given the result of its step: null, too, and wherever it is kept', () => {
   const results = [
     requestOf({ ...state, context: { one: null } }, new Map(), 'compensation').result,
-    requestOf({ ...state, spilled: { one: 2 } }, new Map([['one', 7]]), 'compensation').result,
+    requestOf(large, new Map([['one', 7]]), 'compensation').result,
     requestOf(state, new Map([['one', 7]]), 'compensation').result,
     requestOf({ ...state, context: { one: null } }, new Map(), 'action').result,
   ]

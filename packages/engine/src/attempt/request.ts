@@ -5,8 +5,10 @@ import {
   contextOf,
   editedInput,
   generationOf,
+  hasSpilled,
   type Json,
   type SagaState,
+  type Spilled,
   valueIn,
 } from '@backstitch/core'
 import type { AttemptRequest } from './attempt.ts'
@@ -20,7 +22,7 @@ export type CallbackMaker = (sagaId: string, id: AttemptId, generation: number) 
  */
 export function attemptRequest(
   state: SagaState,
-  spilled: ReadonlyMap<string, Json>,
+  spilled: Spilled,
   id: AttemptId,
   act: Act,
   signal: AbortSignal,
@@ -54,7 +56,7 @@ export function attemptRequest(
     doubt: doubtOf(state, sagaId, id, mayRepeat),
     signal,
   }
-  if (state.spilled !== undefined) completeWhenAsked(request, state, spilled)
+  if (hasSpilled(state)) completeWhenAsked(request, state, spilled)
   // Its time-out and its keys are read again while the participant has it.
   return Object.freeze(request)
 }
@@ -63,11 +65,7 @@ export function attemptRequest(
  * What does not stand in the state is put together when it is first asked for: it grows with every step, and many handlers
  * never look at it.
  */
-function completeWhenAsked(
-  request: AttemptRequest,
-  state: SagaState,
-  spilled: ReadonlyMap<string, Json>,
-): void {
+function completeWhenAsked(request: AttemptRequest, state: SagaState, spilled: Spilled): void {
   let context: Readonly<Record<string, Json>> | undefined
   Object.defineProperty(request, 'context', {
     enumerable: true,
