@@ -1,4 +1,4 @@
-import { type Agenda, agendaWith, agendaWithout, directionOf, isEmpty } from './agenda.ts'
+import { type Agenda, agendaWith, agendaWithout, directionOf, dueNow, isEmpty } from './agenda.ts'
 import { nextOwed, stepOf } from './compensation.ts'
 import { isChild, isWait, type ResolvedDefinition, type ResolvedStep } from './definition.ts'
 import { evaluate, type Values } from './expression.ts'
@@ -303,6 +303,19 @@ export function isChildAction(definition: ResolvedDefinition, step: string): boo
   return action !== undefined && isChild(action)
 }
 
+/**
+ * What a person's word makes of a saga. Where nothing could be decided about it any more it was let go as it stood: what may
+ * have been under way then has an end that nobody has heard of, and counts as uncertain (S17b).
+ */
+export function moveOn(mid: SagaState, given: Given, follow: (known: SagaState) => Change): Change {
+  const { stuck } = mid
+  if (stuck?.reason !== 'undecidable') return follow(mid)
+  const { steps } = cutShort(given.definition, mid, dueNow(mid, Date.parse(stuck.since)))
+  const { uncertain = [], ...followed } = follow(change(mid, { uncertain: steps }))
+  const all = [...steps, ...uncertain]
+  return { ...followed, ...(all.length > 0 && { uncertain: all }) }
+}
+
 /** The attempts whose end nobody will hear of. A child cannot have been started without a word in the history. */
 export function cutShort(
   definition: ResolvedDefinition,
@@ -312,7 +325,7 @@ export function cutShort(
   const lost = steps.filter((step) => !isChildAction(definition, step))
   const dueAt = Object.entries(state.dueAt ?? {}).filter(([step]) => !steps.includes(step))
   return {
-    steps: state.status === 'running' ? lost : [],
+    steps: directionOf(state) === 'action' ? lost : [],
     left: {
       attempts: state.attempts,
       ...(dueAt.length > 0 && { dueAt: Object.fromEntries(dueAt) }),

@@ -10,7 +10,7 @@ import {
   overdue,
 } from './agenda.ts'
 import { stepOf } from './compensation.ts'
-import { crashLooped, cutShort, type Given, giveUp, goOn, onward, settle, turn } from './course.ts'
+import { crashLooped, cutShort, type Given, giveUp, goOn, moveOn, onward, settle, turn } from './course.ts'
 import { type Act, isAct, isWait, type ResolvedDefinition } from './definition.ts'
 import type { AttemptId, ChildReport, Event } from './event.ts'
 import { type Change, change, type Entry, type Fact, note } from './history.ts'
@@ -196,15 +196,17 @@ export function decide(state: SagaState, event: Event, known: Given): Decision {
     case 'cancelRequested': {
       const { type: _, ...facts } = event
       const failureReason = sanitizeText(`cancelled by ${event.actor}: ${event.reason}`, MAX_REASON_BYTES)
-      return record({ kind: 'cancelRequested', at, ...facts }, (mid) => {
-        // A saga that is stuck going forward turns round now, whether or not it was to turn round before (S25).
-        const goesForward =
-          mid.status === 'running' ? mid.cause === undefined : mid.stuck?.direction === 'action'
-        if (goesForward && mid.pivot === undefined)
-          return turn(mid, { cause: 'cancel', failureReason }, given)
-        // It had nothing to turn round; what was held back by a pause goes on (S30a).
-        return state.paused === undefined ? {} : resumed(mid, given)
-      })
+      return record({ kind: 'cancelRequested', at, ...facts }, (noted) =>
+        moveOn(noted, given, (mid) => {
+          // A saga that is stuck going forward turns round now, whether or not it was to turn round before (S25).
+          const goesForward =
+            mid.status === 'running' ? mid.cause === undefined : mid.stuck?.direction === 'action'
+          if (goesForward && mid.pivot === undefined)
+            return turn(mid, { cause: 'cancel', failureReason }, given)
+          // It had nothing to turn round; what was held back by a pause goes on (S30a).
+          return state.paused === undefined ? {} : resumed(mid, given)
+        }),
+      )
     }
 
     case 'verbRequested': {

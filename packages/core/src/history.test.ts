@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { apply, begin, Entry, fold } from './history.ts'
+import { instantText } from './instant.ts'
 import { startedEntry } from './start.ts'
-import { entryOf, without } from './state.ts'
+import { entryOf, isClean, without } from './state.ts'
 import { define, Play, START } from './testing.ts'
 import { wantedOf } from './values.ts'
 
@@ -74,21 +75,70 @@ describe('folding a history (S35)', () => {
     expect(play.state.dueAt).toBeUndefined()
   })
 
-  test('parks a saga about which nothing could be decided; nobody can move it from there, only close it', () => {
-    const stuck = {
-      step: null,
-      direction: 'action',
-      reason: 'undecidable',
-      message: 'no such version',
-      since: at,
-    } as const
-    const play = new Play(order).settleAll('succeeded')
-    play.write({ kind: 'parked', at, reason: 'no such version', to: { status: 'stuck', stuck } })
-    expect(play.state).toMatchObject({ status: 'stuck', stuck })
-    play.operator('retry')
-    expect(play.entries.at(-1)).toMatchObject({
-      kind: 'verbRefused',
-      why: 'no step is known to be stuck; the saga can only be abandoned',
+  describe('parks a saga about which nothing could be decided', () => {
+    function parked(play: Play, direction: 'action' | 'compensation' = 'action'): Play {
+      const since = instantText(play.now)
+      const stuck = { step: null, direction, reason: 'undecidable', message: 'no sense', since } as const
+      play.write({ kind: 'parked', at: since, reason: 'no sense', to: { status: 'stuck', stuck } })
+      expect(play.state).toMatchObject({ status: 'stuck', stuck })
+      return play
+    }
+
+    test('which is retried as it stands: what was under way counts as uncertain, and is made again under its number (S17b, S30)', () => {
+      const play = parked(new Play(order).settleAll('succeeded', 'failed'))
+      // The retry of its second step was not due when it was parked.
+      expect(play.operator('retry')).toMatchObject({ entry: { kind: 'retried' } })
+      expect(play.state).toMatchObject({ status: 'running', attempts: { charge: 2 }, uncertainSteps: [] })
+      play.waitUntilDue()
+      parked(play).operator('retry')
+      expect(play.state).toMatchObject({
+        status: 'running',
+        attempts: { charge: 2 },
+        uncertainSteps: ['charge'],
+      })
+      expect(play.state.stuck).toBeUndefined()
+      expect(play.settleAll('succeeded', 'succeeded').state).toMatchObject({
+        status: 'completed',
+        uncertainSteps: [],
+      })
+      expect(fold(play.entries)).toEqual(play.state)
+    })
+
+    test('which is cancelled: what was under way may have happened, and the end is not clean (S9, S25)', () => {
+      const play = parked(new Play(order).settleAll('succeeded'))
+      play.cancel()
+      expect(play.state).toMatchObject({ status: 'compensating', uncertainSteps: ['charge'] })
+      const { state } = play.settleAll('succeeded')
+      expect(state).toMatchObject({ status: 'cancelled', compensatedSteps: ['reserve'] })
+      expect(isClean(state)).toBe(false)
+    })
+
+    test('which goes on being undone where it was being undone, and where it was stuck already', () => {
+      const play = parked(new Play(order).settleAll('succeeded', 'succeeded', 'rejected'), 'compensation')
+      play.operator('retry')
+      expect(play.state).toMatchObject({
+        status: 'compensating',
+        attempts: { charge: 1 },
+        uncertainSteps: [],
+      })
+      const stuck = play.settleAll('failed', 'failed', 'failed', 'failed')
+      expect(stuck.state.stuck).toMatchObject({ step: 'charge' })
+      parked(stuck, 'compensation').operator('retry')
+      expect(stuck.settleAll('succeeded', 'succeeded').state).toMatchObject({
+        status: 'failed',
+        compensatedSteps: ['charge', 'reserve'],
+      })
+    })
+
+    test('which takes no other verb about a step', () => {
+      const play = parked(new Play(order).settleAll('succeeded'))
+      for (const verb of ['skip', 'markCompensated'] as const) {
+        play.operator(verb)
+        expect(play.entries.at(-1)).toMatchObject({
+          kind: 'verbRefused',
+          why: 'the saga is stuck at no step; it can only be retried as it is, or abandoned',
+        })
+      }
     })
   })
 

@@ -53,13 +53,17 @@ export function verbPlans(state: SagaState, registered: ResolvedDefinition, mome
   return VERBS.map((verb) => planOf(state, definition, verb, moment))
 }
 
-/** Of a saga of which nothing can be decided: it can be abandoned, if it has not ended. */
+/** Of a saga of which nothing can be decided here: it can be abandoned, if it has not ended, and put before a worker again. */
 export function plansOfUnreadable(status: Status, why: string): VerbPlan[] {
   return VERBS.map((verb): VerbPlan => {
     if (isTerminal(status)) return impossible(verb, status, hasEnded({ status }))
-    if (verb !== 'abandon') return impossible(verb, status, why)
-    const notes = ['nobody knows what of it is still to be undone']
-    return { verb, possible: true, acts: [], ends: 'abandoned', notes }
+    if (verb === 'abandon') {
+      const notes = ['nobody knows what of it is still to be undone']
+      return { verb, possible: true, acts: [], ends: 'abandoned', notes }
+    }
+    if (verb !== 'retry' || status !== 'stuck') return impossible(verb, status, why)
+    const notes = ['it goes on if a worker can decide about it by now, and else is stuck again']
+    return { verb, possible: true, acts: [], ends: 'stuck', notes }
   })
 }
 
@@ -183,11 +187,15 @@ function notesOn(
   const back = stuck?.direction === 'compensation'
   if (verb === 'retry') {
     say(
+      stuck?.reason === 'undecidable',
+      'it goes on as it stood: what may have been under way then is made again under its key, and counts as uncertain',
+    )
+    say(
       isUncertain && !back,
       `step "${step}" is uncertain: retried under its old key its participant can tell that it was done; with an edited input it has a new key, may be done twice, and must be forced`,
     )
     say(
-      back,
+      back && step !== '',
       `an edited input of the compensation of "${step}" has a new key, may be undone twice, and must be forced`,
     )
   }

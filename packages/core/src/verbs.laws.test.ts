@@ -1,8 +1,18 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { dueNow, isAttempted, isPastDeadline, keptSignal, next, overdue, wakeAt } from './agenda.ts'
+import {
+  directionOf,
+  dueNow,
+  isAttempted,
+  isPastDeadline,
+  keptSignal,
+  next,
+  overdue,
+  wakeAt,
+} from './agenda.ts'
 import type { Event, Outcome } from './event.ts'
 import { Entry, fold, type Verb } from './history.ts'
+import { instantText } from './instant.ts'
 import { entryOf, generationOf, isTerminal, SagaState } from './state.ts'
 import { define, Play } from './testing.ts'
 import { verbPlans, whyNot } from './verb-plan.ts'
@@ -34,7 +44,7 @@ const recipes = fc.record({
         ...'begin begin begin begin begin end end end end end end pause resume resume runNow retry edit skip'.split(
           ' ',
         ),
-        ...'markCompensated cancel wait signal look crash'.split(' '),
+        ...'markCompensated cancel wait signal look crash park'.split(' '),
       ),
       outcome: fc.constantFrom<Outcome>(
         'succeeded',
@@ -185,9 +195,23 @@ class Stage {
         this.running = []
         this.play.crash()
         return
+      case 'park':
+        this.park()
+        return
       default:
         this.look()
     }
+  }
+
+  /** Its worker can decide nothing more about it, and lets it go as it stands. */
+  park(): void {
+    const { state, now } = this.play
+    if (isTerminal(state.status)) return
+    this.running = []
+    const since = instantText(now)
+    const direction = directionOf(state)
+    const stuck = { step: null, direction, reason: 'undecidable', message: 'no sense', since } as const
+    this.play.write({ kind: 'parked', at: since, reason: 'no sense', to: { status: 'stuck', stuck } })
   }
 
   /** Everything that is asked to succeed does, in the order in which it is begun. */
@@ -297,6 +321,22 @@ test('an edited input raises the generation of its step in its direction by one,
         const step = 'step' in decision.entry ? decision.entry.step : undefined
         expect(before.uncertainSteps).not.toContain(step)
       }
+    }
+  })
+})
+
+test('what was under way when a saga was parked counts as uncertain once a person moves it on (S17b)', () => {
+  holds((recipe) => {
+    const { moments } = played(recipe).play
+    for (const { before, decision, after } of moments) {
+      if (decision.is === 'ignored' || before.stuck?.reason !== 'undecidable') continue
+      const { kind } = decision.entry
+      if (kind !== 'retried' && kind !== 'cancelRequested') continue
+      if (before.stuck.direction === 'compensation')
+        expect(after.uncertainSteps).toEqual(before.uncertainSteps)
+      else
+        for (const step of dueNow(before, Date.parse(before.stuck.since)))
+          expect(after.uncertainSteps).toContain(step)
     }
   })
 })

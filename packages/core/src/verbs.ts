@@ -1,6 +1,6 @@
 import { agendaWith, agendaWithout, isPastDeadline } from './agenda.ts'
 import { stepOf } from './compensation.ts'
-import { again, type Given, goOn, isChildAction, settle, turn } from './course.ts'
+import { again, type Given, goOn, isChildAction, moveOn, settle, turn } from './course.ts'
 import type { ResolvedDefinition } from './definition.ts'
 import type { Event } from './event.ts'
 import { type Change, change, type Fact } from './history.ts'
@@ -76,8 +76,7 @@ function stuckRefusal(
 ): string | undefined {
   const { stuck } = state
   if (stuck === undefined || stuck.step === null) {
-    if (stuck?.reason !== 'crashLoop') return 'no step is known to be stuck; the saga can only be abandoned'
-    // Paused, with nothing under way, it was at no step when its workers died.
+    // Nothing could be decided about it, or its workers died with nothing under way: what stopped them may be mended by now.
     const isPlain = verb === 'retry' && input === undefined && step === undefined
     return isPlain ? undefined : 'the saga is stuck at no step; it can only be retried as it is, or abandoned'
   }
@@ -159,11 +158,13 @@ export function byOperator(
     ...follow(change(mid, { status })),
   })
   const step = state.stuck.step ?? undefined
-  if (step === undefined)
+  if (step === undefined) {
+    const goesOn = (moving: SagaState) => settle(moving, agendaWithout(moving, []), given)
     return {
       fact: { kind: 'retried', ...by },
-      follow: (mid) => unstuck(mid, (moving) => settle(moving, agendaWithout(moving, []), given)),
+      follow: (mid) => moveOn(mid, given, (known) => unstuck(known, goesOn)),
     }
+  }
   if (verb === 'retry') {
     const { input, force } = event
     const edited = input !== undefined && {

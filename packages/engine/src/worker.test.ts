@@ -488,6 +488,37 @@ describe('workers', () => {
     expect((await stage.ended(parked.sagaId)).status).toBe('abandoned')
   })
 
+  test('a saga that could not be read goes on where it stood once it can be and is retried, its mail included (S29, S30)', async () => {
+    const stage = await createStage()
+    const { saga } = sagaOf('mended', { one: { action: () => 1 }, two: { action: () => 2 } })
+    const handler = { type: 'handler' }
+    const signed = { name: 'signed', action: { type: 'signal', signal: 'signed' }, timeoutMs: 60_000 }
+    const steps = [{ name: 'one', action: handler }, signed, { name: 'two', action: handler }]
+    const sagaId = await stage.start({ name: 'mended', steps })
+    await stage.query(`UPDATE sagas SET state = state || '{"attempts": 7}' WHERE saga_id = $1`, [sagaId])
+    await stage.worker({ sagas: [saga] })
+    const isParked = ({ status, version }: { status: string; version: number }) =>
+      status === 'stuck' && version >= 2
+    await stage.eventually(sagaId, isParked)
+    await stage.store.mailbox.post(sagaId, { kind: 'signal', signal: 'signed', payload: 'ada' })
+    const again = await stage.eventually(sagaId, ({ version }) => version === 3)
+    expect(again.stuck).toMatchObject({ step: null, reason: 'undecidable' })
+
+    await stage.query(`UPDATE sagas SET state = state || '{"attempts": {"one": 1}}' WHERE saga_id = $1`, [
+      sagaId,
+    ])
+    const by = { actor: 'ada', reason: 'a newer release can read it' }
+    await stage.store.mailbox.post(sagaId, { kind: 'verb', verb: 'retry', ...by }, { status: 'stuck' })
+
+    expect(await stage.ended(sagaId)).toMatchObject({
+      status: 'completed',
+      context: { one: 1, signed: 'ada', two: 2 },
+      uncertainSteps: [],
+    })
+    const kinds = (await stage.history(sagaId)).map(({ kind }) => kind)
+    expect(kinds.slice(0, 5)).toEqual(['sagaStarted', 'parked', 'parked', 'signalKept', 'retried'])
+  })
+
   test('a saga whose mail is missing goes to a person, and is not tried over and over (S29)', async () => {
     const stage = await createStage()
     const { saga, document } = sagaOf('robbed', { one: { action: () => 1 } })

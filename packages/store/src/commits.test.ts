@@ -431,11 +431,12 @@ describe('parking', () => {
     })
   })
 
-  test('counts unread mail as seen: nobody can act on it', async () => {
+  test('leaves unread mail to whoever takes the saga up again, and is not due for it', async () => {
     const { stage, worker, first } = await holding()
     await stage.api.mailbox.post(first.lease.sagaId, letter)
     await worker.commits.park(first.lease, 'because')
-    expect(await stage.row(first.lease.sagaId)).toMatchObject({ mail_seq: 1, mail_seen: 1, due_at: null })
+    expect(await stage.row(first.lease.sagaId)).toMatchObject({ mail_seq: 1, mail_seen: 0, due_at: null })
+    expect([...(await stage.api.queries.resting([first.lease.sagaId])).keys()]).toEqual([first.lease.sagaId])
   })
 
   test('is fenced', async () => {

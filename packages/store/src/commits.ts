@@ -328,20 +328,27 @@ FROM ${manyRows(RELEASED)}
 WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch AND s.due_at IS NULL AND s.ended_at IS NULL`,
 }
 
-/** Reads nothing of the state, which may be anything; unread mail is what nobody can act on, and counts as seen. */
+/**
+ * Reads of the state, which may be anything, only which way it went. Mail stays unread: whoever can decide about the saga one
+ * day reads it first. Until a person has something sent to it, it is not due.
+ */
 export const PARK: Statement = {
   name: 'park',
   text: `
-WITH stuck AS (
-  SELECT jsonb_build_object('step', NULL, 'direction', 'action', 'reason', 'undecidable', 'message', $5::text,
-    'since', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) AS it
-), u AS (
+WITH u AS (
   UPDATE sagas s SET
     version = s.version + 1, epoch = s.epoch + 1, status = 'stuck', owner = NULL, due_at = NULL, leases_lost = 0,
-    mail_seen = s.mail_seq, updated_at = date_trunc('milliseconds', now()),
+    updated_at = date_trunc('milliseconds', now()),
     state = CASE WHEN jsonb_typeof(s.state) = 'object' THEN s.state || jsonb_build_object(
       'status', 'stuck', 'updatedAt', stuck.it->'since', 'stuck', stuck.it) ELSE s.state END
-  FROM stuck, (SELECT status FROM sagas WHERE bucket = $1::int2 AND saga_id = $2::uuid FOR UPDATE) AS before
+  FROM (
+    SELECT status, status = 'compensating' OR (status = 'stuck' AND state #>> '{stuck,direction}' = 'compensation') AS back
+    FROM sagas WHERE bucket = $1::int2 AND saga_id = $2::uuid FOR UPDATE
+  ) AS before, LATERAL (
+    SELECT jsonb_build_object('step', NULL, 'direction', CASE WHEN before.back THEN 'compensation' ELSE 'action' END,
+      'reason', 'undecidable', 'message', $5::text,
+      'since', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) AS it
+  ) AS stuck
   WHERE s.bucket = $1::int2 AND s.saga_id = $2::uuid AND s.epoch = $3::int8 AND s.ended_at IS NULL
   RETURNING s.bucket, s.saga_id, s.version, s.updated_at, s.epoch, s.parent_saga_id, stuck.it, 1 AS n,
     ${outsideTelling('stuck', "jsonb_build_object('stuck', stuck.it)")} AS events

@@ -270,9 +270,13 @@ describe.each([
       version: 2,
       isHeld: false,
       isDue: false,
-      mailSeen: 1,
+      mailSeen: 0,
     })
-    expect((await worker.sagaState(sagaId))?.stuck).toMatchObject({ step: null, reason: 'undecidable' })
+    expect((await worker.sagaState(sagaId))?.stuck).toMatchObject({
+      step: null,
+      reason: 'undecidable',
+      direction: 'action',
+    })
   })
 
   test('the sagas of the dead are freed, those of the living are not; and the dead claim nothing (S17)', async () => {

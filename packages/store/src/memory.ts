@@ -371,14 +371,19 @@ export function createMemoryDatabase(options: {
       if (row === undefined || row.isEnded) return
       const since = new Date(now()).toISOString()
       const message = sanitizeText(reason, 1024)
-      const stuck = { step: null, direction: 'action', reason: 'undecidable', message, since } as const
+      const before = StoredObject.parse(JSON.parse(row.state))
+      const wasBack = z.object({ stuck: z.object({ direction: z.literal('compensation') }) })
+      const back =
+        row.status === 'compensating' || (row.status === 'stuck' && wasBack.safeParse(before).success)
+      const direction = back ? ('compensation' as const) : ('action' as const)
+      const stuck = { step: null, direction, reason: 'undecidable', message, since } as const
       const entry = Entry.parse({
         kind: 'parked',
         at: since,
         reason: message,
         to: { status: 'stuck', stuck },
       })
-      const state = { ...StoredObject.parse(JSON.parse(row.state)), status: 'stuck', updatedAt: since, stuck }
+      const state = { ...before, status: 'stuck', updatedAt: since, stuck }
       const to = { version: row.version + 1, epoch: row.epoch + 1 }
       append({ ...row, ...to }, workerId, entry)
       change(row, {
@@ -388,7 +393,6 @@ export function createMemoryDatabase(options: {
         owner: undefined,
         dueAt: undefined,
         leasesLost: 0,
-        mailSeen: row.mailSeq,
       })
       const { parentSagaId: parent, sagaId } = row
       if (parent !== undefined && rows.get(parent)?.isEnded === false)

@@ -89,7 +89,7 @@ JOIN sagas s ON s.bucket = i.bucket AND s.saga_id = i.saga_id`,
 export const RESTING: Statement = {
   name: 'resting',
   text: `${SAGAS.text}
-WHERE s.ended_at IS NOT NULL OR (s.status = 'stuck' AND s.mail_seq = s.mail_seen)`,
+WHERE s.ended_at IS NOT NULL OR (s.status = 'stuck' AND s.due_at IS NULL AND s.owner IS NULL)`,
 }
 
 /** `byId`: the lane on which sagas are asked for by their ids. */

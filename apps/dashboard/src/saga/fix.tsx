@@ -18,7 +18,7 @@ const VERBS: Record<Verb, { name: string; path: string; does: string; danger?: t
   retry: {
     name: 'Retry',
     path: 'retry',
-    does: 'Tries the step again, with fresh attempts.',
+    does: 'Tries again where it is stuck, with fresh attempts.',
     isForStuck: true,
   },
   markCompensated: {
@@ -207,7 +207,7 @@ function Act({
           }}
         >
           <Foreseen plan={plan} />
-          {plan.verb === 'retry' && (step === undefined || step.takesInput[direction]) && (
+          {plan.verb === 'retry' && plan.step !== undefined && (step?.takesInput[direction] ?? true) && (
             <label className="mb-3 flex items-center gap-2">
               <input
                 type="checkbox"
