@@ -10,7 +10,7 @@ test('schedules whose workers are killed while they fire: one saga for each, and
   const names = Array.from({ length: 300 }, (_, n) => `s${n}`)
   const [clock] = await theatre.database.query('SELECT (extract(epoch FROM now()) * 1000)::float8 AS now')
   // Due one after the other, over three seconds.
-  const dueAt = (n: number) => new Date(Math.floor(Number(clock?.now) + 4_000 + n * 10)).toISOString()
+  const dueAt = (n: number) => new Date(Math.floor(Number(clock?.now) + 8_000 + n * 10)).toISOString()
   await Promise.all(names.map((name, n) => schedules.put(name, ledger, {}, { at: dueAt(n) })))
   await schedules.put('hourly', ledger, {}, { cron: '0 * * * *' })
   await schedules.pause('hourly', { reason: 'test' })

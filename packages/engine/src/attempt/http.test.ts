@@ -820,11 +820,11 @@ describe('connections', () => {
   it('to one server do not wait for another', async () => {
     const slow = await serve(() => {}, { connections: 1 })
     const fast = await serve((_request, response) => response.end())
-    const waiting = slow.caller.call(act(slow.url), ask({ timeoutMs: 200 }))
-    expect(await slow.caller.call(act(fast.url), ask({ timeoutMs: 150 }))).toMatchObject({
-      outcome: 'succeeded',
-    })
-    await waiting
+    const control = new AbortController()
+    const waiting = slow.caller.call(act(slow.url), ask({ signal: control.signal, timeoutMs: 60_000 }))
+    expect(await slow.caller.call(act(fast.url), ask())).toMatchObject({ outcome: 'succeeded' })
+    control.abort()
+    expect(await waiting).toMatchObject({ error: { code: 'ABORTED' } })
   })
 })
 
