@@ -76,6 +76,7 @@ describe('folding a history (S35)', () => {
   })
 
   describe('parks a saga about which nothing could be decided', () => {
+    const trip = define(['reserve', 'charge', 'ship'])
     function parked(play: Play, direction: 'action' | 'compensation' = 'action'): Play {
       const since = instantText(play.now)
       const stuck = { step: null, direction, reason: 'undecidable', message: 'no sense', since } as const
@@ -85,7 +86,7 @@ describe('folding a history (S35)', () => {
     }
 
     test('which is retried as it stands: what was under way counts as uncertain, and is made again under its number (S17b, S30)', () => {
-      const play = parked(new Play(order).settleAll('succeeded', 'failed'))
+      const play = parked(new Play(trip).settleAll('succeeded', 'failed'))
       // The retry of its second step was not due when it was parked.
       expect(play.operator('retry')).toMatchObject({ entry: { kind: 'retried' } })
       expect(play.state).toMatchObject({ status: 'running', attempts: { charge: 2 }, uncertainSteps: [] })
@@ -105,7 +106,7 @@ describe('folding a history (S35)', () => {
     })
 
     test('which is cancelled: what was under way may have happened, and the end is not clean (S9, S25)', () => {
-      const play = parked(new Play(order).settleAll('succeeded'))
+      const play = parked(new Play(trip).settleAll('succeeded'))
       play.cancel()
       expect(play.state).toMatchObject({ status: 'compensating', uncertainSteps: ['charge'] })
       const { state } = play.settleAll('succeeded')
@@ -114,7 +115,7 @@ describe('folding a history (S35)', () => {
     })
 
     test('which goes on being undone where it was being undone, and where it was stuck already', () => {
-      const play = parked(new Play(order).settleAll('succeeded', 'succeeded', 'rejected'), 'compensation')
+      const play = parked(new Play(trip).settleAll('succeeded', 'succeeded', 'rejected'), 'compensation')
       play.operator('retry')
       expect(play.state).toMatchObject({
         status: 'compensating',
@@ -131,7 +132,7 @@ describe('folding a history (S35)', () => {
     })
 
     test('which takes no other verb about a step', () => {
-      const play = parked(new Play(order).settleAll('succeeded'))
+      const play = parked(new Play(trip).settleAll('succeeded'))
       for (const verb of ['skip', 'markCompensated'] as const) {
         play.operator(verb)
         expect(play.entries.at(-1)).toMatchObject({
