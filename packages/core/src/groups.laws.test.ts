@@ -961,9 +961,9 @@ describe('going backward', () => {
       if (after.status === 'failed' || after.status === 'cancelled') expect(left).toEqual([])
       if (isForward(after) || isTerminal(after.status)) return
       const open = [...Object.keys(after.attempts), ...Object.keys(after.gaveUp ?? {})]
-      // Somebody else may have ended what it is stuck over; nothing is begun then until a person has acted.
+      // Somebody else may have ended what it is stuck over, or was parked over; nothing is begun then until a person has acted.
       const { step: stuckAt } = after.stuck ?? {}
-      const isOver = typeof stuckAt === 'string' && undone(entries).includes(stuckAt)
+      const isOver = stuckAt === null || (typeof stuckAt === 'string' && undone(entries).includes(stuckAt))
       if (typeof stuckAt === 'string' && !isOver) open.push(stuckAt)
       // What is next is under way, all of it if it goes together.
       const [place] = left
