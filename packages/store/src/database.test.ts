@@ -1,6 +1,6 @@
 import { createTestDatabase } from '@backstitch/local-postgres/testing'
 import { sql } from 'kysely'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { openDatabase, type PoolOptions } from './database.ts'
 import { failureOf } from './failure.ts'
 import { eventually } from './testing.ts'
@@ -29,10 +29,14 @@ async function stage(options: Partial<PoolOptions> = {}) {
 }
 
 test('a statement through a black hole fails in time, and leaves no connection behind that would hold up the next', async () => {
-  const { network, ask } = await stage({ silenceMs: 100, connectMs: 100 })
+  const { network, ask } = await stage({ silenceMs: 100 })
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+  onTestFinished(() => void vi.useRealTimers())
   await ask()
   network.goBlack()
-  expect(await ask().catch(failureOf)).toBe('connection')
+  const asked = ask().catch(failureOf)
+  await vi.advanceTimersByTimeAsync(100)
+  expect(await asked).toBe('connection')
   network.heal()
   expect(await ask()).toBeTypeOf('number')
 })

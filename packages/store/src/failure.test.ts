@@ -1,7 +1,7 @@
 import { createTestDatabase } from '@backstitch/local-postgres/testing'
 import { sql } from 'kysely'
 import pg from 'pg'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { z } from 'zod'
 import { openDatabase } from './database.ts'
 import { ConnectionLost, type Failure, failureOf, isOutage, reconnectDelayMs } from './failure.ts'
@@ -172,9 +172,14 @@ describe('what node-postgres throws', () => {
 
   test('when the pool is exhausted or closed, says so too', async () => {
     const { url } = await server()
+    // The first has all the time it needs to connect.
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
     const database = openDatabase({ databaseUrl: url, applicationName: 'test', max: 1, connectMs: 50 })
     await database.connection().execute(async () => {
-      const error = await sql`SELECT 1`.execute(database).catch((thrown: unknown) => thrown)
+      const asked = sql`SELECT 1`.execute(database).catch((thrown: unknown) => thrown)
+      await vi.advanceTimersByTimeAsync(50)
+      const error = await asked
       expect(failureOf(error), String(error)).toBe('connection')
     })
     await database.destroy()
