@@ -1,5 +1,6 @@
-import { expect, test } from 'vitest'
-import { createStage, quiet, sagaOf } from './testing.ts'
+import { expect, onTestFinished, test } from 'vitest'
+import { createNetwork } from '../../store/src/testing-proxy.ts'
+import { createGate, createStage, quiet, sagaOf } from './testing.ts'
 import { createWorker } from './worker.ts'
 
 test('a worker whose sagas cannot be registered leaves nothing behind, however often it is tried', async () => {
@@ -26,6 +27,24 @@ test('a worker that is stopped while it starts is stopped', async () => {
 
   const rows = await stage.query('SELECT end_reason FROM workers')
   expect(rows).toEqual([{ end_reason: 'stopped' }])
+})
+
+test('a worker that is stopped without grace records what it cut short, far from its database, too (S21)', async () => {
+  const stage = await createStage()
+  const network = await createNetwork(stage.url)
+  onTestFinished(() => network.close())
+  const gate = createGate()
+  const { saga, document } = sagaOf('cut', { one: { action: () => gate.wait() } })
+  const worker = await stage.worker({ sagas: [saga], databaseUrl: network.url })
+  const sagaId = await stage.start(document)
+  await gate.reached
+  network.delay(150)
+
+  await worker.stop(0)
+
+  gate.open()
+  expect(await stage.saga(sagaId)).toMatchObject({ uncertainSteps: ['one'], attempts: { one: 1 } })
+  expect((await stage.history(sagaId)).map(({ kind }) => kind)).toEqual(['sagaStarted', 'interrupted'])
 })
 
 test('what stands in the way of taking up a lost saga does not stop the heart (S17, F94)', async () => {
