@@ -131,6 +131,36 @@ describe('folding a history (S35)', () => {
       })
     })
 
+    test('whose mail is read first: what that makes of it refuses no retry that was asked for before (S30)', () => {
+      const play = parked(new Play(order).settleAll('succeeded'))
+      const decidedOn = play.version
+      play.tell({ type: 'lateResult', step: 'charge', direction: 'action', attempt: 1, outcome: 'failed' })
+      expect(play.version).toBe(decidedOn + 1)
+      play.operator('retry', { decidedOn })
+      expect(play.state.status).toBe('running')
+      // Asked for twice, it is done once.
+      play.operator('retry', { decidedOn })
+      expect(play.entries.at(-1)).toMatchObject({ kind: 'verbRefused' })
+    })
+
+    test('before its first condition was looked at, which is looked at first when it goes on', () => {
+      const both = { action: { type: 'handler' }, compensation: { type: 'handler' } }
+      const either = {
+        parallel: [
+          { name: 'a', ...both, when: 'true' },
+          { name: 'b', ...both },
+        ],
+      }
+      const play = new Play(define([either, 'c']))
+      const { status, attempts, dueAt, waiting } = play.state
+      const { state } = parked(play)
+      play.operator('retry')
+      const { stuck: _, ...before } = state
+      expect(play.state).toEqual({ ...before, status, attempts, dueAt, waiting })
+      play.checkCondition()
+      expect(play.state).toMatchObject({ attempts: { a: 1, b: 1 }, uncertainSteps: [] })
+    })
+
     test('which takes no other verb about a step', () => {
       const play = parked(new Play(trip).settleAll('succeeded'))
       for (const verb of ['skip', 'markCompensated'] as const) {

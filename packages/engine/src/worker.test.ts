@@ -508,7 +508,9 @@ describe('workers', () => {
       sagaId,
     ])
     const by = { actor: 'ada', reason: 'a newer release can read it' }
-    await stage.store.mailbox.post(sagaId, { kind: 'verb', verb: 'retry', ...by }, { status: 'stuck' })
+    const { version: decidedOn } = again
+    const retry = { kind: 'verb', verb: 'retry', ...by, decidedOn } as const
+    await stage.store.mailbox.post(sagaId, retry, { status: 'stuck', version: decidedOn })
 
     expect(await stage.ended(sagaId)).toMatchObject({
       status: 'completed',
