@@ -60,6 +60,7 @@ describe.each(damages)('a saga whose state is %s', (_, damage) => {
     await worker.commits.park(
       claimed.lease,
       'unreadable' in claimed.state ? claimed.state.unreadable : 'anything',
+      claimed.mailSeq,
     )
     expect(await stage.row(sagaId)).toMatchObject({ status: 'stuck', owner: null, due_at: null, version: 2 })
     expect(await stage.api.queries.saga(sagaId)).toMatchObject({
