@@ -11,6 +11,7 @@ import {
 import { sql } from 'kysely'
 import type { Database } from './database.ts'
 import { bucketOf } from './ids.ts'
+import { isTime, shownTime } from './instants.ts'
 
 type Page = { after?: number | undefined; limit: number }
 type Recorded = Exclude<HistoryItem, { kind: 'unreadable' }>
@@ -65,7 +66,7 @@ export function createHistory(database: Database): History {
         .where((is) =>
           is.or([
             is('kind', '=', sql<string>`ANY(${kinds}::text[])`),
-            is('seq', '=', sql<number>`ANY(${[...edits.values()]}::int[])`),
+            is('seq', '=', sql<number>`ANY(${[...edits.values()]}::int8[])`),
           ]),
         )
         .execute()
@@ -85,9 +86,9 @@ type Row = { seq: number; at: Date; kind: string; epoch: number; worker: string 
 
 function decode({ seq, at, kind, epoch, worker, body }: Row): HistoryItem {
   const facts = typeof body === 'object' && body !== null ? body : {}
-  const entry = Entry.safeParse({ ...facts, kind, at: at.toISOString() })
-  if (entry.success) return { seq, epoch, worker, ...entry.data }
-  const [issue] = entry.error.issues
+  const entry = Entry.safeParse({ ...facts, kind, at: shownTime(at) })
+  if (entry.success && isTime(at)) return { seq, epoch, worker, ...entry.data }
+  const [issue] = entry.error?.issues ?? [{ path: ['at'], message: 'no time that can be read' }]
   const why = `the stored entry cannot be read: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`
-  return { seq, epoch, worker, kind: 'unreadable', at: at.toISOString(), storedKind: kind, why }
+  return { seq, epoch, worker, kind: 'unreadable', at: shownTime(at), storedKind: kind, why }
 }
