@@ -205,6 +205,7 @@ export function createRunner(parts: RunnerParts): Runner {
       ours: true,
       onProgress: undefined,
       progressed: false,
+      found: state,
     }
   }
 
@@ -318,7 +319,7 @@ export function createRunner(parts: RunnerParts): Runner {
       act,
       controller.signal,
       parts.callbackOf,
-      !saga.progressed,
+      !saga.progressed || isAwaited(saga.found, id),
     )
     const request = asks ? { ...made, overdue: true as const } : made
     participants
