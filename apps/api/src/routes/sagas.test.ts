@@ -337,7 +337,7 @@ describe('waiting for a stuck saga', () => {
     await vi.waitFor(async () =>
       expect((await ask('GET', '/metrics')).text).toMatch(/^backstitch_waiters 1$/m),
     )
-    await query('UPDATE sagas SET mail_seen = mail_seq WHERE saga_id = $1', [sagaId])
+    await query('UPDATE sagas SET mail_seen = mail_seq, due_at = NULL WHERE saga_id = $1', [sagaId])
     expect(await waiting).toMatchObject({ status: 200, body: { status: 'stuck' } })
   })
 })
