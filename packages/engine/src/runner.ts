@@ -487,6 +487,7 @@ export function createRunner(parts: RunnerParts): Runner {
     await readMail(saga)
     Object.assign(saga, { mailSettled: outer, endedFirst, cancelWaits })
     if (saga.ours && saga.mailSeen < mailSeq) {
+      saga.mailSeq = mailSeq
       throw new Error(`the mail has ${mailSeq} letters, of which only ${saga.mailSeen} can be read`)
     }
   }
@@ -625,7 +626,7 @@ export function createRunner(parts: RunnerParts): Runner {
       await parts.park(
         lease,
         `a worker could not carry it on: ${error instanceof Error ? error.message : String(error)}`,
-        place.saga?.mailSeq ?? place.mailKnown,
+        Math.max(place.mailKnown, place.saga?.mailSeq ?? 0),
       )
       place.cutShort = false
       parts.onRest(lease.sagaId)
