@@ -161,19 +161,6 @@ describe('folding a history (S35)', () => {
       expect(play.state).toMatchObject({ attempts: { a: 1, b: 1 }, uncertainSteps: [] })
     })
 
-    test('which was being undone, though its state does not say so: nothing is done again that has been undone (S10)', () => {
-      // An older release said of each that it went forward.
-      const play = parked(new Play(trip).settleAll('succeeded', 'succeeded', 'rejected', 'succeeded'))
-      expect(play.state).toMatchObject({ compensatedSteps: ['charge'], attempts: { reserve: 1 } })
-      play.operator('retry')
-      expect(play.state).toMatchObject({ status: 'compensating', attempts: { reserve: 1 } })
-      expect(play.settleAll('succeeded').state).toMatchObject({
-        status: 'failed',
-        compensatedSteps: ['charge', 'reserve'],
-        uncertainSteps: [],
-      })
-    })
-
     test('which takes no other verb about a step', () => {
       const play = parked(new Play(trip).settleAll('succeeded'))
       for (const verb of ['skip', 'markCompensated'] as const) {

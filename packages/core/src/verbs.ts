@@ -152,7 +152,7 @@ export function byOperator(
       break
   }
   if (state.stuck === undefined) return refused('no step is stuck')
-  const direction = isBeingUndone(state) ? 'compensation' : state.stuck.direction
+  const { direction } = state.stuck
   const status = direction === 'action' ? ('running' as const) : ('compensating' as const)
   /** What is no longer stuck goes the way it went. */
   const unstuck = (mid: SagaState, follow: (moving: SagaState) => Change): Change => ({
@@ -186,13 +186,6 @@ export function byOperator(
   const over = (mid: SagaState) => unstuck(mid, (moving) => goOn(moving, step, given))
   if (verb === 'markCompensated') return { fact: { kind: 'markedCompensated', ...by, step }, follow: over }
   return { fact: { kind: 'skipped', ...by, step, direction }, follow: over }
-}
-
-/** What has completed is begun again to be undone, and for nothing else. An older release said of all that it left that they went forward. */
-function isBeingUndone({ completedSteps, compensatedSteps, attempts }: SagaState): boolean {
-  return completedSteps.some(
-    (step) => compensatedSteps.includes(step) || entryOf(attempts, step) !== undefined,
-  )
 }
 
 /** What a pause has held back goes on; a deadline that has passed meanwhile acts first. */
