@@ -130,7 +130,7 @@ function readyOf(message: unknown): { workerId: string; url: string | undefined 
   throw new Error(`not the message of a worker that is ready: ${JSON.stringify(message)}`)
 }
 
-/** Starts an API process and waits until it listens. It is gone when the test has ended. */
+/** Starts an API process and waits until it has reached its database. It is gone when the test has ended. */
 export async function startApi(
   databaseUrl: string,
   environment: Record<string, string> = {},
@@ -160,5 +160,11 @@ export async function spawnApi(
     typeof message === 'object' && message !== null && 'url' in message ? message.url : undefined
   if (typeof url !== 'string')
     throw new Error(`not the message of an API that is ready: ${JSON.stringify(message)}`)
+  // It listens before it has reached its database, and answers 503 until then.
+  const end = performance.now() + 60_000
+  while ((await fetch(`${url}/v1/definitions`)).status === 503) {
+    if (performance.now() > end) throw new Error('the API does not reach its database')
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
   return { child, url }
 }

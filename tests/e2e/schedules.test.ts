@@ -8,12 +8,23 @@ test('schedules whose workers are killed while they fire: one saga for each, and
   const { url } = await startApi(theatre.database.url)
   const { schedules } = createClient({ url })
   const names = Array.from({ length: 300 }, (_, n) => `s${n}`)
-  const [clock] = await theatre.database.query('SELECT (extract(epoch FROM now()) * 1000)::float8 AS now')
-  // Due one after the other, over three seconds.
-  const dueAt = (n: number) => new Date(Math.floor(Number(clock?.now) + 4_000 + n * 10)).toISOString()
-  await Promise.all(names.map((name, n) => schedules.put(name, ledger, {}, { at: dueAt(n) })))
+  const now = async () => {
+    const query = 'SELECT floor(extract(epoch FROM now()) * 1000)::float8 AS now'
+    return Number((await theatre.database.query(query))[0]?.now)
+  }
+  const at = (fromMs: number, n: number) => new Date(fromMs + n * 10).toISOString()
+  const farMs = (await now()) + 3_600_000
+  await Promise.all(names.map((name, n) => schedules.put(name, ledger, {}, { at: at(farMs, n) })))
   await schedules.put('hourly', ledger, {}, { cron: '0 * * * *' })
   await schedules.pause('hourly', { reason: 'test' })
+  // As if most of that hour had passed. They are due one after the other, over three seconds.
+  const soonMs = (await now()) + 4_000
+  const dueAt = (n: number) => at(soonMs, n)
+  await theatre.database.query(
+    `UPDATE schedules s SET next_at = i.at::timestamptz, spec = s.spec || jsonb_build_object('at', i.at)
+     FROM unnest($1::text[], $2::text[]) AS i(name, at) WHERE s.name = i.name`,
+    [names, names.map((_, n) => dueAt(n))],
+  )
 
   let workers = await Promise.all([theatre.worker(), theatre.worker()])
   for (let round = 0; round < 5; round++) {

@@ -41,7 +41,7 @@ test('whoever waits for a saga in another process is answered, also when the hin
         expect(await runOne(url)).toBe('200 completed')
         return ears(theatre)
       },
-      { timeout: 20_000 },
+      { timeout: 60_000 },
     )
     .toHaveLength(1)
   child.kill('SIGTERM')

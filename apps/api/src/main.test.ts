@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { createTestDatabase } from '@backstitch/local-postgres/testing'
-import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
 import { readConfig } from './config.ts'
 
 const database = await createTestDatabase()
@@ -63,9 +63,7 @@ describe('the process', () => {
     const url = await listening
     const sagaId = await startOne(url)
     const waiting = fetch(`${url}/v1/sagas/${sagaId}/wait?timeoutMs=60000`).then((reply) => reply.json())
-    await vi.waitFor(async () =>
-      expect(await (await fetch(`${url}/metrics`)).text()).toMatch(/^backstitch_waiters 1$/m),
-    )
+    await expect.poll(async () => (await fetch(`${url}/metrics`)).text()).toMatch(/^backstitch_waiters 1$/m)
     child.kill('SIGTERM')
     expect(await waiting).toMatchObject({ sagaId, status: 'running' })
     expect(await ended).toBe(0)
@@ -105,7 +103,7 @@ describe('the process', () => {
     const posting = fetch(`${url}/v1/sagas`, upload).catch(() => undefined)
     await new Promise((resolve) => setTimeout(resolve, 300))
     child.kill('SIGINT')
-    await vi.waitFor(() => expect(output()).toContain('stopping'))
+    await expect.poll(output).toContain('stopping')
     child.kill('SIGINT')
     expect(await ended).toBe(1)
     await posting
@@ -138,11 +136,9 @@ describe('the process', () => {
     const ready = await fetch(`${url}/readyz`)
     expect(ready.status).toBe(503)
     expect(await ready.json()).toMatchObject({ status: 'unavailable', checks: { database: 'unreachable' } })
-    await vi.waitFor(
-      () =>
-        expect(output().match(/the database cannot be reached; trying again in/g)?.length).toBeGreaterThan(1),
-      { timeout: 5_000 },
-    )
+    await expect
+      .poll(() => output().match(/the database cannot be reached; trying again in/g)?.length)
+      .toBeGreaterThan(1)
     expect(output()).not.toContain('hidden-password')
     child.kill('SIGTERM')
     expect(await ended).toBe(0)

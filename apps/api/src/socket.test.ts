@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { afterAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { openStage, openStageForTest, type Stage } from './testing.ts'
 
 /** What only a real socket can show. */
@@ -30,7 +30,7 @@ function open(to: number, ...parts: (string | Buffer)[]): Wire {
     closed,
     received: () => text,
     async answer() {
-      await vi.waitFor(() => expect(text).toMatch(/\r\n\r\n./), { timeout: 60_000 })
+      await expect.poll(() => text).toMatch(/\r\n\r\n./)
       return text
     },
   }
@@ -133,7 +133,7 @@ describe('a body', () => {
       await begun
       expect((await start()).status).toBe(503)
       cut.socket.destroy()
-      await vi.waitFor(async () => expect((await start()).status).toBe(202))
+      await expect.poll(async () => (await start()).status).toBe(202)
     }
   })
 })
@@ -149,9 +149,9 @@ describe('a caller that goes away', () => {
     wires.push(
       open(port, post('/v1/sagas?waitMs=60000', JSON.stringify({ definition: await stage.define() }))),
     )
-    await vi.waitFor(async () => expect(await gauge()).toBe(6))
+    await expect.poll(gauge).toBe(6)
     for (const { socket } of wires) socket.destroy()
-    await vi.waitFor(async () => expect(await gauge()).toBe(0))
+    await expect.poll(gauge).toBe(0)
   })
 })
 
@@ -168,9 +168,9 @@ describe('stopping', () => {
     const starting = open(stoppingPort, post('/v1/sagas?waitMs=60000', JSON.stringify({ definition })))
     const idle = open(stoppingPort, 'GET /livez HTTP/1.1\r\nhost: x\r\n\r\n')
     await idle.answer()
-    await vi.waitFor(async () =>
-      expect((await stopping.ask('GET', '/metrics')).text).toMatch(/^backstitch_waiters 2$/m),
-    )
+    await expect
+      .poll(async () => (await stopping.ask('GET', '/metrics')).text)
+      .toMatch(/^backstitch_waiters 2$/m)
 
     const began = performance.now()
     await stopping.close()

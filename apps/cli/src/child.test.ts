@@ -20,7 +20,7 @@ afterEach(async () => {
 })
 
 /** A child that runs these lines. Each start counts as a line in the file `starts`. */
-function child(lines: string, spec: Partial<ChildSpec> = {}): Child {
+function child(lines: string, spec: Partial<ChildSpec> = {}, hear: () => void = () => undefined): Child {
   const program = path.join(home, `program-${children.length}.mjs`)
   const count = `import fs from 'node:fs'\nfs.appendFileSync(${JSON.stringify(path.join(home, 'starts'))}, '.')`
   fs.writeFileSync(
@@ -36,7 +36,10 @@ function child(lines: string, spec: Partial<ChildSpec> = {}): Child {
       backoff: { firstMs: 20, mostMs: 60, forgivenAfterMs: 60_000 },
       ...spec,
     },
-    (event) => events.push(event),
+    (event) => {
+      events.push(event)
+      hear()
+    },
   )
   children.push(one)
   return one
@@ -124,11 +127,12 @@ test('that does not listen is made to stop', async () => {
 })
 
 test('that is stopped while it waits to come back does not come back', async () => {
-  const one = child(`${READY}; setTimeout(() => process.exit(1), 10)`, {
-    backoff: { firstMs: 100, mostMs: 100, forgivenAfterMs: 60_000 },
-  })
+  const died = Promise.withResolvers<void>()
+  const backoff = { firstMs: 100, mostMs: 100, forgivenAfterMs: 60_000 }
+  const one = child(`${READY}; setTimeout(() => process.exit(1), 10)`, { backoff }, died.resolve)
   await one.start()
-  await expect.poll(() => events.length).toBe(1)
+  // Nobody looks every so often: it would be back by then.
+  await died.promise
   await one.stop(1000)
   await new Promise((resolve) => setTimeout(resolve, 150))
   expect(starts()).toBe(1)

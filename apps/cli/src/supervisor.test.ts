@@ -44,7 +44,7 @@ const SUPERVISOR = `
   const { signal } = listenForInterrupt(() => supervisor.kill().then(() => process.exit(130)))
   process.send(children.map(({ pid }) => pid))
   signal.addEventListener('abort', async () => {
-    if (process.env.HANG) return
+    if (process.env.HANG) return process.send('interrupted')
     await supervisor.stop()
     process.exit(0)
   })
@@ -104,7 +104,10 @@ test('Ctrl-C reaches the whole group of processes, and is answered by the superv
 
 test('a second Ctrl-C ends everything at once', async () => {
   const { process: child, pids } = await start({ HANG: '1' })
+  const interrupted = once(child, 'message')
   child.kill('SIGINT')
+  await interrupted
+  // Long enough not to be taken for the first one's echo.
   await new Promise((resolve) => setTimeout(resolve, 400))
   child.kill('SIGINT')
   expect(await once(child, 'exit')).toEqual([130, null])

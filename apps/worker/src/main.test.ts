@@ -160,6 +160,6 @@ test('a worker that cannot serve the API says why and exits with 1', async () =>
   const worker = startWorker({ DATABASE_URL: database.url, API_PORT: String(port) })
 
   expect(await worker.exited).toBe(1)
-  expect(worker.output()).toContain(`the API cannot be served at 127.0.0.1:${port}`)
-  expect(worker.output()).toContain('EADDRINUSE')
+  await expect.poll(worker.output).toContain(`the API cannot be served at 127.0.0.1:${port}`)
+  await expect.poll(worker.output).toContain('EADDRINUSE')
 })

@@ -2,12 +2,22 @@
 import { deepStrictEqual } from 'node:assert/strict'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { dueNow, isAwaited, isPastDeadline, keptSignal, next, overdue, wakeAt } from './agenda.ts'
+import {
+  directionOf,
+  dueNow,
+  isAwaited,
+  isPastDeadline,
+  keptSignal,
+  next,
+  overdue,
+  wakeAt,
+} from './agenda.ts'
 import { actOf } from './decide.ts'
 import { isAct, isChild, isWait, type ResolvedDefinition, type ResolvedStep } from './definition.ts'
 import type { AttemptId, ChildReport, Event, Outcome } from './event.ts'
 import { evaluate } from './expression.ts'
 import { Entry, fold, type Started, type Verb } from './history.ts'
+import { instantText } from './instant.ts'
 import { byteLength, type Json } from './json.ts'
 import { INLINE_BYTES, MAX_CONTEXT_BYTES, MAX_LEASES_LOST } from './limits.ts'
 import { plan } from './plan.ts'
@@ -236,6 +246,7 @@ const moves = fc.oneof(
     }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('interrupt') }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('park') }) },
   { weight: 12, arbitrary: fc.record({ do: fc.constant('beginNothing') }) },
   {
     weight: 6,
@@ -367,6 +378,16 @@ class World {
     this.running.clear()
   }
 
+  /** Its worker can decide nothing more about it, and lets it go as it stands. */
+  park(): void {
+    if (!isMoving(this.state.status)) return
+    this.lose()
+    const since = instantText(this.play.now)
+    const direction = directionOf(this.state)
+    const stuck = { step: null, direction, reason: 'undecidable', message: 'no sense', since } as const
+    this.play.write({ kind: 'parked', at: since, reason: 'no sense', to: { status: 'stuck', stuck } })
+  }
+
   /** The sagas that its steps have started, and that have not ended as far as anybody has heard. */
   alive(direction: Direction, seq = Number.MAX_SAFE_INTEGER): Born[] {
     return [...this.children.values()].filter(
@@ -423,7 +444,7 @@ function finish(world: World): void {
     // No retry answers a condition that nobody can answer, nor makes room.
     const isHopeless = stuck?.message.includes('cannot be evaluated') === true || isFull
     if (stuck !== undefined) {
-      const verb = isHopeless && stuck.direction === 'action' ? 'skip' : 'retry'
+      const verb = isHopeless && stuck.direction === 'action' && stuck.step !== null ? 'skip' : 'retry'
       world.tell({ type: 'verbRequested', verb, actor: 'ada', reason: 'again' })
     }
     world.pump()
@@ -533,6 +554,9 @@ function make(world: World, move: Move): void {
       world.lose()
       world.tell({ type: 'interrupted' })
       return
+    case 'park':
+      world.park()
+      return
     case 'beginNothing':
       // Another worker takes over, and what is due is put off there.
       world.lose()
@@ -590,7 +614,13 @@ function uncertain(entries: readonly Entry[]): Set<string> {
   const ever = new Set<string>()
   const pending = new Set<string>()
   let turned = false
+  let parked = false
   for (const entry of entries) {
+    if (parked && (entry.kind === 'retried' || entry.kind === 'cancelRequested')) {
+      for (const step of entry.to.uncertain ?? []) ever.add(step)
+      parked = false
+    }
+    parked ||= entry.kind === 'parked'
     if (entry.kind === 'sagaStarted') for (const step of entry.undo?.uncertainSteps ?? []) ever.add(step)
     if (entry.kind === 'leaseLost' || entry.kind === 'interrupted')
       for (const step of entry.steps) ever.add(step)
@@ -661,7 +691,12 @@ function isComeTo(definition: ResolvedDefinition, entries: readonly Entry[], at:
   // A person's verb on a saga whose workers died of them has them looked at, too.
   return (
     !isFirst ||
-    entries.some(({ kind }) => kind === 'conditionChecked' || kind === 'retried' || kind === 'skipped')
+    entries.some(
+      (entry) =>
+        entry.kind === 'conditionChecked' ||
+        entry.kind === 'skipped' ||
+        (entry.kind === 'retried' && entry.step !== undefined),
+    )
   )
 }
 
@@ -927,9 +962,9 @@ describe('going backward', () => {
       if (after.status === 'failed' || after.status === 'cancelled') expect(left).toEqual([])
       if (isForward(after) || isTerminal(after.status)) return
       const open = [...Object.keys(after.attempts), ...Object.keys(after.gaveUp ?? {})]
-      // Somebody else may have ended what it is stuck over; nothing is begun then until a person has acted.
+      // Somebody else may have ended what it is stuck over, or was parked over; nothing is begun then until a person has acted.
       const { step: stuckAt } = after.stuck ?? {}
-      const isOver = typeof stuckAt === 'string' && undone(entries).includes(stuckAt)
+      const isOver = stuckAt === null || (typeof stuckAt === 'string' && undone(entries).includes(stuckAt))
       if (typeof stuckAt === 'string' && !isOver) open.push(stuckAt)
       // What is next is under way, all of it if it goes together.
       const [place] = left
@@ -979,6 +1014,7 @@ describe('going backward', () => {
         return
       // Stuck before it came to the pivot, it has come to it since, by children that went on: until a person acts nothing is begun.
       if (before.status === 'stuck' && before.pivot === undefined) return
+      if (before.stuck?.step === null) return
       if (event?.type === 'deadlinePassed') throw new Error('the deadline has nothing to stop')
       if (event?.type === 'cancelRequested')
         expect(after).toEqual({ ...before, cancel: after.cancel, updatedAt: after.updatedAt })
@@ -1033,8 +1069,9 @@ describe('what fails for good behind the pivot, or on the way back,', () => {
         decision.entry.kind === 'verbRefused'
       )
         return
-      const step = before.stuck!.step!
+      const { step } = before.stuck!
       expect(before.status).toBe('stuck')
+      if (step === null) return
       const isOver = hasEnded(definition, entries, before, step)
       if (decision.entry.kind !== 'retried' || isOver) return
       if (isUndecided(definition, entries, step) && isForward(before)) return
@@ -1123,6 +1160,20 @@ describe('attempts', () => {
       if (after.status === 'stuck') return
       expect(after.attempts).toEqual(before.attempts)
       expect(after.waiting).toEqual(before.waiting)
+    })
+  })
+
+  test('that were under way when the saga was parked are uncertain once it moves on (S17b, S30)', () => {
+    always(({ before, after, decision }, { world, earlier }) => {
+      if (decision.is === 'ignored' || before.stuck?.reason !== 'undecidable') return
+      const { kind } = decision.entry
+      if (kind !== 'retried' && kind !== 'cancelRequested') return
+      const parkedAt = earlier.findLastIndex((entry) => entry.kind === 'parked')
+      for (const { did, step, direction, seq } of world.deeds) {
+        if (did !== 'lost' || seq !== parkedAt || direction === 'compensation') continue
+        // What somebody has called back about meanwhile has succeeded, or failed.
+        if (entryOf(before.attempts, step) !== undefined) expect(after.uncertainSteps).toContain(step)
+      }
     })
   })
 
@@ -1361,7 +1412,6 @@ test('the driver gets everywhere', () => {
       (kind) =>
         ![
           'sagaStarted',
-          'parked',
           'abandoned',
           'lateResult',
           'paused',

@@ -143,22 +143,34 @@ describe('folding a history (S35)', () => {
       expect(play.entries.at(-1)).toMatchObject({ kind: 'verbRefused' })
     })
 
-    test('before its first condition was looked at, which is looked at first when it goes on', () => {
-      const both = { action: { type: 'handler' }, compensation: { type: 'handler' } }
-      const either = {
-        parallel: [
-          { name: 'a', ...both, when: 'true' },
-          { name: 'b', ...both },
-        ],
-      }
-      const play = new Play(define([either, 'c']))
-      const { status, attempts, dueAt, waiting } = play.state
-      const { state } = parked(play)
+    test('before its first conditions were looked at: retried, it begins nothing before they have been (S1b)', () => {
+      const handler = { type: 'handler' }
+      const parallel = [
+        { name: 'gift', action: handler, when: 'true' },
+        { name: 'pack', action: handler },
+      ]
+      const play = parked(new Play(define([{ parallel }])))
       play.operator('retry')
-      const { stuck: _, ...before } = state
-      expect(play.state).toEqual({ ...before, status, attempts, dueAt, waiting })
+      expect(play.state).toMatchObject({
+        status: 'running',
+        attempts: { gift: 1 },
+        waiting: { gift: { for: 'condition' } },
+      })
+      expect(play.state.attempts).not.toHaveProperty('pack')
       play.checkCondition()
-      expect(play.state).toMatchObject({ attempts: { a: 1, b: 1 }, uncertainSteps: [] })
+      expect(play.state.attempts).toEqual({ gift: 1, pack: 1 })
+    })
+
+    test('whose deadline has passed meanwhile: retried, it turns round before anything is begun (S7, S30a)', () => {
+      const play = new Play(define(['reserve', { name: 'pay', pivot: true }], { deadlineMs: 1_000 }))
+      play.operator('pause')
+      const reserved = { step: 'reserve', direction: 'action', attempt: 1 } as const
+      play.tell({ type: 'attemptSucceeded', ...reserved, result: 1, resultBytes: 1 })
+      parked(play).operator('resume')
+      play.now += 2_000
+      play.operator('retry')
+      expect(play.state).toMatchObject({ status: 'compensating', cause: 'deadline' })
+      expect(play.state.pivot).toBeUndefined()
     })
 
     test('which takes no other verb about a step', () => {

@@ -32,6 +32,7 @@ const one = fc.record({
     { weight: 2, arbitrary: fc.constant({ type: 'signal' as const, signal: 'go' }) },
   ),
   undoable: fc.constantFrom(true, true, false),
+  when: fc.constantFrom(undefined, undefined, undefined, 'true'),
 })
 const recipes = fc.record({
   steps: fc.array(one, { minLength: 2, maxLength: 5 }),
@@ -65,7 +66,7 @@ type Recipe = typeof recipes extends fc.Arbitrary<infer R> ? R : never
 type Move = Recipe['moves'][number]
 
 function definitionOf({ steps, grouped, pivot, deadlineMs }: Recipe) {
-  const written = steps.map(({ action, undoable }, index) => {
+  const written = steps.map(({ action, undoable, when }, index) => {
     const name = `s${index}`
     const isWait = action.type !== 'handler'
     return {
@@ -76,6 +77,7 @@ function definitionOf({ steps, grouped, pivot, deadlineMs }: Recipe) {
         undoable && action.type !== 'delay' ? { ...handler, retry: { maxAttempts: 1 } } : undefined,
       ...(!isWait && { retry: { maxAttempts: 2 } }),
       ...(index === pivot && index > 1 && !isWait && { pivot: true }),
+      ...(when !== undefined && { when }),
     }
   })
   const [first, second, ...rest] = written
@@ -342,6 +344,20 @@ test('what was under way when a saga was parked counts as uncertain once a perso
   })
 })
 
+test('nothing of the first place is begun before its conditions have been looked at, whatever a person asks (S1b)', () => {
+  holds((recipe) => {
+    const [first, ...rest] = recipe.steps
+    const [move, ...moves] = recipe.moves
+    if (first === undefined || move === undefined) return
+    const steps = [{ ...first, when: 'true' as const }, ...rest]
+    const { play } = played({ ...recipe, grouped: 0, steps, moves: [{ ...move, do: 'park' }, ...moves] })
+    for (const { after } of play.moments) {
+      if (Object.values(after.waiting ?? {}).every((waiting) => waiting.for !== 'condition')) continue
+      expect(Object.keys(after.attempts)).toHaveLength(1)
+    }
+  })
+})
+
 test('run now leaves no back-off and no delay for later, and touches no wait for what comes from outside (S30)', () => {
   holds((recipe) => {
     for (const { before, decision, after, now } of played(recipe).play.moments) {
@@ -409,6 +425,10 @@ function whatHappens({ play, running }: Stage) {
     if (due.length === 0 || isTerminal(status) || status === 'stuck') return { acts, ends: status }
     const direction = status === 'compensating' ? 'compensation' : 'action'
     for (const [step, attempt] of due) {
+      if (entryOf(play.state.waiting, step)?.for === 'condition') {
+        play.tell({ type: 'conditionDue' }, left)
+        continue
+      }
       left = left.filter((other) => other !== step)
       play.tell({ type: 'attemptSucceeded', step, direction, attempt, result: null, resultBytes: 0 }, left)
       acts.push({ step, direction, outcome: 'succeeded', round })

@@ -161,10 +161,9 @@ export function byOperator(
   })
   const step = state.stuck.step ?? undefined
   if (step === undefined) {
-    const goesOn = (moving: SagaState) => resumed(moving, given)
     return {
       fact: { kind: 'retried', ...by },
-      follow: (mid) => moveOn(mid, given, (known) => unstuck(known, goesOn)),
+      follow: (mid) => moveOn(mid, given, (known) => unstuck(known, (moving) => resumed(moving, given))),
     }
   }
   if (verb === 'retry') {
@@ -188,7 +187,7 @@ export function byOperator(
   return { fact: { kind: 'skipped', ...by, step, direction }, follow: over }
 }
 
-/** What a pause has held back goes on; a deadline that has passed meanwhile acts first. */
+/** What a pause has held back, or a worker that could decide nothing, goes on; a deadline that has passed meanwhile acts first. */
 export function resumed(mid: SagaState, given: Given): Change {
   if (isPastDeadline(mid, given.now)) return pastDeadline(mid, mid.deadlineAt, given)
   // It is looked at before anything else, by a worker.

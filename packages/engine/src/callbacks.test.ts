@@ -159,7 +159,7 @@ describe('a step that ends by a callback', () => {
     const { seen, url } = await participant(accepted)
     await stage.worker()
     const retry = { maxAttempts: 2, initialDelayMs: 100, maxDelayMs: 100 }
-    const sagaId = await stage.start(ship(url, { timeoutMs: 100, retry }))
+    const sagaId = await stage.start(ship(url, { timeoutMs: 500, retry }))
     const ended = await stage.ended(sagaId)
     expect(ended).toMatchObject({ status: 'failed', uncertainSteps: [], compensatedSteps: ['ship', 'pack'] })
     expect(ended.failureReason).toContain('CALLBACK_TIMEOUT')

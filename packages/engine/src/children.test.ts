@@ -254,7 +254,7 @@ describe('cancel', () => {
     const log: string[] = []
     const made = family(log, {
       child: { stamp: { options: { timeoutMs: 3_600_000 } } },
-      parentOptions: { deadlineMs: 400 },
+      parentOptions: { deadlineMs: 3_600_000 },
     })
     if (!isObject(made.child.document) || !Array.isArray(made.child.document.steps)) throw new Error()
     const [paper = null] = made.child.document.steps
@@ -266,6 +266,13 @@ describe('cancel', () => {
       await stage.register({ name: 'child', steps: [paper, wait] })
       return stage.start(made.document)
     })()
+    await expect.poll(() => log).toEqual(['before', 'paper'])
+    await stage.eventually(sagaId, ({ next }) => next.worker === undefined)
+    // As if its time were over.
+    await stage.query(
+      `UPDATE sagas SET due_at = now(), state = state || jsonb_build_object('deadlineAt', $2::text) WHERE saga_id = $1`,
+      [sagaId, new Date(0).toISOString()],
+    )
     const ended = await stage.ended(sagaId)
     expect(ended).toMatchObject({ status: 'failed', cause: 'deadline' })
     expect(log).toEqual(['before', 'paper', 'undo paper', 'undo before'])

@@ -173,7 +173,8 @@ describe('a parallel group', () => {
     const { document, saga } = grouped(
       { slow: { action: () => slow.wait(), compensation: () => void log.push('undo slow') } },
       [{ parallel: ['slow', { name: 'nap', action: { type: 'delay', delayMs: 60_000 } }] }],
-      { deadlineMs: 200 },
+      // Long enough for them to have been begun on a slow machine.
+      { deadlineMs: 2_000 },
     )
     await stage.worker({ sagas: [saga] })
     const sagaId = await stage.start(document)

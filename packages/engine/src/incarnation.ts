@@ -196,7 +196,8 @@ export async function createIncarnation(workerId: string, options: IncarnationOp
       if (runner.holds > 0) {
         log.warn({ holds: runner.holds }, 'the grace period is nearly over; cutting running attempts short')
         runner.interrupt()
-        await until(() => runner.holds === 0, Math.max(lastWordsMs, 100))
+        // However little of the grace period is left: whoever wants us gone before that kills us.
+        await until(() => runner.holds === 0, LAST_WORDS_MS)
       }
       heartbeat.stop()
       // What could not be let go is swept up by the others once this row says that the worker has ended.

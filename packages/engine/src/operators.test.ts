@@ -85,7 +85,7 @@ describe('a paused saga (S30a)', () => {
     }
     const act = (verb: string, refused = false) => ({ verb, actor: by.actor, refused })
     await expect
-      .poll(acts, { timeout: 30_000 })
+      .poll(acts)
       .toEqual([act('resume', true), act('pause'), act('resume'), act('pause'), act('cancel')])
   })
 

@@ -225,7 +225,7 @@ describe('a callback that has not come in time (S11a, M3a)', () => {
           completion: 'callback',
           probe: { type: 'http', url: `${url}/probe` },
         },
-        timeoutMs: 100,
+        timeoutMs: 500,
         retry: { ...RETRY, maxAttempts: 1 },
         ...more,
       },
@@ -286,7 +286,7 @@ describe('a callback that has not come in time (S11a, M3a)', () => {
     )
     await stage.worker()
     const sagaId = await stage.start(BY_CALLBACK(url))
-    await expect.poll(() => probes.length, { timeout: 30_000 }).toBe(1)
+    await expect.poll(() => probes.length).toBe(1)
 
     const token = String(calls[0]?.headers['saga-callback-token'])
     await stage.store.callbacks.post(token, { result: 'late, and in time' })
@@ -309,14 +309,14 @@ describe('a callback that has not come in time (S11a, M3a)', () => {
     })
     const worker = await stage.worker()
     const sagaId = await stage.start(BY_CALLBACK(url))
-    await expect.poll(() => answer, { timeout: 30_000 }).toBeDefined()
+    await expect.poll(() => answer).toBeDefined()
     const verb = { kind: 'verb', actor: 'ada', reason: 'let us see' } as const
     await stage.store.mailbox.post(sagaId, { ...verb, verb: 'pause' })
     await stage.eventually(sagaId, ({ paused }) => paused !== undefined)
 
     const first = answer
     first?.()
-    await expect.poll(() => worker.holds, { timeout: 30_000 }).toBe(0)
+    await expect.poll(() => worker.holds).toBe(0)
     expect((await stage.history(sagaId)).map(({ kind }) => kind)).toEqual([
       'sagaStarted',
       'attemptPending',
@@ -324,7 +324,7 @@ describe('a callback that has not come in time (S11a, M3a)', () => {
     ])
 
     await stage.store.mailbox.post(sagaId, { ...verb, verb: 'resume' })
-    await expect.poll(() => answer !== first, { timeout: 30_000 }).toBe(true)
+    await expect.poll(() => answer !== first).toBe(true)
     answer?.()
     expect(await stage.ended(sagaId)).toMatchObject({ status: 'failed', uncertainSteps: ['charge'] })
   })
@@ -347,7 +347,7 @@ describe('a callback that has not come in time (S11a, M3a)', () => {
     await stage.worker()
     const compensation = { type: 'http', url: `${url}/refund` }
     const sagaId = await stage.start(BY_CALLBACK(url, { compensation }))
-    await expect.poll(() => answer, { timeout: 30_000 }).toBeDefined()
+    await expect.poll(() => answer).toBeDefined()
     await stage.store.mailbox.post(sagaId, { kind: 'cancel', actor: 'ada', reason: 'no more' })
     await stage.eventually(sagaId, ({ cancel }) => cancel !== undefined)
     answer?.()
@@ -387,7 +387,7 @@ describe('a callback that has not come in time (S11a, M3a)', () => {
     )
     await stage.worker()
     // Claimed, and let go again.
-    await expect.poll(epoch, { timeout: 30_000 }).toBeGreaterThanOrEqual(epochBefore + 2)
+    await expect.poll(epoch).toBeGreaterThanOrEqual(epochBefore + 2)
     expect(await stage.history(sagaId)).toEqual(before)
 
     await stage.worker({ services })

@@ -64,7 +64,7 @@ test('a worker without room gives no slot, holds no more than its concurrency, a
 test('a saga that is being started in a slot is not taken for a lost one; if its answer is lost, it is', async () => {
   const stage = await createStage()
   const { saga, document } = sagaOf('lost', { one: { action: () => 1 } })
-  const worker = await stage.worker({ sagas: [saga], leaseMs: 1_200 })
+  const worker = await stage.worker({ sagas: [saga], leaseMs: 3_000 })
   const definition = await stage.register(document)
   const slot = worker.slot('lost')
   if (slot === undefined) throw new Error('an idle worker has room')

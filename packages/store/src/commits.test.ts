@@ -218,7 +218,7 @@ describe('a commit whose answer was lost (F30)', () => {
           network.goBlack()
           setImmediate(network.heal)
         }),
-      { leaseMs: 1_000 },
+      { leaseMs: 3_000 },
     )
     const answer = await commit(worker, transitionOf(first, success(first.state), definition.resolved))
     expect(answer).toEqual([{ is: 'committed', version: 2, mailSeq: 0 }])

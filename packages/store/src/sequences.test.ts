@@ -109,6 +109,9 @@ const examples: [typeof sagas extends fc.Arbitrary<infer S> ? S : never][] = [
     },
   ],
   [{ steps: [waits('delay')], pivot: undefined, input: null, moves: [{ do: 'release' }, { do: 'abandon' }] }],
+  // One that is left due, and one that ends beside it.
+  [{ steps: [waits('delay')], pivot: undefined, input: null, moves: [{ do: 'stale' }] }],
+  [{ steps: [waits('delay')], pivot: undefined, input: null, moves: [{ do: 'cancel' }, { do: 'crash' }] }],
   [
     {
       steps: [undoable, waits('signal'), undoable],
@@ -191,10 +194,11 @@ async function begin(stage: Stage, worker: TestWorker, document: Record<string, 
   async function hold(): Promise<Held | undefined> {
     if (held !== undefined) return held
     await stage.sql('UPDATE sagas SET due_at = now() WHERE saga_id = $1 AND due_at IS NOT NULL', [sagaId])
-    const [claimed] = [
-      ...(await worker.claims.claim([definition.queue], 1)),
+    // Of the sagas before it some may be due by now, in the same queue or with mail.
+    const claimed = [
+      ...(await worker.claims.claim([definition.queue], 1_000)),
       ...(await worker.claims.claimSuspect([definition.queue])),
-    ]
+    ].find(({ lease }) => lease.sagaId === sagaId)
     if (claimed === undefined) return undefined
     held = heldAs(claimed)
     if (claimed.leasesLost > (held.state.leasesLost ?? 0))

@@ -1,7 +1,7 @@
 import { connect as connectTo, createServer, type Server, type Socket } from 'node:net'
 import { createTestDatabase } from '@backstitch/local-postgres/testing'
 import { openApiStore } from '@backstitch/store'
-import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
 import { buildApp } from '../app.ts'
 import { connect } from '../connection.ts'
 import { askApp, openStage, openStageForTest, quiet } from '../testing.ts'
@@ -100,12 +100,10 @@ describe('a database that goes away', () => {
     const startWaiting = askApp(app, 'POST', '/v1/sagas?waitMs=1500', {
       body: { definition: 'd', version: 1 },
     })
-    await vi.waitFor(async () => {
-      expect((await get('/v1/sagas')).body.items).toHaveLength(2)
-    })
+    await expect.poll(async () => (await get('/v1/sagas')).body.items).toHaveLength(2)
 
     await door.close()
-    await vi.waitFor(async () => expect((await get('/readyz')).status).toBe(503), { timeout: 60_000 })
+    await expect.poll(async () => (await get('/readyz')).status).toBe(503)
     expect((await get('/readyz')).body).toEqual({
       status: 'unavailable',
       checks: { database: 'unreachable', migrations: 'unknown' },
@@ -138,7 +136,7 @@ describe('a database that goes away', () => {
     await door.open()
     expect(await second).toMatchObject({ status: 202 })
     expect(performance.now() - began).toBeLessThan(20_000)
-    await vi.waitFor(async () => expect((await get('/readyz')).status).toBe(200), { timeout: 60_000 })
+    await expect.poll(async () => (await get('/readyz')).status).toBe(200)
     expect((await start('first')).body.sagaId).toBe(first.body.sagaId)
   })
 
@@ -211,9 +209,7 @@ describe('a database that comes up after us', () => {
       status: 503,
     })
     await door.open()
-    await vi.waitFor(async () => expect((await askApp(app, 'GET', '/readyz')).status).toBe(200), {
-      timeout: 10_000,
-    })
+    await expect.poll(async () => (await askApp(app, 'GET', '/readyz')).status).toBe(200)
     expect((await askApp(app, 'GET', '/v1/sagas')).status).toBe(200)
   })
 
@@ -223,7 +219,7 @@ describe('a database that comes up after us', () => {
       tries++
       return Promise.reject(new Error('not yet'))
     }, quiet)
-    await vi.waitFor(() => expect(tries).toBe(2))
+    await expect.poll(() => tries).toBe(2)
     await connection.close()
     const before = tries
     await new Promise((resolve) => setTimeout(resolve, 600))
@@ -288,11 +284,9 @@ describe('the numbers of the installation', () => {
     }
     await counted.stick(sagaId)
     await counted.store.feed.recount()
-    await vi.waitFor(
-      async () =>
-        expect((await counted.ask('GET', '/v1/stats')).body.sagas).toMatchObject([{ status: 'stuck' }]),
-      { timeout: 5_000, interval: 200 },
-    )
+    await expect
+      .poll(async () => (await counted.ask('GET', '/v1/stats')).body.sagas, { interval: 200 })
+      .toMatchObject([{ status: 'stuck' }])
     expect(asked).toBe(2)
   })
 
