@@ -94,8 +94,8 @@ export const bugs = {
   }),
   resultsForgotten: worker({
     file: 'packages/core/src/history.ts',
-    find: 'state.context = { ...state.context, [name]: value }',
-    replace: 'state.context = { ...state.context, [name]: null }',
+    find: 'state.context = { ...state.context, [step]: result }',
+    replace: 'state.context = { ...state.context, [step]: null }',
   }),
   aStepBeforeTheOneBeforeItIsDone: worker({
     file: COURSE,

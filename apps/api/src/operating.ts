@@ -15,7 +15,13 @@ export function whyNot(saga: Judged, { verb, step }: Pick<Operation, 'verb' | 's
   if (isTerminal(saga.status)) return hasEnded(saga)
   if (verb === 'abandon') return undefined
   if (verb === 'cancel') return saga.pastPivot ? PAST_PIVOT : undefined
-  if (saga.state === undefined) return 'its state cannot be read; it can only be cancelled or abandoned'
+  if (saga.state === undefined) {
+    // A worker may be able to by now; it is looked at as it is.
+    const isLookedAtAgain = verb === 'retry' && step === undefined && saga.status === 'stuck'
+    return isLookedAtAgain
+      ? undefined
+      : 'its state cannot be read; it can be cancelled or abandoned, and retried as it is where it is stuck'
+  }
   return refusal(saga.state, { verb, step }, saga.version)
 }
 

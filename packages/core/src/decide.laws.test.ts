@@ -12,7 +12,17 @@ import { INLINE_BYTES, MAX_CONTEXT_BYTES, MAX_KEPT_SIGNALS, MAX_LEASES_LOST } fr
 import { plan } from './plan.ts'
 import { RETRY_FLOOR_MS } from './retry.ts'
 import { type Direction, entryOf, isMoving, isTerminal, SagaState } from './state.ts'
-import { compensated, completed, define, isDone, type Moment, Play, skipped, stepsWhere } from './testing.ts'
+import {
+  compensated,
+  completed,
+  define,
+  holding,
+  isDone,
+  type Moment,
+  Play,
+  skipped,
+  stepsWhere,
+} from './testing.ts'
 import { hasSpilled, valuesFrom, wantedOf } from './values.ts'
 
 /**
@@ -925,10 +935,7 @@ describe('what is remembered', () => {
     always(({ after }, entries) => {
       const values = new Map<string, number>()
       const wanted = wantedOf(after)
-      const spilled = valuesFrom(
-        entries.map((entry, index) => ({ seq: index + 1, entry })),
-        wanted,
-      )
+      const spilled = valuesFrom(holding(after, entries), wanted)
       for (const entry of entries) {
         const value = addedBy(entry)
         if (value === undefined) continue

@@ -28,6 +28,7 @@ import {
   completed,
   define,
   type Fields,
+  holding,
   isDone,
   type Moment,
   Play,
@@ -1258,8 +1259,7 @@ describe('what is remembered', () => {
       const inline = Object.keys(after.context)
       const wanted = wantedOf(after)
       expect([...inline, ...wanted.names].toSorted()).toEqual([...names].toSorted())
-      const numbered = entries.map((entry, index) => ({ seq: index + 1, entry }))
-      expect(missingIn(wanted, valuesFrom(numbered, wanted))).toBeUndefined()
+      expect(missingIn(wanted, valuesFrom(holding(after, entries), wanted))).toBeUndefined()
       for (const entry of entries) {
         if (isDone(entry) && 'result' in entry && entry.spilled !== true)
           expect(entryOf(after.context, entry.step)).toEqual(entry.result)
@@ -1338,7 +1338,9 @@ describe('undoing a completed saga (M5)', () => {
             deepStrictEqual(SagaState.parse(JSON.parse(JSON.stringify(moment.after))), moment.after)
           })
           deepStrictEqual(Entry.parse(JSON.parse(JSON.stringify(entries[0]))), entries[0])
-          const names = [...Object.keys(state.context), ...wantedOf(state).names]
+          const wanted = wantedOf(state)
+          expect(missingIn(wanted, valuesFrom(holding(state, entries), wanted))).toBeUndefined()
+          const names = [...Object.keys(state.context), ...wanted.names]
           expect(names.toSorted()).toEqual(['input', ...child.state.completedSteps].toSorted())
         })
       }),

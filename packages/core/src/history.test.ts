@@ -131,6 +131,18 @@ describe('folding a history (S35)', () => {
       })
     })
 
+    test('whose mail is read first: what that makes of it refuses no retry that was asked for before (S30)', () => {
+      const play = parked(new Play(order).settleAll('succeeded'))
+      const decidedOn = play.version
+      play.tell({ type: 'lateResult', step: 'charge', direction: 'action', attempt: 1, outcome: 'failed' })
+      expect(play.version).toBe(decidedOn + 1)
+      play.operator('retry', { decidedOn })
+      expect(play.state.status).toBe('running')
+      // Asked for twice, it is done once.
+      play.operator('retry', { decidedOn })
+      expect(play.entries.at(-1)).toMatchObject({ kind: 'verbRefused' })
+    })
+
     test('before its first conditions were looked at: retried, it begins nothing before they have been (S1b)', () => {
       const handler = { type: 'handler' }
       const parallel = [

@@ -6,7 +6,7 @@ import { apply, begin, type Entry, type Started, type Verb } from './history.ts'
 import { byteLength, type Json, parseJson } from './json.ts'
 import { startedEntry } from './start.ts'
 import type { Direction, SagaState, Waiting } from './state.ts'
-import { valuesFrom, wantedOf } from './values.ts'
+import { HOLDERS, holdersOf, valuesFrom, wantedOf } from './values.ts'
 
 /** For this package's own tests: a definition in a line, and a saga played one event at a time. */
 
@@ -75,8 +75,7 @@ export class Play {
 
   /** What the worker keeps beside the state: values that stand in the history alone (S33). */
   get spilled(): Map<string, Json> {
-    const entries = this.entries.map((entry, index) => ({ seq: index + 1, entry }))
-    return valuesFrom(entries, wantedOf(this.state))
+    return valuesFrom(holding(this.state, this.entries), wantedOf(this.state))
   }
 
   /** The sequence number of the last entry (S17a). */
@@ -229,6 +228,14 @@ export class Play {
     this.entries.push(entry)
     this.state = state
   }
+}
+
+/** What a store looks at for the values of a state: as few as it may. */
+export function holding(state: SagaState, entries: readonly Entry[]): { seq: number; entry: Entry }[] {
+  const numbered = entries.map((entry, index) => ({ seq: index + 1, entry }))
+  const results = numbered.filter(({ entry }) => HOLDERS.some((kind) => kind === entry.kind))
+  const edits = new Set(wantedOf(state).edits.values())
+  return [...results.slice(0, holdersOf(state)), ...numbered.filter(({ seq }) => edits.has(seq))]
 }
 
 function start(definition: ResolvedDefinition, input: Json): Started {

@@ -71,6 +71,14 @@ export function wantedOf(state: SagaState): Wanted {
 /** The kinds of the entries that hold what is wanted by name. */
 export const HOLDERS = ['sagaStarted', 'attemptSucceeded', 'signalReceived'] as const
 
+/**
+ * So many of these kinds are to be looked at, in their order: what undos have resulted in comes after all that steps have, and
+ * is part of no context. What is undone in a saga of its own had its results from the start (M5).
+ */
+export function holdersOf({ completedSteps, undoOf }: SagaState): number {
+  return 1 + (undoOf === undefined ? completedSteps.length : 0)
+}
+
 /** What is wanted, as far as these entries hold it. */
 export function valuesFrom(
   entries: Iterable<{ seq: number; entry: Entry }>,

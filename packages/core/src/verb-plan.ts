@@ -53,13 +53,19 @@ export function verbPlans(state: SagaState, registered: ResolvedDefinition, mome
   return VERBS.map((verb) => planOf(state, definition, verb, moment))
 }
 
-/** Of a saga of which nothing can be decided here: it can be abandoned, if it has not ended, and put before a worker again. */
+/** Of a saga of which nothing can be decided here: it can be abandoned, if it has not ended, and what a worker does about it is its word. */
 export function plansOfUnreadable(status: Status, why: string): VerbPlan[] {
   return VERBS.map((verb): VerbPlan => {
     if (isTerminal(status)) return impossible(verb, status, hasEnded({ status }))
     if (verb === 'abandon') {
       const notes = ['nobody knows what of it is still to be undone']
       return { verb, possible: true, acts: [], ends: 'abandoned', notes }
+    }
+    if (verb === 'cancel') {
+      const notes = [
+        'it turns round, unless it is past its pivot, as soon as a worker can decide about it; till then it is stuck',
+      ]
+      return { verb, possible: true, acts: [], ends: 'stuck', notes }
     }
     if (verb !== 'retry' || status !== 'stuck') return impossible(verb, status, why)
     const notes = ['it goes on if a worker can decide about it by now, and else is stuck again']

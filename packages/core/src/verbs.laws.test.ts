@@ -210,10 +210,11 @@ class Stage {
     const { state, now } = this.play
     if (isTerminal(state.status)) return
     this.running = []
-    const since = instantText(now)
+    const at = instantText(now)
+    const { since = at } = state.stuck ?? {}
     const direction = directionOf(state)
     const stuck = { step: null, direction, reason: 'undecidable', message: 'no sense', since } as const
-    this.play.write({ kind: 'parked', at: since, reason: 'no sense', to: { status: 'stuck', stuck } })
+    this.play.write({ kind: 'parked', at, reason: 'no sense', to: { status: 'stuck', stuck } })
   }
 
   /** Everything that is asked to succeed does, in the order in which it is begun. */

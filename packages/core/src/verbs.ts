@@ -45,7 +45,9 @@ export function refusal(
   const isForStuck = verb === 'retry' || verb === 'skip' || verb === 'markCompensated'
   if (isForStuck && (state.status !== 'stuck' || state.stuck === undefined))
     return `the saga is ${state.status}; only a stuck saga takes this verb`
-  if (decidedOn !== undefined && decidedOn !== version) {
+  // Where nothing could be decided, the mail before this is read with it: it moves the saga on, and changes nothing of why it is stuck.
+  const isAsItStood = state.stuck?.reason === 'undecidable'
+  if (decidedOn !== undefined && decidedOn !== version && !isAsItStood) {
     return `decided on version ${decidedOn}, but the saga has moved on to version ${version}; read it again`
   }
   switch (verb) {

@@ -45,8 +45,10 @@ export type Held = {
   /** False once the row is no longer ours to write. */
   ours: boolean
   onProgress: (() => void) | undefined
-  /** An attempt's end has been committed since it was claimed: what is dispatched now was not dispatched before. */
+  /** An attempt's end has been committed since it was claimed: what has been come to since was not dispatched before. */
   progressed: boolean
+  /** As it was claimed: what was under way then may have been begun by whoever had it before. */
+  readonly found: SagaState
 }
 
 export function notify(saga: Held, one: News): void {

@@ -510,6 +510,44 @@ describe('the undo of an uncertain step', () => {
   })
 })
 
+test('an undo that was under way when its worker ended is asked about, whatever came by mail before it is made again (S11a)', async () => {
+  const stage = await createStage()
+  let callback = ''
+  const { url, calls, probes } = await participant(
+    ({ url, headers }) => {
+      if (url === '/undo/b') callback = String(headers['saga-callback-token'])
+      return url === '/undo/a' ? 'hangs' : { status: url === '/undo/b' ? 202 : url === '/c' ? 422 : 200 }
+    },
+    () => HAPPENED,
+  )
+  const post = (path: string, more: { [field: string]: Json } = {}) => ({
+    type: 'http',
+    url: url + path,
+    ...more,
+  })
+  const a = { name: 'a', action: post('/a'), compensation: post('/undo/a', { probe: post('/undone') }) }
+  const undoB = { ...post('/undo/b', { completion: 'callback' }), timeoutMs: 60_000 }
+  const b = { name: 'b', action: post('/b'), compensation: undoB }
+  const steps = [
+    { parallel: [a, b], compensate: 'together' },
+    { name: 'c', action: post('/c') },
+  ]
+  const first = await stage.worker()
+  const sagaId = await stage.start({ name: 'together', steps })
+  await expect.poll(() => calls.some(({ url }) => url === '/undo/a')).toBe(true)
+  const isPending = ({ next }: { next: { attempts?: { waiting?: unknown }[] | undefined } }) =>
+    next.attempts?.some(({ waiting }) => waiting !== undefined) === true
+  await stage.eventually(sagaId, isPending)
+  await first.stop(0)
+  expect(await stage.store.callbacks.post(callback, { result: 'undone' })).toMatchObject({ is: 'posted' })
+
+  await stage.worker()
+
+  expect(await stage.ended(sagaId)).toMatchObject({ status: 'failed', compensatedSteps: ['b', 'a'] })
+  expect(calls.filter(({ url }) => url === '/undo/a')).toHaveLength(1)
+  expect(probes).toHaveLength(1)
+})
+
 test('a probe uses up no attempt, and its service must be known before its step is tried', async () => {
   const stage = await createStage()
   const { url, calls } = await participant(

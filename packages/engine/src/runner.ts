@@ -88,7 +88,7 @@ export type RunnerParts = {
   clock: DatabaseClock
   commit: GroupCommit
   release(lease: Lease, delayMs: number, mail: KnownMail): Promise<void>
-  park(lease: Lease, reason: string): Promise<void>
+  park(lease: Lease, reason: string, mailKnown: number): Promise<void>
   participants: Participants
   /** Queues this worker serves. Others' sagas it takes only to read their mail (S20). */
   queues: ReadonlySet<string>
@@ -119,8 +119,11 @@ type PutOff = ReadonlyMap<string, Exclude<Admission, { is: 'now' }>>
 
 const NOTHING_PUT_OFF: PutOff = new Map()
 
-/** `saga` is undefined while it is being opened. `cutShort`: an earlier attempt of it was, and the history does not say so yet. */
-type Place = { lease: Lease; of: Queued; saga: Held | undefined; cutShort: boolean }
+/**
+ * `saga` is undefined while it is being opened; `mailKnown` is the last letter that was heard of then. `cutShort`: an earlier
+ * attempt of it was, and the history does not say so yet.
+ */
+type Place = { lease: Lease; of: Queued; mailKnown: number; saga: Held | undefined; cutShort: boolean }
 
 export function createRunner(parts: RunnerParts): Runner {
   const { clock, commit, counters, log, participants } = parts
@@ -144,7 +147,7 @@ export function createRunner(parts: RunnerParts): Runner {
     // Taken again while the answer to its claim was on its way: what that has begun has lost its lease (S16).
     const cutShort = wasDropped || older?.cutShort === true || (older?.saga?.underWay.size ?? 0) > 0
     const of = { queue: claimed.queue, name: claimed.definition.name }
-    const place: Place = { lease, of, saga: undefined, cutShort }
+    const place: Place = { lease, of, mailKnown: claimed.mailSeq, saga: undefined, cutShort }
     held.set(lease.sagaId, place)
     if (older?.saga !== undefined) loseLease(older.saga)
     try {
@@ -174,17 +177,17 @@ export function createRunner(parts: RunnerParts): Runner {
   /** Puts together what running needs; parks what nothing can be decided about. */
   async function open(claimed: Claimed): Promise<Held | undefined> {
     const { lease, state } = claimed
-    if ('unreadable' in state) return park(lease, state.unreadable)
+    if ('unreadable' in state) return park(claimed, state.unreadable)
     const { name, version } = claimed.definition
     const definition = await patiently(() => parts.definitions.get(name, version))
     if (definition === undefined) {
-      return park(lease, `definition "${name}" version ${version} is not there`)
+      return park(claimed, `definition "${name}" version ${version} is not there`)
     }
     const unknown = Object.keys(state.attempts).find(
       (step) => stepOf(definition.resolved, step) === undefined,
     )
     if (unknown !== undefined)
-      return park(lease, `the state names step "${unknown}", which its definition does not have`)
+      return park(claimed, `the state names step "${unknown}", which its definition does not have`)
     return {
       lease,
       definition: definition.resolved,
@@ -202,6 +205,7 @@ export function createRunner(parts: RunnerParts): Runner {
       ours: true,
       onProgress: undefined,
       progressed: false,
+      found: state,
     }
   }
 
@@ -315,7 +319,7 @@ export function createRunner(parts: RunnerParts): Runner {
       act,
       controller.signal,
       parts.callbackOf,
-      !saga.progressed,
+      !saga.progressed || isAwaited(saga.found, id),
     )
     const request = asks ? { ...made, overdue: true as const } : made
     participants
@@ -483,6 +487,7 @@ export function createRunner(parts: RunnerParts): Runner {
     await readMail(saga)
     Object.assign(saga, { mailSettled: outer, endedFirst, cancelWaits })
     if (saga.ours && saga.mailSeen < mailSeq) {
+      saga.mailSeq = mailSeq
       throw new Error(`the mail has ${mailSeq} letters, of which only ${saga.mailSeen} can be read`)
     }
   }
@@ -592,10 +597,10 @@ export function createRunner(parts: RunnerParts): Runner {
     )
   }
 
-  async function park(lease: Lease, reason: string): Promise<undefined> {
+  async function park({ lease, mailSeq }: Claimed, reason: string): Promise<undefined> {
     counters.stuck()
     log.error({ sagaId: lease.sagaId, reason }, 'saga stuck: nothing can be decided about it')
-    await parts.park(lease, reason)
+    await parts.park(lease, reason, mailSeq)
     parts.onRest(lease.sagaId)
     return undefined
   }
@@ -621,6 +626,7 @@ export function createRunner(parts: RunnerParts): Runner {
       await parts.park(
         lease,
         `a worker could not carry it on: ${error instanceof Error ? error.message : String(error)}`,
+        Math.max(place.mailKnown, place.saga?.mailSeq ?? 0),
       )
       place.cutShort = false
       parts.onRest(lease.sagaId)

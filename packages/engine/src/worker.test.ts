@@ -503,12 +503,18 @@ describe('workers', () => {
     await stage.store.mailbox.post(sagaId, { kind: 'signal', signal: 'signed', payload: 'ada' })
     const again = await stage.eventually(sagaId, ({ version }) => version === 3)
     expect(again.stuck).toMatchObject({ step: null, reason: 'undecidable' })
+    // The letter is tried once.
+    const other = sagaOf('mended', { one: { action: () => 1 } }).document
+    for (let n = 0; n < 3; n++) await stage.ended(await stage.start(other))
+    expect((await stage.saga(sagaId)).version).toBe(3)
 
     await stage.query(`UPDATE sagas SET state = state || '{"attempts": {"one": 1}}' WHERE saga_id = $1`, [
       sagaId,
     ])
     const by = { actor: 'ada', reason: 'a newer release can read it' }
-    await stage.store.mailbox.post(sagaId, { kind: 'verb', verb: 'retry', ...by }, { status: 'stuck' })
+    const { version: decidedOn } = again
+    const retry = { kind: 'verb', verb: 'retry', ...by, decidedOn } as const
+    await stage.store.mailbox.post(sagaId, retry, { status: 'stuck', version: decidedOn })
 
     expect(await stage.ended(sagaId)).toMatchObject({
       status: 'completed',
@@ -532,6 +538,11 @@ describe('workers', () => {
       reason: 'undecidable',
       message: expect.stringContaining('3 letters'),
     })
+    const row = () => stage.query('SELECT epoch, owner, due_at FROM sagas WHERE saga_id = $1', [sagaId])
+    const before = await row()
+    // Others are claimed, and it is not.
+    for (let n = 0; n < 3; n++) await stage.ended(await stage.start(document))
+    expect(await row()).toEqual(before)
   })
 
   test('the clock of the machine decides nothing: sagas of workers an hour ahead and an hour behind end as they should (S18, F70)', async () => {

@@ -407,7 +407,7 @@ describe('a release', () => {
 describe('parking', () => {
   test('hands the saga to a person, with the reason, under a new epoch; its entry leads to the same state (S29, S35)', async () => {
     const { stage, worker, first } = await holding()
-    await worker.commits.park(first.lease, 'the definition is not there')
+    await worker.commits.park(first.lease, 'the definition is not there', 0)
     const row = await stage.row(first.lease.sagaId)
     expect(row).toMatchObject({
       status: 'stuck',
@@ -434,7 +434,7 @@ describe('parking', () => {
   test('leaves unread mail to whoever takes the saga up again, and is not due for it', async () => {
     const { stage, worker, first } = await holding()
     await stage.api.mailbox.post(first.lease.sagaId, letter)
-    await worker.commits.park(first.lease, 'because')
+    await worker.commits.park(first.lease, 'because', 1)
     expect(await stage.row(first.lease.sagaId)).toMatchObject({ mail_seq: 1, mail_seen: 0, due_at: null })
     expect([...(await stage.api.queries.resting([first.lease.sagaId])).keys()]).toEqual([first.lease.sagaId])
   })
@@ -443,14 +443,14 @@ describe('parking', () => {
     const { stage, worker, first } = await holding()
     await worker.claims.takeAgain([first.lease])
     const before = await stage.row(first.lease.sagaId)
-    await worker.commits.park(first.lease, 'because')
+    await worker.commits.park(first.lease, 'because', 0)
     expect(await stage.row(first.lease.sagaId)).toEqual(before)
   })
 
   test('takes any reason: NUL, half a surrogate pair, a megabyte (F60)', async () => {
     const { stage, worker, held } = await holding(3)
     const reasons = ['NUL \0', 'half \ud800', 'x'.repeat(1 << 20)]
-    for (const [n, { lease }] of held.entries()) await worker.commits.park(lease, reasons[n] ?? '')
+    for (const [n, { lease }] of held.entries()) await worker.commits.park(lease, reasons[n] ?? '', 0)
     for (const { lease } of held) {
       const { state } = await stage.row(lease.sagaId)
       expect(state.stuck?.message.length).toBeLessThanOrEqual(1024)
@@ -494,7 +494,7 @@ describe('a poisoned transition', () => {
     const poisoned = withReason(transitionOf(first, success(first.state, 'fine'), definition.resolved), '\0')
     const [settled] = await worker.commits.commit([poisoned], 0)
     expect(settled?.ok).toBe(false)
-    await worker.commits.park(first.lease, String(settled?.ok === false && settled.error))
+    await worker.commits.park(first.lease, String(settled?.ok === false && settled.error), 0)
     const { state } = await stage.row(first.lease.sagaId)
     expect(state.stuck?.message).toContain('unsupported Unicode escape sequence')
   })
@@ -521,7 +521,7 @@ describe('what has ended stays as it is, whatever statement is tried (S22)', () 
       { is: 'leaseLost' },
     ])
     await worker.commits.release(first.lease, 0)
-    await worker.commits.park(first.lease, 'because')
+    await worker.commits.park(first.lease, 'because', 0)
     expect(await worker.claims.claim(['order'], 10)).toEqual([])
     expect(await worker.claims.claimSuspect(['order'])).toEqual([])
     expect(await worker.claims.takeAgain([first.lease])).toEqual([])

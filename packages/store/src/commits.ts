@@ -61,8 +61,8 @@ export type Commits = {
    * nothing count as read, and those that could not be read wait with the saga; what has come since makes it due at once (M1).
    */
   release(lease: Lease, delayMs: number, mail?: KnownMail): Promise<void>
-  /** For a saga about which nothing can be decided: it goes to a person as it is (S29). */
-  park(lease: Lease, reason: string): Promise<void>
+  /** For a saga about which nothing can be decided: it goes to a person as it is (S29). `mailKnown`: the last letter heard of. */
+  park(lease: Lease, reason: string, mailKnown: number): Promise<void>
   readonly lanes: number
   close(): Promise<void>
 }
@@ -127,10 +127,17 @@ export function createCommits(
 
     release: (lease, delayMs, mail = { seen: 0, known: 0 }) => releases.submit({ lease, delayMs, mail }),
 
-    async park(lease, reason) {
+    async park(lease, reason, mailKnown) {
       // An error's message must not be able to stop its own recording (F60).
       const message = sanitizeText(reason, MAX_REASON_BYTES)
-      await others.query(PARK, [lease.bucket, lease.sagaId, lease.epoch, options.workerId, message])
+      await others.query(PARK, [
+        lease.bucket,
+        lease.sagaId,
+        lease.epoch,
+        options.workerId,
+        message,
+        mailKnown,
+      ])
     },
 
     async close() {
@@ -329,25 +336,29 @@ WHERE s.bucket = i.bucket AND s.saga_id = i.saga_id AND s.epoch = i.epoch AND s.
 }
 
 /**
- * Reads of the state, which may be anything, only which way it went. Mail stays unread: whoever can decide about the saga one
- * day reads it first. Until a person has something sent to it, it is not due.
+ * Reads of the state, which may be anything, only which way it went, and since when it is stuck if it was already: nothing has
+ * been begun from then on. Mail stays unread: whoever can decide about the saga one day reads it first. The saga is due for what
+ * its worker did not know of, and which may be just what mends it, but not again for what it was parked over.
  */
 export const PARK: Statement = {
   name: 'park',
   text: `
 WITH u AS (
   UPDATE sagas s SET
-    version = s.version + 1, epoch = s.epoch + 1, status = 'stuck', owner = NULL, due_at = NULL, leases_lost = 0,
+    version = s.version + 1, epoch = s.epoch + 1, status = 'stuck', owner = NULL, leases_lost = 0,
+    due_at = CASE WHEN s.mail_seq > $6::int8 THEN now() END,
     updated_at = date_trunc('milliseconds', now()),
     state = CASE WHEN jsonb_typeof(s.state) = 'object' THEN s.state || jsonb_build_object(
-      'status', 'stuck', 'updatedAt', stuck.it->'since', 'stuck', stuck.it) ELSE s.state END
+      'status', 'stuck', 'updatedAt', before.at, 'stuck', stuck.it) ELSE s.state END
   FROM (
-    SELECT status, status = 'compensating' OR (status = 'stuck' AND state #>> '{stuck,direction}' = 'compensation') AS back
+    SELECT status, status = 'compensating' OR (status = 'stuck' AND state #>> '{stuck,direction}' = 'compensation') AS back,
+      CASE WHEN status = 'stuck' THEN state #>> '{stuck,since}' END AS since,
+      to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at
     FROM sagas WHERE bucket = $1::int2 AND saga_id = $2::uuid FOR UPDATE
   ) AS before, LATERAL (
     SELECT jsonb_build_object('step', NULL, 'direction', CASE WHEN before.back THEN 'compensation' ELSE 'action' END,
       'reason', 'undecidable', 'message', $5::text,
-      'since', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) AS it
+      'since', CASE WHEN before.since ~ '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z$' THEN before.since ELSE before.at END) AS it
   ) AS stuck
   WHERE s.bucket = $1::int2 AND s.saga_id = $2::uuid AND s.epoch = $3::int8 AND s.ended_at IS NULL
   RETURNING s.bucket, s.saga_id, s.version, s.updated_at, s.epoch, s.parent_saga_id, stuck.it, 1 AS n,

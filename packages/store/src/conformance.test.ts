@@ -264,7 +264,7 @@ describe.each([
   test('a saga nothing can be decided about goes to a person', async () => {
     const { theatre, sagaId, worker, claim } = await claimed()
     await worker.mailbox.post(sagaId, cancel)
-    await worker.commits.park(claim.lease, 'no sense')
+    await worker.commits.park(claim.lease, 'no sense', 1)
     expect(await theatre.row(sagaId)).toMatchObject({
       status: 'stuck',
       version: 2,
@@ -277,6 +277,23 @@ describe.each([
       reason: 'undecidable',
       direction: 'action',
     })
+  })
+
+  test('and is taken up again for what came meanwhile, once; it is stuck since it was left first (S29, M1)', async () => {
+    const { theatre, sagaId, worker, claim } = await claimed()
+    await worker.mailbox.post(sagaId, cancel)
+    await worker.commits.park(claim.lease, 'no sense', claim.mailSeq)
+    expect(await theatre.row(sagaId)).toMatchObject({ status: 'stuck', isHeld: false, isDue: true })
+    const since = (await worker.sagaState(sagaId))?.stuck?.since
+    const [again] = await worker.claims.claim([], 10)
+    if (again === undefined) throw new Error('nothing was claimed')
+    expect(again).toMatchObject({ mailSeq: 1, mailSeen: 0 })
+    await expect.poll(() => worker.clock.now()).toBeGreaterThan(Date.parse(since ?? ''))
+    await worker.commits.park(again.lease, 'still none', again.mailSeq)
+    expect(await theatre.row(sagaId)).toMatchObject({ version: 3, isHeld: false, isDue: false, mailSeen: 0 })
+    const state = await worker.sagaState(sagaId)
+    expect(state?.stuck).toMatchObject({ since, message: 'still none' })
+    expect(state?.updatedAt).not.toBe(since)
   })
 
   test('the sagas of the dead are freed, those of the living are not; and the dead claim nothing (S17)', async () => {

@@ -18,6 +18,10 @@ const damages: [string, (state: object) => unknown][] = [
     'a state with a step done of which the history knows nothing',
     (state) => ({ ...state, completedSteps: ['step1'], bytes: { inline: 0, total: 9_000 } }),
   ],
+  [
+    'a state that refers to an edited input which no history can have',
+    (state) => ({ ...state, inputOverrides: { step1: { action: { generation: 2, seq: 1e15 } } } }),
+  ],
   ['ten megabytes', (state) => ({ ...state, context: { input: 'x'.repeat(10_000_000) } })],
   [
     'a megabyte of another shape',
@@ -60,6 +64,7 @@ describe.each(damages)('a saga whose state is %s', (_, damage) => {
     await worker.commits.park(
       claimed.lease,
       'unreadable' in claimed.state ? claimed.state.unreadable : 'anything',
+      claimed.mailSeq,
     )
     expect(await stage.row(sagaId)).toMatchObject({ status: 'stuck', owner: null, due_at: null, version: 2 })
     expect(await stage.api.queries.saga(sagaId)).toMatchObject({
@@ -116,6 +121,29 @@ describe('beside the state', () => {
     ])
     await expect(stage.api.history.read(sagaId, { limit: 9 })).rejects.toThrow('history entry 1')
   })
+
+  test.each([['infinity'], ['-infinity'], ['290000-01-01']])(
+    'an entry of the instant %s says so in its place, and hides no value of another',
+    async (at) => {
+      const { stage, sagaId } = await damaged((state) => ({
+        ...state,
+        completedSteps: ['step1'],
+        context: {},
+        bytes: { inline: 0, total: 9_000 },
+      }))
+      const result = { kind: 'attemptSucceeded', step: 'step1', direction: 'action', attempt: 1 }
+      await stage.sql(
+        `INSERT INTO saga_history (bucket, saga_id, seq, at, kind, epoch, body)
+         SELECT bucket, saga_id, 2, now(), 'attemptSucceeded', 1, $2::json FROM sagas WHERE saga_id = $1
+         UNION ALL
+         SELECT bucket, saga_id, 3, $3::timestamptz, 'attemptSucceeded', 1, $2::json FROM sagas WHERE saga_id = $1`,
+        [sagaId, JSON.stringify({ ...result, outcome: 'succeeded', result: 7, resultBytes: 1, to: {} }), at],
+      )
+      const [, , third] = await stage.api.history.show(sagaId, { limit: 9 })
+      expect(third).toMatchObject({ seq: 3, kind: 'unreadable', storedKind: 'attemptSucceeded' })
+      expect(await stage.api.queries.saga(sagaId)).toMatchObject({ context: { step1: 7 } })
+    },
+  )
 
   test('a letter of a kind nobody knows is an error for its reader, which is no outage', async () => {
     const { stage, sagaId } = await damaged((state) => state)

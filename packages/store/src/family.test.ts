@@ -185,7 +185,7 @@ describe('statements that read no state', () => {
     else {
       const [claimed] = await worker.claims.claim(['order'], 5)
       if (claimed === undefined) throw new Error()
-      await worker.commits.park(claimed.lease, 'a bug')
+      await worker.commits.park(claimed.lease, 'a bug', 0)
     }
     expect(await mailOf(stage, parent.lease.sagaId)).toEqual([
       { seq: 1, body: { kind: 'childReport', sagaId: child, status } },

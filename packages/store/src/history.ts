@@ -2,15 +2,16 @@ import {
   Entry,
   type HistoryItem,
   HOLDERS,
+  holdersOf,
   type Json,
   missingIn,
   type SagaState,
   valuesFrom,
   wantedOf,
 } from '@backstitch/core'
-import { sql } from 'kysely'
 import type { Database } from './database.ts'
 import { bucketOf } from './ids.ts'
+import { isTime, shownTime } from './instants.ts'
 
 type Page = { after?: number | undefined; limit: number }
 type Recorded = Exclude<HistoryItem, { kind: 'unreadable' }>
@@ -58,23 +59,25 @@ export function createHistory(database: Database): History {
 
     async values(sagaId, state) {
       const wanted = wantedOf(state)
-      const { names, edits } = wanted
-      if (names.length === 0 && edits.size === 0) return new Map()
-      const kinds = names.length === 0 ? [] : [...HOLDERS]
-      const rows = await entries(sagaId)
-        .where((is) =>
-          is.or([
-            is('kind', '=', sql<string>`ANY(${kinds}::text[])`),
-            is('seq', '=', sql<number>`ANY(${[...edits.values()]}::int[])`),
-          ]),
-        )
-        .execute()
-      const found = valuesFrom(rows.map(decode).flatMap(readable), wanted)
+      const names = new Set<unknown>(wanted.names)
+      const seqs = [...wanted.edits.values()]
+      const holders = entries(sagaId).where('kind', 'in', HOLDERS).orderBy('seq').limit(holdersOf(state))
+      const [results, edited] = await Promise.all([
+        names.size === 0 ? [] : holders.execute(),
+        seqs.length === 0 ? [] : entries(sagaId).where('seq', 'in', seqs).execute(),
+      ])
+      // Those that stand in the state are small and may be many: to find out what they say costs more than to read them.
+      const rows = results.filter(({ kind, body }) => kind === 'sagaStarted' || names.has(stepIn(body)))
+      const found = valuesFrom([...rows, ...edited].map(decode).flatMap(readable), wanted)
       const missing = missingIn(wanted, found)
       if (missing !== undefined) throw new HistoryDamaged(`no history entry holds the value of "${missing}"`)
       return found
     },
   }
+}
+
+function stepIn(body: unknown): unknown {
+  return typeof body === 'object' && body !== null && 'step' in body ? body.step : undefined
 }
 
 function readable(item: HistoryItem): { seq: number; entry: Entry }[] {
@@ -85,9 +88,9 @@ type Row = { seq: number; at: Date; kind: string; epoch: number; worker: string 
 
 function decode({ seq, at, kind, epoch, worker, body }: Row): HistoryItem {
   const facts = typeof body === 'object' && body !== null ? body : {}
-  const entry = Entry.safeParse({ ...facts, kind, at: at.toISOString() })
-  if (entry.success) return { seq, epoch, worker, ...entry.data }
-  const [issue] = entry.error.issues
+  const entry = Entry.safeParse({ ...facts, kind, at: shownTime(at) })
+  if (entry.success && isTime(at)) return { seq, epoch, worker, ...entry.data }
+  const [issue] = entry.error?.issues ?? [{ path: ['at'], message: 'no time that can be read' }]
   const why = `the stored entry cannot be read: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`
-  return { seq, epoch, worker, kind: 'unreadable', at: at.toISOString(), storedKind: kind, why }
+  return { seq, epoch, worker, kind: 'unreadable', at: shownTime(at), storedKind: kind, why }
 }

@@ -63,6 +63,7 @@ export type MemoryEntry = { seq: number; epoch: number; worker: string | undefin
 type MemoryWorker = WorkerRecord & { heartbeatAt: number; isConnected: boolean; isEnded: boolean }
 
 const StoredObject = z.record(z.string(), z.custom<Json>())
+const StuckBefore = z.object({ direction: z.string(), since: z.iso.datetime().optional().catch(undefined) })
 
 export type MemoryDatabase = ReturnType<typeof createMemoryDatabase>
 
@@ -366,24 +367,24 @@ export function createMemoryDatabase(options: {
       change(row, { owner: undefined, epoch: row.epoch + 1, mailSeen, dueAt })
     },
 
-    park(lease: Lease, workerId: string, reason: string): void {
+    park(lease: Lease, workerId: string, reason: string, mailKnown: number): void {
       const row = leased(lease)
       if (row === undefined || row.isEnded) return
-      const since = new Date(now()).toISOString()
+      const at = new Date(now()).toISOString()
       const message = sanitizeText(reason, 1024)
       const before = StoredObject.parse(JSON.parse(row.state))
-      const wasBack = z.object({ stuck: z.object({ direction: z.literal('compensation') }) })
-      const back =
-        row.status === 'compensating' || (row.status === 'stuck' && wasBack.safeParse(before).success)
+      const was = row.status === 'stuck' ? StuckBefore.safeParse(before.stuck).data : undefined
+      const back = row.status === 'compensating' || was?.direction === 'compensation'
       const direction = back ? ('compensation' as const) : ('action' as const)
+      const { since = at } = was ?? {}
       const stuck = { step: null, direction, reason: 'undecidable', message, since } as const
       const entry = Entry.parse({
         kind: 'parked',
-        at: since,
+        at,
         reason: message,
         to: { status: 'stuck', stuck },
       })
-      const state = { ...before, status: 'stuck', updatedAt: since, stuck }
+      const state = { ...before, status: 'stuck', updatedAt: at, stuck }
       const to = { version: row.version + 1, epoch: row.epoch + 1 }
       append({ ...row, ...to }, workerId, entry)
       change(row, {
@@ -391,7 +392,7 @@ export function createMemoryDatabase(options: {
         status: 'stuck',
         state: JSON.stringify(state),
         owner: undefined,
-        dueAt: undefined,
+        dueAt: row.mailSeq > mailKnown ? now() : undefined,
         leasesLost: 0,
       })
       const { parentSagaId: parent, sagaId } = row
@@ -653,7 +654,7 @@ export function openMemoryStore(
         )
         if (settled?.ok === false) throw settled.error
       },
-      park: (lease, reason) => ask(() => database.park(lease, workerId, reason)),
+      park: (lease, reason, mailKnown) => ask(() => database.park(lease, workerId, reason, mailKnown)),
       async close() {
         closed = true
       },

@@ -275,6 +275,28 @@ test('resting are those that have ended or need a person, and no others', async 
   expect(await stage.api.queries.resting([])).toEqual(new Map())
 })
 
+test('one saga that cannot be shown keeps none of the others from whoever waits for them (S29)', async () => {
+  const stage = await createStage()
+  const definition = await stage.register()
+  const ids = await Promise.all([1, 2, 3].map(() => stage.start(definition)))
+  for (const id of ids) await stage.api.mailbox.abandon(id, { actor: 'ada', reason: 'why' })
+  const database = openDatabase({ databaseUrl: stage.url, applicationName: 'test', max: 1 })
+  const lane = createLane({ databaseUrl: stage.url, applicationName: 'test' })
+  const [bad = '', ...good] = ids
+  let isAway = false
+  const queries = createQueries(database, lane, createDefinitions(database, lane), {
+    ...createHistory(database),
+    async values(sagaId) {
+      if (isAway || sagaId === bad) throw new Error('a page of the table is damaged')
+      return new Map()
+    },
+  })
+  expect([...(await queries.resting(ids)).keys()].toSorted()).toEqual(good.toSorted())
+  isAway = true
+  await expect(queries.resting(ids)).rejects.toThrow('damaged')
+  await Promise.all([lane.close(), database.destroy()])
+})
+
 describe('the statistics', () => {
   test('of an empty installation are zeros and nothings', async () => {
     const stage = await createStage()

@@ -44,8 +44,8 @@ export type Queries = {
   /** These as the list shows them, newest first. */
   summaries(sagaIds: readonly string[]): Promise<SagaSummary[]>
   /**
-   * Those of these that have ended, or need a person, by id: a waiter need wait for them no longer. A stuck saga with an
-   * unread letter is about to move.
+   * Those of these that have ended, or need a person, by id: a waiter need wait for them no longer. A stuck saga that is due, or
+   * held, has a letter that may move it; one that was left with its mail unread is not due.
    */
   resting(sagaIds: readonly string[]): Promise<Map<string, Saga>>
   /** How these stand, by id. */
@@ -221,7 +221,11 @@ export function createQueries(
       const found = await rowsOf(RESTING, sagaIds)
       // One that cannot be shown is left to whoever reads it by itself: it must not keep the others waiting.
       const rows = found.flatMap((row) => RowNow.safeParse(row).data ?? [])
-      const sagas = await Promise.all(rows.map(present))
+      const shown = await Promise.allSettled(rows.map(present))
+      const sagas = shown.flatMap((one) => (one.status === 'fulfilled' ? one.value : []))
+      const [first] = shown
+      // Where none can be, it is the database that cannot answer.
+      if (sagas.length === 0 && first?.status === 'rejected') throw first.reason
       return new Map(sagas.map((saga) => [saga.sagaId, saga]))
     },
 

@@ -20,6 +20,7 @@ import { type Selectable, sql, type Transaction } from 'kysely'
 import { z } from 'zod'
 import type { Database } from './database.ts'
 import { bucketOf } from './ids.ts'
+import { isTime, shownTime } from './instants.ts'
 import type { Tables } from './tables.ts'
 
 /**
@@ -381,11 +382,6 @@ function readRow({ spec, next_at }: Pick<Row, 'spec' | 'next_at'>): ScheduleSpec
   return { unreadable: 'the time stored for its next run is none that can be read' }
 }
 
-/** The database knows times that nobody else does, such as infinity, and gives them as something else. */
-function isTime(stored: Date): boolean {
-  return !Number.isNaN(new Date(stored).getTime())
-}
-
 /** What is shown of one that cannot be read: what of it is beyond doubt. */
 function substitute(spec: unknown): ScheduleSpec {
   const definition = z.object({ definition: z.string() }).safeParse(spec).data?.definition ?? ''
@@ -414,13 +410,9 @@ function summarise(row: Omit<Row, 'input' | 'changes' | 'schedule_id' | 'last_sa
     nextRunAt: isDamaged ? null : (row.next_at?.toISOString() ?? null),
     ...(lastRun !== undefined && { lastRun }),
     ...(lastError.success && { lastError: lastError.data }),
-    createdAt: shown(row.created_at),
-    updatedAt: shown(row.updated_at),
+    createdAt: shownTime(row.created_at),
+    updatedAt: shownTime(row.updated_at),
   }
-}
-
-function shown(stored: Date): string {
-  return isTime(stored) ? stored.toISOString() : isoOf(0)
 }
 
 function present(row: Row): Schedule {

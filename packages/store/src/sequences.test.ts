@@ -305,7 +305,7 @@ async function begin(stage: Stage, worker: TestWorker, document: Record<string, 
         return deepStrictEqual(await stage.row(sagaId), before)
       }
       case 'park':
-        if (held !== undefined) await worker.commits.park(held.lease, 'why not')
+        if (held !== undefined) await worker.commits.park(held.lease, 'why not', 0)
         held = undefined
         return
       case 'abandon':

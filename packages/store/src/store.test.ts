@@ -46,7 +46,7 @@ test('behind a transaction-mode pooler everything works that works without (F35)
     const answers = await worker.commits.commit(transitions, 0)
     expect(answers.map((answer) => answer.ok && answer.answer.is)).toEqual(['committed', 'committed'])
     await worker.commits.release(third.lease, 0)
-    await worker.commits.park(fourth.lease, 'why')
+    await worker.commits.park(fourth.lease, 'why', 0)
     expect(await worker.session.pulse(worker.workerId, { holds: 1, services: {} })).toMatchObject({
       alive: true,
     })

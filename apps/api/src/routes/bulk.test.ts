@@ -133,6 +133,20 @@ describe('a bulk operation (S30)', () => {
     )
   })
 
+  test('retries what is stuck and cannot be read, as the verb by itself does, and does nothing else about its step (S29)', async () => {
+    const definition = await stage.define()
+    const sagaId = await stage.start(definition)
+    await stage.stick(sagaId)
+    await stage.query(`UPDATE sagas SET state = '{"status": "stuck"}' WHERE saga_id = $1`, [sagaId])
+    const skip = await begin({ sagaIds: [sagaId], verb: 'skip' })
+    expect(await ended(skip.bulkId)).toMatchObject({ accepted: 0, refused: 1 })
+    const retry = await begin({ sagaIds: [sagaId], verb: 'retry' })
+    expect(await ended(retry.bulkId)).toMatchObject({ accepted: 1, refused: 0 })
+    expect(await letters(sagaId)).toMatchObject([{ kind: 'verb', verb: 'retry', decidedOn: 2 }])
+    const { body } = await ask('POST', `/v1/sagas/${sagaId}/retry`, { body: { reason: 'r' } })
+    expect(body).toMatchObject({ accepted: true })
+  })
+
   test('is decided on what lies unread in the mail, too: a resume follows its pause at once (S30c)', async () => {
     const definition = await stage.define()
     const sagaId = await stage.start(definition)

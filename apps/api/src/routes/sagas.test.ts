@@ -335,7 +335,7 @@ describe('waiting for a stuck saga', () => {
     expect((await ask('POST', `/v1/sagas/${sagaId}/retry`, { body: { reason: 'r' } })).status).toBe(202)
     const waiting = ask('GET', `/v1/sagas/${sagaId}/wait?timeoutMs=20000`)
     await expect.poll(async () => (await ask('GET', '/metrics')).text).toMatch(/^backstitch_waiters 1$/m)
-    await query('UPDATE sagas SET mail_seen = mail_seq WHERE saga_id = $1', [sagaId])
+    await query('UPDATE sagas SET mail_seen = mail_seq, due_at = NULL WHERE saga_id = $1', [sagaId])
     expect(await waiting).toMatchObject({ status: 200, body: { status: 'stuck' } })
   })
 })

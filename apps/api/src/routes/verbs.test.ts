@@ -355,6 +355,8 @@ describe('the plan of the verbs (S30)', () => {
     const { verbs } = await planOf(broken)
     expect(verbs).toContainEqual(expect.objectContaining({ verb: 'abandon', possible: true }))
     expect(verbs).toContainEqual(expect.objectContaining({ verb: 'pause', possible: false }))
+    expect(verbs).toContainEqual(expect.objectContaining({ verb: 'cancel', possible: true, ends: 'stuck' }))
+    expect((await act(broken, 'cancel')).status).toBe(202)
   })
 
   test('of a saga that is not there is not there', async () => {
