@@ -1,5 +1,7 @@
 import {
   type AttemptId,
+  type Direction,
+  entryOf,
   isAwaited,
   type Json,
   type ResolvedDefinition,
@@ -47,8 +49,13 @@ export type Held = {
   onProgress: (() => void) | undefined
   /** An attempt's end has been committed since it was claimed: what has been come to since was not dispatched before. */
   progressed: boolean
-  /** As it was claimed: what was under way then may have been begun by whoever had it before. */
-  readonly found: SagaState
+  /** As it was claimed: what was under way then may have been begun by whoever had it before. Not the state, which would live on. */
+  readonly found: { readonly direction: Direction; readonly attempts: Readonly<Record<string, number>> }
+}
+
+/** May whoever had the saga before have begun this very attempt? */
+export function mayRepeat({ progressed, found }: Held, { step, direction, attempt }: AttemptId): boolean {
+  return !progressed || (found.direction === direction && entryOf(found.attempts, step) === attempt)
 }
 
 export function notify(saga: Held, one: News): void {

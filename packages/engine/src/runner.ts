@@ -6,6 +6,7 @@ import {
   CALLBACK_OVERDUE,
   type Decision,
   decide,
+  directionOf,
   type Event,
   editOf,
   entryOf,
@@ -50,7 +51,16 @@ import { createComplaints } from './complaints.ts'
 import type { Counters } from './counters.ts'
 import { eventOf, eventOfLetter } from './events.ts'
 import type { GroupCommit } from './group-commit.ts'
-import { abandonAttempts, callOff, type Held, isUnderWay, type News, nextNews, notify } from './held.ts'
+import {
+  abandonAttempts,
+  callOff,
+  type Held,
+  isUnderWay,
+  mayRepeat,
+  type News,
+  nextNews,
+  notify,
+} from './held.ts'
 
 /**
  * Runs one claimed saga until its lease is given up: read the mail, dispatch what is due, wait for an outcome, decide,
@@ -205,7 +215,7 @@ export function createRunner(parts: RunnerParts): Runner {
       ours: true,
       onProgress: undefined,
       progressed: false,
-      found: state,
+      found: { direction: directionOf(state), attempts: state.attempts },
     }
   }
 
@@ -319,7 +329,7 @@ export function createRunner(parts: RunnerParts): Runner {
       act,
       controller.signal,
       parts.callbackOf,
-      !saga.progressed || isAwaited(saga.found, id),
+      mayRepeat(saga, id),
     )
     const request = asks ? { ...made, overdue: true as const } : made
     participants
