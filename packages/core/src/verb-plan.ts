@@ -53,7 +53,7 @@ export function verbPlans(state: SagaState, registered: ResolvedDefinition, mome
   return VERBS.map((verb) => planOf(state, definition, verb, moment))
 }
 
-/** Of a saga of which nothing can be decided here: it can be abandoned, if it has not ended, and what a worker does about it is its word. */
+/** Of a saga of which nothing can be decided here. It can be abandoned, if it has not ended; the rest is for a worker that can decide. */
 export function plansOfUnreadable(status: Status, why: string): VerbPlan[] {
   return VERBS.map((verb): VerbPlan => {
     if (isTerminal(status)) return impossible(verb, status, hasEnded({ status }))
